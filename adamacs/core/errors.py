@@ -1,0 +1,99 @@
+"""The errors a user can meet. Each says what happened, to which file or key, and what to try."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import Any
+
+
+class AdamacsError(Exception):
+    """The base of every error that adamacs raises on purpose.
+
+    Parameters
+    ----------
+    what
+        One sentence: what happened.
+    where
+        The file (a path) or the key (a mapping) it happened to.
+    hint
+        What the reader can try next.
+    """
+
+    def __init__(self, what: str, where: Any = None, hint: str | None = None) -> None:
+        self.what = what
+        self.where = describe(where) if where is not None else None
+        self.hint = hint
+        super().__init__(what, where, hint)
+
+    def __str__(self) -> str:
+        place = f"{self.where}: " if self.where else ""
+        advice = f" {self.hint}" if self.hint else ""
+        return f"{place}{self.what}{advice}"
+
+
+def describe(where: Any) -> str:
+    """Write a file or a key the way the command line spells it."""
+    if isinstance(where, Mapping):
+        return ",".join(f"{name}={value}" for name, value in where.items())
+    return str(where)
+
+
+def nearest(word: str, known: list[str] | tuple[str, ...]) -> str:
+    """Return 'Did you mean a or b?' for a misspelt word, or the list of what is known."""
+    close = get_close_matches(word, known, n=3, cutoff=0.5)
+    if close:
+        return f"Did you mean {' or '.join(close)}?"
+    return f"Known: {', '.join(known)}." if known else "Nothing is known here yet."
+
+
+class InvalidToken(AdamacsError):
+    """A folder or token name does not follow the naming grammar."""
+
+
+class InvalidSetting(AdamacsError):
+    """A setting is unknown, has the wrong type, or lies in a file that others can read."""
+
+
+class InvalidParameters(AdamacsError):
+    """A processing parameter is unknown or has a value that its tool does not take."""
+
+
+class InvalidKey(AdamacsError):
+    """A KEY on the command line names no column, or no row."""
+
+
+class UnreadableFile(AdamacsError):
+    """A recording's file is truncated, foreign or contradicts itself."""
+
+
+class UnsafePath(AdamacsError):
+    """A path leads out of the root it must stay under."""
+
+
+class CorruptArray(AdamacsError):
+    """Stored array bytes are missing, cut short or changed since they were written."""
+
+
+class StoreUnavailable(AdamacsError):
+    """An array store cannot be reached, or refuses to be read or written."""
+
+
+class DatabaseUnavailable(AdamacsError):
+    """The database does not answer, is not initialised, or refuses the account."""
+
+
+class SchemaMismatch(AdamacsError):
+    """The database holds tables of another schema version than this adamacs."""
+
+
+class PlanRefused(AdamacsError):
+    """A plan cannot be applied: it has refused parts, or the world changed since it was made."""
+
+
+class ToolMissing(AdamacsError):
+    """A processing tool, device or extra is not available on this machine."""
+
+
+class ProcessingFailed(AdamacsError):
+    """A processing tool ran and failed, or left results that do not fit the scan."""
