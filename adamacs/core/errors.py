@@ -63,6 +63,10 @@ class InvalidKey(AdamacsError):
     """A KEY on the command line names no column, or no row."""
 
 
+class InvalidRequest(AdamacsError):
+    """What was asked for does not exist, or not in the form that was asked for."""
+
+
 class UnreadableFile(AdamacsError):
     """A recording's file is truncated, foreign or contradicts itself."""
 
@@ -73,6 +77,10 @@ class UnsafePath(AdamacsError):
 
 class CorruptArray(AdamacsError):
     """Stored array bytes are missing, cut short or changed since they were written."""
+
+
+class UnstorableArray(AdamacsError, TypeError):
+    """A value is no array that a store takes: it holds Python objects, or was not written first."""
 
 
 class StoreUnavailable(AdamacsError):

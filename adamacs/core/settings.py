@@ -196,6 +196,20 @@ def documented() -> Iterator[tuple[str, str, Any, str]]:
             yield f"{prefix}.{f.name}", hints[f.name].__name__, f.default, f.metadata["doc"]
 
 
+def create(home: Path, time_zone: str = "UTC") -> Settings:
+    """Make a lab home: its folder, adamacs.toml, roots and file stores. What is there already is kept."""
+    home.mkdir(parents=True, exist_ok=True)
+    if not (home / FILE).exists():
+        (home / FILE).write_text(template(time_zone), encoding="utf-8")
+    settings = load(home)
+    for root in dataclasses.fields(settings.roots):
+        settings.root(root.name).mkdir(parents=True, exist_ok=True)
+    for store in settings.stores.values():
+        if store.protocol == "file":
+            (home / store.location).mkdir(parents=True, exist_ok=True)
+    return settings
+
+
 def template(time_zone: str = "UTC") -> str:
     """Return the text of a new adamacs.toml: the few settings that a lab looks at first."""
     lines = [

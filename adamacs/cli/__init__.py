@@ -1,0 +1,63 @@
+"""The command `adamacs`: one module per group of verbs, imported when one of its verbs is used."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from typing import Any
+
+import click
+
+from adamacs import __version__
+from adamacs.core.errors import AdamacsError
+
+# Verb -> (module below adamacs.cli, attribute, the sentence that --help shows). The modules load only when used.
+VERBS: dict[str, tuple[str, str, str]] = {
+    "check": ("check", "check", "Tell whether database, roots, stores, tools and devices are fit for work."),
+    "curate": ("curate", "curate", "Register results that a person edited as a further curation."),
+    "db": ("db", "db", "Start, stop, make, share, dump and restore the database."),
+    "demo": ("demo", "demo", "Write a synthetic lab, ingest it, process it and score what was recovered."),
+    "explain": ("explain", "explain", "Say what a folder name or a token means, or why it is refused."),
+    "export": ("export", "export", "Write a stored array as .npy or .h5."),
+    "ingest": ("ingest", "ingest", "Plan recordings into rows, and apply the plan."),
+    "paramset": ("paramset", "paramset", "List and add processing parameter sets."),
+    "remove": ("remove", "remove", "Remove one scan with everything computed from it; raw files stay."),
+    "schema": ("schema", "schema", "Draw the tables."),
+    "work": ("work", "work", "Compute what is missing."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group that imports a verb's module when the verb is called, so that --help stays fast."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in VERBS:
+            return None
+        module, name, _ = VERBS[cmd_name]
+        command: click.Command = getattr(import_module(f"adamacs.cli.{module}"), name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Verbs"):
+            formatter.write_dl([(name, VERBS[name][2]) for name in self.list_commands(ctx)])
+
+
+@click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="adamacs")
+def cli() -> None:
+    """Recording folders become relational answers.
+
+    The lab home is ADAMACS_HOME, else the nearest folder upwards that holds adamacs.toml, else ./lab.
+    """
+
+
+def main(arguments: list[str] | None = None) -> Any:
+    """Run the command line; a typed error becomes one line on stderr and exit status 1."""
+    try:
+        return cli.main(arguments, prog_name="adamacs")
+    except AdamacsError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(1)

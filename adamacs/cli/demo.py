@@ -1,0 +1,207 @@
+"""`adamacs demo`: a synthetic lab through the whole pipeline, scored against what is known to be true."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import numpy as np
+
+from adamacs.cli.prompt import json_option, print_json
+from adamacs.core import settings as settings_module
+from adamacs.core.errors import PlanRefused
+
+if TYPE_CHECKING:
+    from adamacs.core.settings import Settings
+    from adamacs.demo.score import ScanScore
+
+REPORT = "report.html"
+_PARAMSET = 1
+
+
+@dataclass
+class Stages:
+    """How long each part of the demo took, s."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def __call__(self, name: str) -> Iterator[None]:
+        """Time a block, and say on stderr that it begins."""
+        click.echo(f"-- {name}", err=True)
+        began = time.perf_counter()
+        yield
+        self.seconds[name] = round(time.perf_counter() - began, 2)
+
+
+@click.command()
+@click.option("--size", type=click.Choice(["demo", "small"]), default="demo", show_default=True, help="Of the lab.")
+@json_option
+def demo(size: str, as_json: bool) -> None:
+    """Write a synthetic lab, ingest it, process it and score what was recovered.
+
+    Everything lands in the lab home (ADAMACS_HOME, else ./lab). Run again, it changes nothing.
+    """
+    from adamacs.cli.db import keep_server_as_it_was
+
+    home = settings_module.find_home()
+    _refuse_foreign(home)
+    settings = settings_module.create(home)
+    with keep_server_as_it_was(settings):
+        stages = Stages()
+        tally = _run(settings, size, stages)
+        with stages("score"):
+            scores = score_lab(settings)
+        with stages("report"):
+            _report(home / REPORT, scores, anew=bool(tally.done))
+    summary = _summary(scores, stages)
+    if as_json:
+        print_json(summary)
+    else:
+        click.echo(_table(scores))
+        click.echo(f"\nreport:   {home / REPORT}\nlab home: {home}\n\nask it:   cd {home}, then run python:")
+        click.echo(_TEN_LINES)
+    sys.exit(1 if tally.failed else 0)
+
+
+_TEN_LINES = """
+    from adamacs.pipeline import connect, imaging, scan
+    connect()
+    scan.Scan() * imaging.ScanInfo()                          # what was recorded
+    key = {"scan_id": scan.Scan.to_arrays("scan_id")[0], "mask": 0}
+    (imaging.Fluorescence.Trace & key).fetch1("fluorescence")[100:200]
+"""
+
+
+def _refuse_foreign(home: Path) -> None:
+    if (home / settings_module.FILE).exists() and not (home / "truth").is_dir():
+        hint = "Set ADAMACS_HOME to an empty folder."
+        raise PlanRefused("This lab home is not the demo's: nothing was changed.", home, hint)
+    (home / "truth").mkdir(parents=True, exist_ok=True)
+
+
+def _run(settings: Settings, size: str, stages: Stages) -> Any:
+    from adamacs import pipeline
+    from adamacs.demo import lab
+    from adamacs.ingest.apply import apply_plan
+    from adamacs.ingest.plan import plan_ingest
+    from adamacs.workers import console, loop, roles
+
+    with stages("write recordings"):
+        lab.write(settings.root("share"), truth=settings.home / "truth", size=size)
+    with stages("make database"):
+        pipeline.initialise(settings)
+        imaging = pipeline.imaging
+        index = imaging.ProcessingParamSet.insert_new(lab.SUITE2P, paramset_idx=_PARAMSET, desc="synthetic lab")
+    with stages("ingest"):
+        plan = plan_ingest([settings.root("share")], settings, paramset_idx=index)
+        click.echo(plan.describe(), err=True)
+        apply_plan(plan, settings)
+    with stages("process"), console.shown(sys.stderr):
+        tally = loop.drain(roles.named("cpu"))
+    stages.seconds["suite2p"] = round(tally.seconds.get("imaging.Processing", 0.0), 2)
+    return tally
+
+
+def score_lab(settings: Settings) -> dict[str, ScanScore]:
+    """Score every processed scan of the demo against its truth, from what the database says."""
+    from adamacs import pipeline
+    from adamacs.demo.movie import Truth
+    from adamacs.demo.score import score_scan
+
+    scores = {}
+    for key in (pipeline.imaging.Activity.proj() & {"curation_id": 1}).keys(order_by="KEY"):
+        truth = Truth.load(settings.home / "truth" / f"{key['scan_id']}.npz")
+        rate = (pipeline.imaging.ScanInfo & key).fetch1("fps")
+        scores[key["scan_id"]] = score_scan(truth, fs=rate, **_recovered(key))
+    return scores
+
+
+def _recovered(key: dict[str, Any]) -> dict[str, Any]:
+    """Return what the database holds of one curation, as the scorer takes it."""
+    from adamacs.pipeline import imaging
+
+    masks = (imaging.Segmentation.Mask * imaging.ScanInfo.Field & key).to_dicts(order_by="mask")
+    shifts = (imaging.MotionCorrection.RigidMotionCorrection & key).to_dicts(order_by="field_idx")
+    traces = (imaging.Fluorescence.Trace * imaging.Activity.Trace & key).to_dicts(order_by="mask")
+    fluorescence = [np.asarray(row["fluorescence"]) for row in traces]
+    neuropil = [np.asarray(row["neuropil_fluorescence"]) for row in traces]
+    return {
+        "shifts": [np.stack([row["y_shifts"], row["x_shifts"]], axis=-1) for row in shifts],
+        "masks": [tuple(np.asarray(row[f"mask_{name}"]) for name in ("ypix", "xpix", "weights")) for row in masks],
+        "planes": [row["plane"] for row in masks],
+        "traces": [signal - 0.7 * around for signal, around in zip(fluorescence, neuropil, strict=True)],
+        "spikes": [np.asarray(row["activity_trace"]) for row in traces],
+    }
+
+
+def _report(path: Path, scores: dict[str, ScanScore], *, anew: bool) -> None:
+    from adamacs.analysis.report import write_report
+
+    if anew or not path.exists():
+        note = "Synthetic recordings, scored against the truth they were made from."
+        write_report(path, title="adamacs demo", note=note, table=_rows(scores))
+
+
+def _rows(scores: dict[str, ScanScore]) -> list[dict[str, str]]:
+    from adamacs.demo.score import pool
+
+    together = {"all": pool(list(scores.values()))} if len(scores) > 1 else {}
+    return [
+        {
+            "scan": name,
+            "true cells": str(score.cells_true),
+            "found": str(score.rois),
+            "recall": f"{score.recall:.3f}",
+            "precision": f"{score.precision:.3f}",
+            "median IoU": f"{score.median_iou:.3f}",
+            "shift r": f"{score.shift_r:.4f}",
+            "shift RMSE (px)": f"{score.shift_rmse_px:.2f}",
+            "spike r": f"{score.spike_r:.3f}",
+            "dF/F r": f"{score.dff_r:.3f}",
+        }
+        for name, score in {**scores, **together}.items()
+    ]
+
+
+def _table(scores: dict[str, ScanScore]) -> str:
+    rows = _rows(scores)
+    if not rows:
+        return "nothing was processed"
+    widths = {name: max(len(name), *(len(row[name]) for row in rows)) for name in rows[0]}
+    lines = ["  ".join(f"{name:>{width}}" for name, width in widths.items())]
+    lines += ["  ".join(f"{row[name]:>{width}}" for name, width in widths.items()) for row in rows]
+    return "\n".join(lines)
+
+
+def _summary(scores: dict[str, ScanScore], stages: Stages) -> dict[str, Any]:
+    """Return the demo's one JSON line.
+
+    `cells_true` are the true cells of at least 15 spikes, `recall` the part of them that was found; `cells_found`
+    are the ROIs in the database, as many as `imaging.Fluorescence.Trace` has rows, and `precision` the part of
+    them that match a true cell.
+    """
+    from adamacs import pipeline
+    from adamacs.demo.score import pool
+
+    score = pool(list(scores.values()))
+    return {
+        "sessions": len(pipeline.session.Session()),
+        "scans": len(pipeline.scan.Scan()),
+        "cells_true": score.cells_true,
+        "cells_found": score.rois,
+        "recall": round(score.recall, 4),
+        "precision": round(score.precision, 4),
+        "median_iou": round(score.median_iou, 4),
+        "spike_r": round(score.spike_r, 4),
+        "dff_r": round(score.dff_r, 4),
+        "shift_r": round(score.shift_r, 4),
+        "shift_rmse_px": round(score.shift_rmse_px, 4),
+        "seconds_by_stage": stages.seconds,
+    }

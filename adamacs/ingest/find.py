@@ -1,0 +1,123 @@
+"""Find recording folders below the share. Nothing is opened, nothing outside the share is looked at."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+from adamacs.core import tokens
+from adamacs.core.errors import InvalidToken
+from adamacs.core.modality import Problem, RawFile, Recording
+from adamacs.core.settings import Settings
+
+_NOT_A_RECORDING = (".", "$", "System Volume Information")
+
+
+def find_recordings(paths: Iterable[Path], settings: Settings) -> tuple[list[Recording], list[Problem]]:
+    """List the scans at or below some folders of the share, in the order of their names.
+
+    Parameters
+    ----------
+    paths
+        The share itself, a person's folder, a session's or a scan's.
+
+    Returns
+    -------
+    recordings, problems
+        One problem per folder whose name looks like a recording and is none, per path outside the share, and
+        per scan token that two folders claim: neither of these is returned.
+    """
+    share = settings.root("share")
+    found: dict[Path, Recording] = {}
+    problems: list[Problem] = []
+    for path in paths:
+        path = Path(os.path.normpath(Path(path).absolute()))  # not resolve: a link is never followed
+        if not path.is_dir():
+            problems.append(Problem("error", "There is no such folder.", str(path)))
+        elif share not in (path, *path.parents):
+            problems.append(Problem("error", f"The folder lies outside the share {share}.", str(path)))
+        else:
+            for folder in _candidates(path, share):
+                _read_name(folder, share, settings, found, problems)
+    recordings = sorted(found.values(), key=lambda recording: recording.relative)
+    return _without_twins(recordings, problems), problems
+
+
+def _candidates(path: Path, share: Path) -> Iterator[Path]:
+    """Yield folders that may be recordings, down to the depth at which they can stand."""
+    if path != share and tokens.is_candidate(path.name):
+        yield from _scans_of(path)
+        return
+    if len(path.relative_to(share).parts) < 2:
+        for entry in _folders(path):
+            yield from _candidates(entry, share)
+
+
+def _scans_of(path: Path) -> Iterator[Path]:
+    """Yield the scan folders of a nested session folder, or the folder itself."""
+    nested = [entry for entry in _folders(path) if entry.name.startswith("scan")]
+    yield from nested or [path]
+
+
+def _folders(path: Path) -> list[Path]:
+    with os.scandir(path) as entries:
+        names = [e.name for e in entries if e.is_dir(follow_symlinks=False) and not e.name.startswith(_NOT_A_RECORDING)]
+    return [path / name for name in sorted(names)]
+
+
+def _read_name(
+    path: Path, share: Path, settings: Settings, found: dict[Path, Recording], problems: list[Problem]
+) -> None:
+    relative = path.relative_to(share)
+    try:
+        folder = tokens.parse(relative, legacy=settings.ingest.legacy_tokens)
+    except InvalidToken as refusal:
+        problems.append(Problem("error", refusal.what, relative.as_posix(), refusal.hint or ""))
+        return
+    depth = 3 if folder.layout == "nested" else 2
+    if folder.scan_id is None:
+        problems.append(Problem("error", "The session folder holds no scan folder.", relative.as_posix()))
+    elif len(relative.parts) != depth:
+        hint = f"Expected {tokens.EXAMPLE} in a folder named after the person."
+        problems.append(Problem("error", "No person's folder stands above it.", relative.as_posix(), hint))
+    else:
+        files = tuple(_files(path, share))
+        found[path] = Recording(folder, relative.parts[0], path, relative.as_posix(), files)
+
+
+def _files(path: Path, share: Path) -> Iterator[RawFile]:
+    """Yield the regular files below a recording folder, never following a link, in natural order."""
+    for folder, subfolders, names in os.walk(path):
+        subfolders.sort(key=natural)
+        for name in sorted(names, key=natural):
+            file = Path(folder, name)
+            status = file.lstat()
+            if os.path.isfile(file) and not os.path.islink(file):  # noqa: PTH113, PTH114
+                time = datetime.fromtimestamp(status.st_mtime_ns // 1000 / 1e6, UTC).replace(tzinfo=None)
+                yield RawFile(file.relative_to(share).as_posix(), status.st_size, time)
+
+
+def natural(name: str) -> list[tuple[bool, int, str]]:
+    """Sort key under which file_2 comes before file_10."""
+    pieces: list[str] = []
+    for character in name:
+        if pieces and pieces[-1].isdecimal() == character.isdecimal():
+            pieces[-1] += character
+        else:
+            pieces.append(character)
+    return [(not p.isdecimal(), int(p) if p.isdecimal() else 0, p) for p in pieces]
+
+
+def _without_twins(recordings: list[Recording], problems: list[Problem]) -> list[Recording]:
+    claims: dict[str, list[Recording]] = defaultdict(list)
+    for recording in recordings:
+        claims[str(recording.folder.scan_id)].append(recording)
+    for scan_id, claimants in claims.items():
+        if len(claimants) > 1:
+            places = " and ".join(recording.relative for recording in claimants)
+            hint = "Keep one; move the other out of the share."
+            problems.append(Problem("error", f"{len(claimants)} folders claim {scan_id}.", places, hint))
+    return [recording for recording in recordings if len(claims[str(recording.folder.scan_id)]) == 1]

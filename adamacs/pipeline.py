@@ -1,0 +1,92 @@
+"""The one list of modalities, and what notebooks import.
+
+>>> from adamacs.pipeline import connect, imaging   # doctest: +SKIP
+>>> connect()                                       # doctest: +SKIP
+>>> imaging.Fluorescence.Trace()                    # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from adamacs.core import settings as _settings
+from adamacs.core.modality import Modality
+
+if TYPE_CHECKING:
+    import datajoint as dj
+
+    from adamacs.core.settings import Settings
+
+MODALITIES: tuple[str, ...] = ("imaging",)
+SPINE: tuple[str, ...] = ("subject", "surgery", "equipment", "session", "scan")
+
+__all__ = ["MODALITIES", "SPINE", "connect", "imaging", "initialise", "modalities", "modules"]  # noqa: F822
+
+
+def connect(settings: Settings | None = None) -> dj.Connection:
+    """Connect to the lab's database and bind every table to it.
+
+    Starts an embedded server that is initialised but down. Creates nothing: `adamacs db init` does. A second
+    call returns the same connection.
+
+    Parameters
+    ----------
+    settings
+        Of the lab; by default those of `ADAMACS_HOME`, else of the nearest lab home upwards, else of ./lab.
+
+    Raises
+    ------
+    DatabaseUnavailable
+        The server does not answer, or the lab was never initialised.
+    SchemaMismatch
+        The database was made by another schema version.
+    """
+    from adamacs.database import connect as database
+    from adamacs.schemas import meta
+
+    settings = settings or _settings.load()
+    connection = database.open_connection(settings)
+    _settings.use(settings)
+    meta.activate(modules(), settings.database.prefix, connection, create=False)
+    return connection
+
+
+def initialise(settings: Settings) -> None:
+    """Make the database of a lab and every table that is missing; what is there is kept.
+
+    Raises
+    ------
+    SchemaMismatch
+        The database was made by another schema version.
+    """
+    from adamacs.database import connect as database
+    from adamacs.schemas import meta
+
+    server = database.embedded(settings)
+    if server is not None:
+        server.init()
+    connection = database.open_connection(settings)
+    _settings.use(settings)
+    meta.activate(modules(), settings.database.prefix, connection, create=True)
+
+
+def modalities() -> tuple[Modality, ...]:
+    """Return what each modality declares, the spine first."""
+    spine = Modality(name="scan", tables="adamacs.schemas.scan", fills={"cpu": ("ScanFileChecksum",)})
+    return (spine, *(import_module(f"adamacs.modalities.{name}.modality").MODALITY for name in MODALITIES))
+
+
+def modules() -> tuple[ModuleType, ...]:
+    """Return every module that holds tables, parents first."""
+    spine = tuple(import_module(f"adamacs.schemas.{name}") for name in SPINE)
+    return spine + tuple(import_module(f"adamacs.modalities.{name}.tables") for name in MODALITIES)
+
+
+def __getattr__(name: str) -> Any:
+    if name in SPINE:
+        return import_module(f"adamacs.schemas.{name}")
+    if name in MODALITIES:
+        return import_module(f"adamacs.modalities.{name}.tables")
+    raise AttributeError(f"adamacs.pipeline has no {name!r}")

@@ -1,0 +1,92 @@
+"""What a worker shows: a log line when something begins or ends, and in a terminal a line that moves."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TextIO
+
+from adamacs.core import progress
+from adamacs.core.progress import Progress
+
+_EVERY = 0.2  # s between two redrawings of the moving line
+_WIDTH = 110  # columns
+
+
+class Line:
+    """The moving line of a terminal: stage, how far, how fast and how long to go."""
+
+    def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
+        self._stream = stream
+        self._clock = clock
+        self._stage = ""
+        self._began = clock()
+        self._drawn = -_EVERY
+
+    def __call__(self, step: Progress) -> None:
+        """Redraw for a step; often called, seldom drawn."""
+        now = self._clock()
+        if step.stage != self._stage:
+            self._stage, self._began, self._drawn = step.stage, now, -_EVERY
+        if now - self._drawn >= _EVERY or step.fraction == 1:
+            self._drawn = now
+            self._draw(describe(step, now - self._began))
+
+    def clear(self) -> None:
+        """Wipe the line, before something else is written."""
+        self._draw("")
+
+    def _draw(self, text: str) -> None:
+        self._stream.write(f"\r{text[:_WIDTH]:{_WIDTH}}\r")
+        self._stream.flush()
+
+
+def describe(step: Progress, elapsed: float) -> str:
+    """Write one step of a stage that began `elapsed` seconds ago.
+
+    >>> describe(Progress("registration", 500, 2000, "frames"), 5.0)
+    '  registration 500/2000 frames, 100/s, 15 s left'
+    """
+    text = f"  {step}"
+    if not step.done or elapsed <= 0:
+        return text
+    rate = step.done / elapsed
+    text += f", {rate:.3g}/s"
+    if step.total:
+        text += f", {max(step.total - step.done, 0) / rate:.0f} s left"
+    return text
+
+
+class _Handler(logging.StreamHandler[TextIO]):
+    """Write log lines above the moving line."""
+
+    def __init__(self, stream: TextIO, line: Line | None) -> None:
+        super().__init__(stream)
+        self._line = line
+        self.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if self._line:
+            self._line.clear()
+        super().emit(record)
+
+
+@contextmanager
+def shown(stream: TextIO) -> Iterator[None]:
+    """Show log and progress of adamacs on a stream for the length of a block."""
+    line = Line(stream) if stream.isatty() else None
+    handler = _Handler(stream, line)
+    logger = logging.getLogger("adamacs")
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        with progress.listening(line):
+            yield
+    finally:
+        if line:
+            line.clear()
+        logger.removeHandler(handler)
+        logger.setLevel(level)

@@ -1,0 +1,120 @@
+"""Finding recordings: every layout is found, nothing is guessed, nothing outside the share is seen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adamacs.core import settings as settings_module
+from adamacs.ingest.find import find_recordings, natural
+
+FLAT = "XX_ANM-0001_2026-01-13_scan9FY6AIRM_sess9FY6AIRM"
+
+
+@pytest.fixture
+def lab(tmp_path):
+    return settings_module.create(tmp_path / "lab")
+
+
+def record(lab, *names, files=("a.tif",)):
+    folder = lab.root("share").joinpath(*names)
+    folder.mkdir(parents=True)
+    for file in files:
+        (folder / file).write_bytes(b"raw")
+    return folder
+
+
+def test_flat_swapped_and_nested_folders_are_found_in_order(lab):
+    record(lab, "demo", "XX_ANM-0002_2026-01-13_sess9FY6AIRN_scan9FY6AIRN")
+    record(lab, "demo", FLAT)
+    record(lab, "demo", "XX_ANM-0003_2026-01-13_sess9FY6AIRP", "scan9FY6AIRP")
+    record(lab, "demo", "XX_ANM-0003_2026-01-13_sess9FY6AIRP", "scan9FY6AIRQ")
+    recordings, problems = find_recordings([lab.root("share")], lab)
+    assert problems == []
+    assert [r.folder.scan_id for r in recordings] == ["scan9FY6AIRM", "scan9FY6AIRN", "scan9FY6AIRP", "scan9FY6AIRQ"]
+    assert {r.username for r in recordings} == {"demo"}
+
+
+@pytest.mark.parametrize("below", [(), ("demo",), ("demo", FLAT)])
+def test_any_folder_on_the_way_finds_the_same_scan(lab, below):
+    record(lab, "demo", FLAT)
+    recordings, _ = find_recordings([lab.root("share").joinpath(*below)], lab)
+    assert [r.relative for r in recordings] == [f"demo/{FLAT}"]
+
+
+def test_a_path_named_twice_is_found_once(lab):
+    folder = record(lab, "demo", FLAT)
+    recordings, problems = find_recordings([folder, folder.parent, folder], lab)
+    assert len(recordings) == 1
+    assert problems == []
+
+
+def test_two_folders_that_claim_one_scan_are_reported_with_both_paths(lab):
+    record(lab, "demo", FLAT)
+    record(lab, "other", FLAT)
+    record(lab, "demo", "XX_ANM-0002_2026-01-13_scan9FY6AIRN_sess9FY6AIRN")
+    recordings, problems = find_recordings([lab.root("share")], lab)
+    assert [r.folder.scan_id for r in recordings] == ["scan9FY6AIRN"]
+    assert f"demo/{FLAT}" in problems[0].where
+    assert f"other/{FLAT}" in problems[0].where
+
+
+def test_a_folder_that_looks_like_a_recording_is_reported_and_the_rest_goes_on(lab):
+    record(lab, "demo", f"{FLAT} - copy")
+    record(lab, "demo", FLAT)
+    record(lab, "demo", "notes about mice")
+    recordings, problems = find_recordings([lab.root("share")], lab)
+    assert len(recordings) == 1
+    assert [problem.where for problem in problems] == [f"demo/{FLAT} - copy"]
+
+
+def test_a_recording_without_a_person_above_is_refused(lab):
+    record(lab, FLAT)
+    recordings, problems = find_recordings([lab.root("share")], lab)
+    assert recordings == []
+    assert "person" in problems[0].what
+
+
+def test_a_session_folder_without_scans_is_refused(lab):
+    record(lab, "demo", "XX_ANM-0003_2026-01-13_sess9FY6AIRP", files=())
+    _, problems = find_recordings([lab.root("share")], lab)
+    assert "no scan folder" in problems[0].what
+
+
+def test_nothing_outside_the_share_is_looked_at(lab, tmp_path):
+    outside = tmp_path / "elsewhere" / "demo" / FLAT
+    outside.mkdir(parents=True)
+    (outside / "secret.tif").write_bytes(b"raw")
+    link = lab.root("share") / "demo"
+    link.symlink_to(outside.parent, target_is_directory=True)
+    assert find_recordings([lab.root("share")], lab) == ([], [])
+    _, problems = find_recordings([outside, lab.root("share") / ".." / ".." / "elsewhere"], lab)
+    assert all("outside" in problem.what for problem in problems)
+    assert len(problems) == 2
+
+
+def test_a_linked_file_and_a_pipe_are_no_files_of_the_recording(lab, tmp_path):
+    import os
+
+    folder = record(lab, "demo", FLAT)
+    (tmp_path / "secret.tif").write_bytes(b"raw")
+    (folder / "link.tif").symlink_to(tmp_path / "secret.tif")
+    os.mkfifo(folder / "pipe.tif")
+    (recording,), _ = find_recordings([lab.root("share")], lab)
+    assert [Path(file.path).name for file in recording.files] == ["a.tif"]
+
+
+def test_files_are_listed_in_natural_order_with_size_and_time(lab):
+    record(lab, "demo", FLAT, files=("s_10.tif", "s_9.tif", "s_1.tif"))
+    (recording,), _ = find_recordings([lab.root("share")], lab)
+    assert [Path(file.path).name for file in recording.files] == ["s_1.tif", "s_9.tif", "s_10.tif"]
+    assert {file.size for file in recording.files} == {3}
+    assert all(file.time.tzinfo is None for file in recording.files)
+
+
+@given(st.lists(st.text(max_size=12)))
+def test_natural_order_takes_any_names(names):
+    assert sorted(sorted(names, key=natural), key=natural) == sorted(names, key=natural)
