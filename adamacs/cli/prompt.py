@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -33,8 +34,8 @@ def confirm(plan: str, yes: bool) -> None:
 
 
 def print_json(content: Any) -> None:
-    """Print one JSON line."""
-    click.echo(json.dumps(content, default=str))
+    """Print one JSON line; numbers of numpy stay numbers, and what JSON does not know becomes text."""
+    click.echo(json.dumps(content, default=lambda value: value.tolist() if hasattr(value, "tolist") else str(value)))
 
 
 def parse_key(text: str) -> dict[str, Any]:
@@ -42,16 +43,30 @@ def parse_key(text: str) -> dict[str, Any]:
 
     A value of digits alone becomes an integer. Never SQL.
 
+    Raises
+    ------
+    InvalidKey
+        It is not of this form, or gives a name twice.
+
     >>> parse_key("scan_id=scan9FY6AIRM,paramset_idx=0")
     {'scan_id': 'scan9FY6AIRM', 'paramset_idx': 0}
     """
-    key: dict[str, Any] = {}
+    return {name: int(value) if _NUMBER.fullmatch(value) else value for name, value in _pairs(text).items()}
+
+
+_NUMBER = re.compile(r"[0-9]{1,18}")  # what a 64-bit column holds
+
+
+def _pairs(text: str) -> dict[str, str]:
+    pairs: dict[str, str] = {}
     for part in text.split(","):
         name, equals, value = (piece.strip() for piece in part.partition("="))
         if not (equals and name.isidentifier() and value):
             raise InvalidKey("This is no KEY.", text, "Expected name=value[,name=value].")
-        key[name] = int(value) if value.isdecimal() else value
-    return key
+        if name in pairs:
+            raise InvalidKey(f"The KEY gives {name} twice.", text)
+        pairs[name] = value
+    return pairs
 
 
 def one_row(table: Any, text: str) -> dict[str, Any]:
@@ -60,14 +75,22 @@ def one_row(table: Any, text: str) -> dict[str, Any]:
     Raises
     ------
     InvalidKey
-        The KEY names a column that the table lacks, or not exactly one row.
+        The KEY names a column that the table lacks, gives a number column a word, or names not exactly one row.
     """
-    key = parse_key(text)
-    unknown = [name for name in key if name not in table.heading.names]
-    if unknown:
-        raise InvalidKey(f"There is no column {unknown[0]}.", text, f"Columns: {', '.join(table.heading.names)}.")
+    key = {name: _typed(table, name, value, text) for name, value in _pairs(text).items()}
     rows = (table & key).keys()
     if len(rows) != 1:
         raise InvalidKey(f"The KEY names {len(rows)} rows, not one.", text, f"Columns: {', '.join(table.primary_key)}.")
     row: dict[str, Any] = rows[0]
     return row
+
+
+def _typed(table: Any, name: str, value: str, text: str) -> int | str:
+    """Read a value as its column demands: a subject named 0815 is text, and PostgreSQL compares text to text only."""
+    if name not in table.heading.names:
+        raise InvalidKey(f"There is no column {name}.", text, f"Columns: {', '.join(table.heading.names)}.")
+    if not table.heading[name].numeric:
+        return value
+    if not re.fullmatch(r"-?[0-9]{1,18}", value):
+        raise InvalidKey(f"The column {name} holds whole numbers.", text)
+    return int(value)

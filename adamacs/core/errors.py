@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from difflib import get_close_matches
 from typing import Any
 
@@ -39,11 +39,11 @@ def describe(where: Any) -> str:
     return str(where)
 
 
-def nearest(word: str, known: list[str] | tuple[str, ...]) -> str:
+def nearest(word: str, known: Collection[str]) -> str:
     """Return 'Did you mean a or b?' for a misspelt word, or the list of what is known."""
-    close = get_close_matches(word, known, n=3, cutoff=0.5)
-    if close:
-        return f"Did you mean {' or '.join(close)}?"
+    spelt = {name.casefold(): name for name in known}
+    if close := get_close_matches(word.casefold(), spelt, n=3, cutoff=0.5):
+        return f"Did you mean {' or '.join(spelt[name] for name in close)}?"
     return f"Known: {', '.join(known)}." if known else "Nothing is known here yet."
 
 

@@ -11,12 +11,13 @@ import os
 import re
 import stat
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, get_type_hints
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import unquote
 from zoneinfo import ZoneInfo
 
 from adamacs.core.errors import InvalidSetting, nearest
@@ -25,11 +26,22 @@ FILE = "adamacs.toml"
 SECRETS_FILE = "secrets.toml"
 
 
-@dataclass(frozen=True, repr=False)
 class Secret:
-    """A text that shows itself as stars, so that no log, traceback, table or JSON tells it."""
+    """A text that shows itself as stars, so that no log, traceback, table or JSON tells it.
 
-    _text: str = ""
+    No dataclass, and without `__dict__`: `asdict` and `vars` would tell it.
+    """
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str = "") -> None:
+        self._text = text
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and self._text == other._text
+
+    def __hash__(self) -> int:
+        return hash(self._text)
 
     def __repr__(self) -> str:
         return "***" if self._text else ""
@@ -114,7 +126,7 @@ class Settings:
         known = {f.name: getattr(self.roots, f.name) for f in dataclasses.fields(self.roots)}
         if name not in known:
             raise InvalidSetting(f"There is no root named {name!r}.", hint=nearest(name, list(known)))
-        return self.home / Path(known[name]).expanduser()
+        return self.home / _expanded(known[name])
 
     def store(self, name: str) -> Store:
         """Return the settings of a named array store."""
@@ -128,10 +140,27 @@ class Settings:
         return ZoneInfo(self.time_zone)
 
 
-def find_home() -> Path:
+def _expanded(folder: str) -> Path:
+    try:
+        return Path(folder).expanduser()
+    except RuntimeError as error:
+        raise InvalidSetting("This account has no home folder here.", folder, "Write the path in full.") from error
+
+
+SECTIONS: Mapping[str, type] = {
+    "database": Database,
+    "roots": Roots,
+    "ingest": Ingest,
+    "workers": Workers,
+    "stores": Store,
+}
+_ELSEWHERE = f"Put it into {SECRETS_FILE} beside it (mode 0600), or into the environment."
+
+
+def find_home(environ: Mapping[str, str] | None = None) -> Path:
     """Return the lab home: `ADAMACS_HOME`, else the nearest folder upwards with adamacs.toml, else ./lab."""
-    if named := os.environ.get("ADAMACS_HOME"):
-        return Path(named).expanduser().absolute()
+    if named := (os.environ if environ is None else environ).get("ADAMACS_HOME"):
+        return _expanded(named).absolute()
     here = Path.cwd()
     for folder in (here, *here.parents):
         if (folder / FILE).is_file():
@@ -145,11 +174,11 @@ def load(home: Path | None = None, environ: Mapping[str, str] | None = None) -> 
     Raises
     ------
     InvalidSetting
-        The file is missing or malformed, names an unknown setting, holds a secret, or gives a wrong type; or
-        the secrets file can be read by others.
+        The file is missing or malformed, names an unknown setting, holds a secret, or gives a wrong type; the
+        secrets file can be read by others; or a variable names an unknown setting of a section.
     """
-    home = find_home() if home is None else Path(home).absolute()
     environ = os.environ if environ is None else environ
+    home = find_home(environ) if home is None else Path(home).absolute()
     path = home / FILE
     if not path.is_file():
         raise InvalidSetting(
@@ -157,11 +186,11 @@ def load(home: Path | None = None, environ: Mapping[str, str] | None = None) -> 
             path,
             "Run `adamacs db init` there, or set ADAMACS_HOME to a lab home.",
         )
-    table = _read_toml(path)
-    _refuse_secrets(table, path)
-    _merge(table, _read_secrets(home / SECRETS_FILE))
-    _merge(table, _from_environment(environ, table))
-    return _validated(_build(Settings, table, path, home=home))
+    found = _from_file(path, secrets_allowed=False)
+    if (home / SECRETS_FILE).exists():
+        found |= _from_file(home / SECRETS_FILE, secrets_allowed=True)
+    found |= _from_environment(environ, found)
+    return _assembled(found, home)
 
 
 _active: Settings | None = None
@@ -175,29 +204,38 @@ def use(settings: Settings | None) -> None:
 
 def active() -> Settings:
     """Return the settings in use, reading those of the lab home the first time."""
-    if _active is None:
-        use(load())
-    assert _active is not None
-    return _active
+    settings = _active or load()
+    use(settings)
+    return settings
 
 
 def documented() -> Iterator[tuple[str, str, Any, str]]:
     """Yield (name, type, default, sentence) of every setting, for the reference page."""
+    for name, kind, default, doc in _declared():
+        yield name, kind.__name__, default, doc
+
+
+def _declared() -> Iterator[tuple[str, type, Any, str]]:
     for section in dataclasses.fields(Settings):
-        if section.name == "home":
-            continue
-        kind = _section(section)
-        if kind is None:
-            yield section.name, "str", section.default, section.metadata["doc"]
-            continue
-        prefix = f"{section.name}.<name>" if section.name == "stores" else section.name
-        hints = get_type_hints(kind)
-        for f in dataclasses.fields(kind):
-            yield f"{prefix}.{f.name}", hints[f.name].__name__, f.default, f.metadata["doc"]
+        if section.name in SECTIONS:
+            kind = SECTIONS[section.name]
+            prefix = f"{section.name}.<name>" if kind is Store else section.name
+            hints = get_type_hints(kind)
+            for f in dataclasses.fields(kind):
+                yield f"{prefix}.{f.name}", hints[f.name], f.default, f.metadata["doc"]
+        elif section.name != "home":
+            yield section.name, str, section.default, section.metadata["doc"]
 
 
 def create(home: Path, time_zone: str = "UTC") -> Settings:
-    """Make a lab home: its folder, adamacs.toml, roots and file stores. What is there already is kept."""
+    """Make a lab home: its folder, adamacs.toml, roots and file stores. What is there already is kept.
+
+    Raises
+    ------
+    InvalidSetting
+        There is no such time zone, and nothing was made; or the adamacs.toml that is there is not valid.
+    """
+    _check("time_zone", time_zone, home / FILE)
     home.mkdir(parents=True, exist_ok=True)
     if not (home / FILE).exists():
         (home / FILE).write_text(template(time_zone), encoding="utf-8")
@@ -206,7 +244,7 @@ def create(home: Path, time_zone: str = "UTC") -> Settings:
         settings.root(root.name).mkdir(parents=True, exist_ok=True)
     for store in settings.stores.values():
         if store.protocol == "file":
-            (home / store.location).mkdir(parents=True, exist_ok=True)
+            (settings.home / _expanded(store.location)).mkdir(parents=True, exist_ok=True)
     return settings
 
 
@@ -227,127 +265,157 @@ def template(time_zone: str = "UTC") -> str:
     return "\n".join(lines) + "\n"
 
 
+# ---- reading: every source becomes a dict of `section.field` to a value of its type, and the later one wins
+
+
+def _from_file(path: Path, *, secrets_allowed: bool) -> dict[str, Any]:
+    """Return the settings that a TOML file holds."""
+    if secrets_allowed and os.name == "posix" and stat.S_IMODE(path.stat().st_mode) & 0o077:
+        raise InvalidSetting("Others can read this file of secrets.", path, f"Run: chmod 600 {path}")
+    found: dict[str, Any] = {}
+    for name, value in _flat(_read_toml(path)):
+        kind = _kinds().get(_pattern(name))
+        if kind is None:
+            found |= _empty_section(name, value, path)
+        elif kind is Secret and not secrets_allowed:
+            raise InvalidSetting(f"The secret {name} must not stand in {FILE}.", path, _ELSEWHERE)
+        else:
+            found[name] = Secret(value) if kind is Secret and isinstance(value, str) else value
+            _check(name, found[name], path)
+    if _split_password(found, path) and not secrets_allowed:
+        raise InvalidSetting("database.url holds a password.", path, _ELSEWHERE)
+    return found
+
+
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))  # Windows editors put a mark in front
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InvalidSetting(f"This is not valid TOML: {error}.", path) from error
-
-
-def _read_secrets(path: Path) -> dict[str, Any]:
-    if not path.exists():
-        return {}
-    if os.name == "posix" and stat.S_IMODE(path.stat().st_mode) & 0o077:
-        raise InvalidSetting("Others can read this file of secrets.", path, f"Run: chmod 600 {path}")
-    return _read_toml(path)
-
-
-def _refuse_secrets(table: Mapping[str, Any], path: Path) -> None:
-    hint = f"Put it into {SECRETS_FILE} beside it (mode 0600), or into the environment."
-    for name, value in _flat(table):
-        if name.rsplit(".", 1)[-1] in {"password", "secret_key"}:
-            raise InvalidSetting(f"The secret {name} must not stand in {FILE}.", path, hint)
-        if name == "database.url" and isinstance(value, str) and urlsplit(value).password is not None:
-            raise InvalidSetting("database.url holds a password.", path, hint)
+    except OSError as error:
+        raise InvalidSetting(f"This file cannot be read: {error.strerror}.", path) from error
 
 
 def _flat(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for name, value in table.items():
-        if isinstance(value, Mapping):
+        if isinstance(value, Mapping) and value:
             yield from _flat(value, f"{prefix}{name}.")
         else:
             yield prefix + name, value
 
 
-def _merge(table: dict[str, Any], over: Mapping[str, Any]) -> None:
-    for name, value in over.items():
-        if isinstance(value, Mapping) and isinstance(table.get(name), dict):
-            _merge(table[name], value)
-        else:
-            table[name] = value
+def _empty_section(name: str, value: Any, path: Path) -> dict[str, Any]:
+    """Return what a section without settings means; refuse every other name that is no setting."""
+    section, _, rest = name.partition(".")
+    store, _, setting = rest.partition(".")
+    if store and section == "stores" and not re.fullmatch(_STORE, store):
+        raise InvalidSetting(f"{store!r} is no name of a store.", path, "It takes a-z, 0-9 and _, a letter first.")
+    if section not in SECTIONS or setting or (store and section != "stores"):
+        known = [pattern.replace("<name>", store or "derived") for pattern in _kinds()]
+        raise InvalidSetting(f"{name} is no setting.", path, nearest(name, known))
+    if value != {}:
+        raise InvalidSetting(f"{name} is a section, not a value.", path, f"Write [{name}] and its settings below.")
+    return {f"{name}.protocol": Store.protocol} if store else {}
 
 
-def _from_environment(environ: Mapping[str, str], table: Mapping[str, Any]) -> dict[str, Any]:
-    stores = set(table.get("stores", {})) | {"derived"}
-    names = [name for name, *_ in documented() if "<name>" not in name]
-    names += [f"stores.{s}.{f.name}" for s in stores for f in dataclasses.fields(Store)]
-    found: dict[str, Any] = {}
-    for name in names:
-        text = environ.get("ADAMACS_" + name.upper().replace(".", "_"))
-        if text is not None:
-            *sections, last = name.split(".")
-            place = found
-            for section in sections:
-                place = place.setdefault(section, {})
-            place[last] = text
-    _split_password(found.get("database", {}))
-    return found
-
-
-def _split_password(database: dict[str, Any]) -> None:
-    """Move a password out of a URL that came through the environment."""
-    parts = urlsplit(database.get("url", ""))
-    if parts.password is not None:
-        database["password"] = unquote(parts.password)
-        host = parts.netloc.rpartition("@")[2]
-        database["url"] = urlunsplit(parts._replace(netloc=f"{parts.username}@{host}"))
-
-
-def _section(f: dataclasses.Field[Any]) -> type | None:
-    kinds: dict[str, type] = {
-        "database": Database,
-        "roots": Roots,
-        "ingest": Ingest,
-        "workers": Workers,
-        "stores": Store,
-    }
-    return kinds.get(f.name)
-
-
-def _build(kind: type, table: Mapping[str, Any], path: Path, prefix: str = "", **given: Any) -> Any:
-    known = {f.name: f for f in dataclasses.fields(kind) if f.name not in given}
-    values: dict[str, Any] = dict(given)
-    hints = get_type_hints(kind)
-    for name, value in table.items():
-        if name not in known:
-            raise InvalidSetting(f"{prefix}{name} is no setting.", path, nearest(name, list(known)))
-        section = _section(known[name]) if kind is Settings else None
-        if section is None:
-            values[name] = _coerced(value, hints[name], prefix + name, path)
-        elif not isinstance(value, Mapping):
-            raise InvalidSetting(f"{name} is a section, not a value.", path, f"Write [{name}] and its settings below.")
-        elif name == "stores":
-            values[name] = MappingProxyType({s: _build(Store, t, path, f"stores.{s}.") for s, t in value.items()})
-        else:
-            values[name] = _build(section, value, path, f"{name}.")
-    return kind(**values)
+def _from_environment(environ: Mapping[str, str], found: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that variables give; `found` names the stores that there are."""
+    stores = {"derived", *(name.split(".")[1] for name in found if name.startswith("stores."))}
+    names = {pattern.replace("<name>", store) for pattern in _kinds() for store in stores}
+    variables = {f"ADAMACS_{name.upper().replace('.', '_')}": name for name in names}
+    sections = tuple(f"ADAMACS_{section.upper()}_" for section in SECTIONS)
+    values: dict[str, Any] = {}
+    for variable, text in environ.items():
+        if variable in variables:
+            values[variables[variable]] = _read_word(text, variables[variable], variable)
+        elif variable.startswith(sections):
+            raise InvalidSetting("There is no such setting.", variable, nearest(variable, sorted(variables)))
+    _split_password(values, "ADAMACS_DATABASE_URL")
+    return values
 
 
 _WORDS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
 
-def _coerced(value: Any, kind: type, name: str, path: Path) -> Any:
-    refused = InvalidSetting(f"{name} = {value!r} is not of type {kind.__name__}.", path)
-    if kind in (str, Secret) and isinstance(value, str):
-        return kind(value)
-    if kind is bool and isinstance(value, str) and value.lower() in _WORDS:
-        return _WORDS[value.lower()]
-    if kind is int and isinstance(value, str) and re.fullmatch(r"-?\d+", value):
-        return int(value)
-    if type(value) is not kind:
-        raise refused
+def _read_word(text: str, name: str, variable: str) -> Any:
+    kind = _kinds()[_pattern(name)]
+    value: Any = text
+    if kind is Secret:
+        value = Secret(text)
+    elif kind is bool:
+        value = _WORDS.get(text.lower(), text)
+    elif kind is int and re.fullmatch(r"-?[0-9]{1,18}", text):
+        value = int(text)
+    _check(name, value, variable)
     return value
 
 
-def _validated(settings: Settings) -> Settings:
-    path = settings.home / FILE
+_URL = re.compile(r"(?P<front>[^:/]*://[^:/@]*):(?P<password>.*)@(?P<back>[^@]*)", re.DOTALL)
+
+
+def _split_password(values: dict[str, Any], where: Path | str) -> bool:
+    """Move a password out of the URL, whatever characters it has; tell whether there was one."""
+    url = values.get("database.url", "")
+    if parts := _URL.fullmatch(url):
+        values["database.url"] = url = f"{parts['front']}@{parts['back']}"
+        values.setdefault("database.password", Secret(unquote(parts["password"])))
+    if "?" in url:  # might say password=
+        raise InvalidSetting("database.url takes no options.", where, "TLS is the setting database.use_tls.")
+    return parts is not None
+
+
+@cache
+def _kinds() -> dict[str, type]:
+    return {name: kind for name, kind, *_ in _declared()}
+
+
+_STORE = r"[a-z][a-z0-9_]*"
+
+
+def _pattern(name: str) -> str:
+    return re.sub(rf"^stores\.{_STORE}\.", "stores.<name>.", name)
+
+
+def _is_time_zone(name: str) -> bool:
     try:
-        ZoneInfo(settings.time_zone)
-    except (KeyError, ValueError, OSError) as error:
-        raise InvalidSetting(f"{settings.time_zone!r} is no time zone.", path, "Example: Europe/Berlin.") from error
-    if not re.fullmatch(r"[a-z][a-z0-9_]{0,20}", settings.database.prefix):
-        raise InvalidSetting("database.prefix takes up to 21 of a-z, 0-9 and _, a letter first.", path)
-    for name, store in settings.stores.items():
-        if store.protocol not in {"file", "s3"}:
-            raise InvalidSetting(f"stores.{name}.protocol = {store.protocol!r}.", path, "It takes file or s3.")
-    return settings
+        return bool(ZoneInfo(name))
+    except (KeyError, ValueError, OSError):
+        return False
+
+
+_RULES: Mapping[str, tuple[Callable[[Any], object], str]] = {
+    "time_zone": (_is_time_zone, "It takes an IANA name, such as Europe/Berlin."),
+    "database.prefix": (
+        re.compile(r"[a-z][a-z0-9_]{0,20}").fullmatch,
+        "It takes up to 21 of a-z, 0-9 and _, a letter first.",
+    ),
+    "stores.<name>.protocol": (lambda word: word in {"file", "s3"}, "It takes file or s3."),
+    "ingest.paramset_idx": (lambda number: number >= -1, "It takes an index, or -1."),
+    "workers.threads": (lambda number: number >= 0, "It takes a number of threads, or 0 for all cores."),
+    "workers.device": (re.compile(r"cpu|mps|cuda(:[0-9]+)?").fullmatch, "It takes cpu, cuda, cuda:1 or mps."),
+}
+_TYPES = {str: "a text", int: "a whole number", bool: "true or false", Secret: "a text"}
+
+
+def _check(name: str, value: Any, where: Path | str) -> None:
+    """Refuse a value of another type, or one that the setting does not take; never show a secret."""
+    kind = _kinds()[_pattern(name)]
+    if type(value) is not kind:
+        shown = "This" if kind is Secret or isinstance(value, list | dict) else repr(value)
+        raise InvalidSetting(f"{shown} is no value of {name}.", where, f"It takes {_TYPES[kind]}.")
+    fits, hint = _RULES.get(_pattern(name), (None, ""))
+    if fits and not fits(value):
+        raise InvalidSetting(f"{value!r} is no value of {name}.", where, hint)
+
+
+def _assembled(found: Mapping[str, Any], home: Path) -> Settings:
+    sections = {name: kind(**_below(name, found)) for name, kind in SECTIONS.items() if kind is not Store}
+    names = dict.fromkeys(["derived", *(name.split(".")[1] for name in found if name.startswith("stores."))])
+    stores = {name: Store(**{"location": f"stores/{name}", **_below(f"stores.{name}", found)}) for name in names}
+    top = {name: value for name, value in found.items() if "." not in name}
+    return Settings(home=home, stores=MappingProxyType(stores), **sections, **top)
+
+
+def _below(section: str, found: Mapping[str, Any]) -> dict[str, Any]:
+    start = f"{section}."
+    return {name.removeprefix(start): value for name, value in found.items() if name.startswith(start)}

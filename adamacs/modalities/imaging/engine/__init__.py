@@ -1,0 +1,8 @@
+"""Runs Suite2p on a scan and leaves a finished result folder. Nothing else in adamacs imports Suite2p or torch."""
+
+from __future__ import annotations
+
+from adamacs.modalities.imaging.engine.folder import Finished
+from adamacs.modalities.imaging.engine.run import Acquisition, Region, load, run_suite2p
+
+__all__ = ["Acquisition", "Finished", "Region", "load", "run_suite2p"]

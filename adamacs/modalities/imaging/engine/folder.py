@@ -1,0 +1,287 @@
+"""A result folder from its first attempt to its place: complete, or not there at all.
+
+Every attempt works in a fresh folder beside the place where its results belong, so that what a dead attempt left is
+never taken for a result, and so that the last step is a rename within one file system. A manifest goes along. It tells
+what was computed from what, so that a folder that was finished, but whose row never reached the database, is taken as
+it is by the next attempt.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import socket
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from adamacs.core.errors import ProcessingFailed, UnreadableFile
+from adamacs.modalities.imaging.reader.npy import read_object
+from adamacs.modalities.imaging.reader.suite2p import MANIFEST
+from adamacs.storage.checksum import Manifest, blake3_of
+
+try:
+    import fcntl
+except ImportError:  # Windows: no locks, so nothing is ever held to be dead
+    fcntl = None  # type: ignore[assignment]
+
+logger = logging.getLogger(__name__)
+
+RESULT = "suite2p"  # the folder in an attempt that becomes the result; Suite2p gives this name itself
+RUN_LOG = "run.log"
+_LOCK = "lock"
+_OTHER_HOST_IS_DEAD_AFTER = 24 * 3600  # s; a lock of another host does not always reach this one
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A result folder that is complete.
+
+    Attributes
+    ----------
+    folder
+        Where it stands.
+    time
+        When it was finished, naive UTC.
+    version
+        Of the tool that made it; empty where nothing says so.
+    digest
+        blake3 (hex) of its manifest.
+    n_rois
+        ROIs in all planes together; 0 is a result like any other.
+    reused
+        Whether it stood there already, finished by an earlier attempt.
+    """
+
+    folder: Path
+    time: datetime
+    version: str
+    digest: str
+    n_rois: int
+    reused: bool = False
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """The folders of one attempt.
+
+    Attributes
+    ----------
+    work
+        Where the tool works: on the scratch disk, or the same as `beside`.
+    beside
+        On the file system of the destination.
+    """
+
+    work: Path
+    beside: Path
+
+
+@contextmanager
+def attempt(destination: Path, scratch: Path | None = None) -> Iterator[Attempt]:
+    """Make fresh folders to work in, hold them for as long as the block lasts, and leave nothing of them behind.
+
+    Parameters
+    ----------
+    destination
+        Where the result belongs: a folder is made beside it.
+    scratch
+        A folder on a faster disk to work in; the result is copied beside its destination when it is complete.
+    """
+    name = f"{destination.name}.attempt-{uuid.uuid4().hex[:12]}"
+    with ExitStack() as held:
+        folders = []
+        for parent in (destination.parent, scratch):
+            if parent is not None:
+                parent.mkdir(parents=True, exist_ok=True)
+                remove_dead_attempts(parent, destination.name)
+                folders.append(held.enter_context(_held_folder(parent / name)))
+        yield Attempt(work=folders[-1], beside=folders[0])
+
+
+@contextmanager
+def _held_folder(folder: Path) -> Iterator[Path]:
+    folder.mkdir()
+    try:
+        with (folder / _LOCK).open("w") as lock:
+            _take(lock)
+            lock.write(socket.gethostname())
+            lock.flush()
+            yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _take(lock: IO[str]) -> bool:
+    """Take the lock of an attempt, which its process loses when it ends, however it ends."""
+    if fcntl is None:
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def remove_dead_attempts(parent: Path, name: str) -> list[Path]:
+    """Remove what killed attempts at one result left behind, and return which.
+
+    An attempt lives while its process holds the lock. A lock that was taken on another host may not be seen from here,
+    so such a folder is left alone for a day.
+    """
+    dead = [folder for folder in sorted(parent.glob(f"{name}.attempt-*")) if _is_dead(folder)]
+    for folder in dead:
+        shutil.rmtree(folder, ignore_errors=True)
+        logger.warning("Removed what a dead attempt left: %s", folder)
+    return dead
+
+
+def _is_dead(folder: Path) -> bool:
+    try:
+        with (folder / _LOCK).open("r+") as lock:
+            if not _take(lock):
+                return False
+            if lock.read() == socket.gethostname():
+                return True
+    except OSError:  # not locked yet, or not ours to open
+        pass
+    signs = [sign.stat().st_mtime for sign in (folder, folder / RESULT / RUN_LOG) if sign.exists()]
+    return bool(signs) and time.time() - max(signs) > _OTHER_HOST_IS_DEAD_AFTER
+
+
+def find_finished(destination: Path, request: Mapping[str, Any]) -> Finished | None:
+    """Return the result that stands at its destination, if it is complete and answers the same request.
+
+    Raises
+    ------
+    ProcessingFailed
+        Something else stands there.
+    """
+    if not destination.exists() or (destination.is_dir() and not any(destination.iterdir())):
+        return None
+    hint = "Move it away, or load it as it is (task_mode load)."
+    try:
+        text = (destination / MANIFEST).read_text("utf-8")
+        manifest, record = Manifest.from_json(text), json.loads(text)["run"]
+        known = record["request"]
+    except (OSError, UnreadableFile, LookupError) as error:
+        raise ProcessingFailed("A folder without a sound manifest stands here.", destination, hint) from error
+    other = [name for name, value in _as_json(request).items() if known.get(name) != value]
+    if other:
+        what = f"The results of another request stand here (it differs in: {', '.join(other)})."
+        raise ProcessingFailed(what, destination, hint)
+    if difference := manifest.verify(destination, ignore=[MANIFEST]):
+        hint = "Were they curated? Then add them with adamacs curate add; else move the folder away."
+        raise ProcessingFailed(f"The results changed since they were finished ({difference}).", destination, hint)
+    return _finished(destination, record, reused=True)
+
+
+def land(result: Path, destination: Path, record: Mapping[str, Any]) -> Finished:
+    """Write the manifest, make everything durable, and rename the folder to its destination.
+
+    Raises
+    ------
+    ProcessingFailed
+        Another attempt was faster, and its result answers another request.
+    """
+    request = _as_json(record["request"])
+    finished = {**record, "request": request, "finished": datetime.now(UTC).replace(tzinfo=None).isoformat()}
+    manifest = json.loads(Manifest.of(result, ignore=[MANIFEST]).to_json()) | {"run": _as_json(finished)}
+    (result / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", "utf-8")
+    _sync(result)
+    try:
+        result.rename(destination)
+    except OSError:
+        landed = find_finished(destination, request)
+        if landed is None:
+            raise
+        return landed
+    _sync_folder(destination.parent)
+    return _finished(destination, manifest["run"], reused=False)
+
+
+def bring_beside(attempt: Attempt) -> Path:
+    """Bring a result from scratch onto the file system of its destination, so that a rename can land it."""
+    if attempt.work == attempt.beside:
+        return attempt.work / RESULT
+    return Path(shutil.copytree(attempt.work / RESULT, attempt.beside / RESULT))
+
+
+def rewrite_paths(result: Path, destination: Path, groups: Mapping[str, Any]) -> None:
+    """Make the files name the folder where they will stand, so that Suite2p's own GUI finds what belongs to them.
+
+    Parameters
+    ----------
+    result
+        The result folder in its attempt, whose names are now in `db.npy` and `ops.npy`.
+    destination
+        Where it will stand.
+    groups
+        Groups of settings to be written in place of those that the run was told.
+    """
+    moves = {str(result): str(destination), str(result.parent): str(destination.parent)}
+    for path in sorted(result.rglob("*.npy")):
+        if path.name not in ("db.npy", "ops.npy", "settings.npy"):
+            continue
+        content = _moved(read_object(path), moves)
+        content |= {name: value for name, value in groups.items() if name in content}
+        if "save_folder" in content:
+            content["save_folder"] = destination.name
+        np.save(path, np.array(content, dtype=object), allow_pickle=True)
+
+
+def _moved(value: Any, moves: Mapping[str, str]) -> Any:
+    """Replace the folders that a value names, wherever in it they stand."""
+    if isinstance(value, dict):
+        return {name: _moved(item, moves) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_moved(item, moves) for item in value)
+    if isinstance(value, str):
+        for old, new in moves.items():
+            if value == old or value.startswith(old + os.sep):
+                return new + value[len(old) :]
+    return value
+
+
+def _as_json(value: Any) -> Any:
+    """Return a value as it will be read back."""
+    return json.loads(json.dumps(value, default=str))
+
+
+def _finished(folder: Path, record: Mapping[str, Any], *, reused: bool) -> Finished:
+    return Finished(
+        folder=folder,
+        time=datetime.fromisoformat(record["finished"]),
+        version=record["request"]["version"],
+        digest=blake3_of(folder / MANIFEST),
+        n_rois=sum(record["rois"].values()),
+        reused=reused,
+    )
+
+
+def _sync(folder: Path) -> None:
+    """Wait until every file below a folder, and every name in it, is on the disk."""
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            with Path(parent, name).open("rb") as file:
+                os.fsync(file.fileno())
+        _sync_folder(Path(parent))
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name != "posix":  # elsewhere a folder cannot be opened
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,24 @@
+"""Two-photon imaging: ScanImage recordings, processed with Suite2p."""
+
+from __future__ import annotations
+
+from adamacs.core.modality import Modality
+
+MODALITY = Modality(
+    name="imaging",
+    tables="adamacs.modalities.imaging.tables",
+    plan="adamacs.modalities.imaging.plan:plan_scan",
+    fills={
+        "cpu": (
+            "ScanInfo",
+            "Processing",
+            "MotionCorrection",
+            "Segmentation",
+            "MaskClassification",
+            "Fluorescence",
+            "Activity",
+            "ProcessingQualityMetrics",
+        )
+    },
+    tools={"suite2p": "imaging", "cellpose": "imaging", "torch": "imaging", "tifffile": "", "blosc2": ""},
+)

@@ -1,0 +1,15 @@
+"""Reader of ScanImage recordings: files to objects; knows no table."""
+
+from adamacs.modalities.imaging.reader.acquisitions import Acquisition, find_acquisitions, single_acquisition
+from adamacs.modalities.imaging.reader.scanimage import Field, ScanFile, ScanImageScan, delay_image, read_scan
+
+__all__ = [
+    "Acquisition",
+    "Field",
+    "ScanFile",
+    "ScanImageScan",
+    "delay_image",
+    "find_acquisitions",
+    "read_scan",
+    "single_acquisition",
+]

@@ -1,0 +1,435 @@
+"""Write the reference pages that follow from the code: commands, settings, environment, tables, errors.
+
+`python docs/generate.py` rewrites them; `--check` changes nothing and fails where one is stale. The output is
+committed, so that a reader of the repository and an offline build see it, and a change of the interface shows
+in review. The same code gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+import tomllib
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from inspect import cleandoc, isclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import click
+
+from adamacs import pipeline
+from adamacs.analysis import diagram
+from adamacs.core import errors, settings
+from adamacs.schemas.definition import Catalogue, Column, ForeignKey, Table
+
+HERE = Path(__file__).resolve().parent
+SOURCE = HERE.parent / "adamacs"
+REFERENCE = HERE / "reference"
+NOTE = "<!-- Written by docs/generate.py from the code: change the code, then run `python docs/generate.py`. -->"
+
+# Variables that are no setting: who reads them, and what they do.
+OTHER_VARIABLES = {
+    "ADAMACS_HOME": (
+        "every command, `make demo`",
+        "The lab home. Without it: the nearest folder upwards that holds `adamacs.toml`, else `./lab`.",
+    ),
+    "ADAMACS_TEST_MYSQL_URL": (
+        "`make test`",
+        "A MySQL or MariaDB server whose account may create databases; the integration tests run there too. "
+        "Without it they start `mariadbd` where it is installed.",
+    ),
+    "ADAMACS_TEST_REQUIRE": (
+        "`make test`",
+        "Kinds of things that must be there, so that a test that would be skipped fails instead. `.ci/run` sets it.",
+    ),
+    "PYTHON": ("`make`", "The interpreter that `.venv` is made with, 3.11 to 3.13; by default `python3`."),
+    "TORCH": ("`make`", "`cpu` (the default) or `cuda`: which build of torch to install."),
+    "TORCH_INDEX": (
+        "`make`",
+        "Address of a package index that holds torch's CPU build, where pip's own sources do not have it. "
+        'pytorch.org names it under "Start locally".',
+    ),
+    "OMP_NUM_THREADS": (
+        "`adamacs work`, `make test`",
+        "Threads of the numerical libraries. Set it when several workers share a machine; the setting "
+        "`workers.threads` is adamacs' own limit.",
+    ),
+}
+
+
+# ---- the command line
+
+
+def command_line() -> str:
+    """Return the page of every command with its arguments and options."""
+    from adamacs import cli
+
+    with click.Context(cli.cli, info_name="adamacs") as context:
+        verbs = {name: cli.cli.get_command(context, name) for name in cli.cli.list_commands(context)}
+    index = [f"| [`adamacs {name}`](#adamacs-{name}) | {_cell(cli.VERBS[name][2])} |" for name in verbs]
+    parts = [
+        "# Command line",
+        "One command, `adamacs`. Every verb that changes something prints its plan and asks first; `--yes` agrees "
+        "beforehand, and without a terminal to ask at, nothing is changed. A KEY is `name=value[,name=value]`, never "
+        "SQL. An error is one line on stderr and exit status 1; a command that is typed wrongly ends with 2. "
+        "`-h` or `--help` behind any verb explains it, `--version` right behind `adamacs` tells the version, and "
+        "`python -m adamacs` is the same command.",
+        "\n".join(["| verb | what it does |", "|---|---|", *index]),
+    ]
+    for name, command in verbs.items():
+        if command is not None:
+            parts += _command(command, ["adamacs", name])
+    return _page(parts)
+
+
+def _command(command: click.Command, path: list[str], parent: click.Context | None = None) -> Iterator[str]:
+    context = click.Context(command, info_name=path[-1], parent=parent)
+    title = " ".join(path)
+    yield f"{'#' * min(len(path), 3)} {title}"
+    yield cleandoc(command.help or "").replace("\b\n", "")
+    if isinstance(command, click.Group):
+        for name in command.list_commands(context):
+            child = command.get_command(context, name)
+            if child is not None:
+                yield from _command(child, [*path, name], context)
+        return
+    yield "\n".join(["```text", " ".join([title, *command.collect_usage_pieces(context)]), "```"])
+    options = [option for option in command.params if isinstance(option, click.Option) and not option.hidden]
+    if options:
+        rows = [f"| {_flags(option)} | {_cell(option.help or '')}{_default(option)} |" for option in options]
+        yield "\n".join(["| option | meaning |", "|---|---|", *rows])
+
+
+def _flags(option: click.Option) -> str:
+    names = ", ".join(f"`{name}`" for name in (*option.opts, *option.secondary_opts))
+    if option.is_flag:
+        return names
+    kind = option.type
+    value = "\\|".join(kind.choices) if isinstance(kind, click.Choice) else kind.name.upper()
+    return f"{names} {value}"
+
+
+def _default(option: click.Option) -> str:
+    shown = option.show_default and isinstance(option.default, (str, int, float))
+    return f" Default: `{option.default}`." if shown else ""
+
+
+# ---- settings and environment
+
+
+def settings_page() -> str:
+    """Return the page of every setting."""
+    rows = {name: (kind, default, doc) for name, kind, default, doc in settings.documented()}
+    sections: dict[str, list[str]] = {}
+    for name, (kind, default, doc) in rows.items():
+        section = name.rpartition(".")[0]
+        sections.setdefault(section, []).append(f"| `{name}` | {kind} | {_value(default)} | {_cell(doc)} |")
+    parts = [
+        "# Settings",
+        "Settings stand in `adamacs.toml` in the [lab home](lab-home.md). An environment variable goes over the "
+        "file: `ADAMACS_SECTION_FIELD`, so that `ADAMACS_DATABASE_URL` sets `database.url` "
+        "([all of them](environment.md)). A secret (type Secret) never stands in `adamacs.toml`: it comes from the "
+        "environment, or from `secrets.toml` beside it, which only its owner may read (mode 0600). No log, message "
+        "or table shows it. An unknown or mistyped setting is refused, with the nearest known name.",
+        "`adamacs db init` writes this file, and an existing one is never changed:",
+        f"```toml\n{settings.template().strip()}\n```",
+    ]
+    for section, lines in sections.items():
+        parts.append(f"## {f'[{section}]' if section else 'At the top'}")
+        parts.append("\n".join(["| setting | type | default | meaning |", "|---|---|---|---|", *lines]))
+    parts.append(
+        "A lab has one store, `derived`, and every array lies there. `<name>` in the last section stands for it."
+    )
+    return _page(parts)
+
+
+def environment() -> str:
+    """Return the page of every environment variable."""
+    names = [(variable_of(name), name, doc) for name, _, _, doc in settings.documented()]
+    rows = [f"| `{variable}` | `{name}` | {_cell(doc)} |" for variable, name, doc in names]
+    others = [f"| `{name}` | {reader} | {_cell(doc)} |" for name, (reader, doc) in OTHER_VARIABLES.items()]
+    return _page(
+        [
+            "# Environment variables",
+            "A variable goes over the same setting in `adamacs.toml`. Truth values are written `true` or `false`. "
+            "`<NAME>` is the name of a store in capitals: `ADAMACS_STORES_DERIVED_SECRET_KEY`. A password inside "
+            "`ADAMACS_DATABASE_URL` is taken out and kept as `database.password`.",
+            "## Settings",
+            "\n".join(["| variable | setting | meaning |", "|---|---|---|", *rows]),
+            "## Others",
+            "\n".join(["| variable | read by | meaning |", "|---|---|---|", *others]),
+        ]
+    )
+
+
+def variable_of(setting: str) -> str:
+    """Return the environment variable of a setting."""
+    return f"ADAMACS_{setting.upper().replace('.', '_')}"
+
+
+def _value(default: Any) -> str:
+    if isinstance(default, settings.Secret) or default == "":
+        return ""
+    return f"`{str(default).lower() if isinstance(default, bool) else default}`"
+
+
+# ---- tables
+
+
+def table_page() -> str:
+    """Return the page of every table and column, and per module a drawing of who depends on whom."""
+    catalogue = diagram.read_tables()
+    parts = [
+        "# Tables",
+        "Every table that `adamacs.pipeline` exports, in the order in which they depend on each other. A database "
+        "schema is named `<prefix>_<module>`, by default `adamacs_imaging` and so on. Key columns are marked with \\*; "
+        "a row `-> table` stands for that table's whole key. Manual tables hold what people and the ingest write, "
+        "Lookup tables a fixed vocabulary, Imported and Computed tables what a "
+        "[worker](../explanations/worker_population.md) fills. `<array@derived>` is a lazy "
+        "[array reference](stored-arrays.md).",
+        "In a drawing an arrow leads from a table to those that need it; it is dashed where the parent is not part of "
+        "the key. `adamacs schema diagram tables.svg` draws the same as a picture.",
+    ]
+    for module in dict.fromkeys(table.schema for table in catalogue):
+        drawing = diagram.mermaid(diagram.select(catalogue, [module]))
+        parts += [f"## {module}", _sentence(module), f"```mermaid\n{drawing.strip()}\n```"]
+        for table in catalogue:
+            if table.schema == module:
+                parts += _table(table, catalogue)
+    return _page(parts)
+
+
+def undocumented_columns() -> list[str]:
+    """Return `module.Table.column` of every column that neither its definition nor docs/columns.toml explains."""
+    notes, columns = column_notes(), _own_columns()
+    return [name for name, comment in columns.items() if not comment and name not in notes]
+
+
+def needless_notes() -> list[str]:
+    """Return what docs/columns.toml explains needlessly: the definition does so itself, or has no such column."""
+    columns = _own_columns()
+    return [name for name in column_notes() if columns.get(name, "-")]
+
+
+def column_notes() -> dict[str, str]:
+    """Return what docs/columns.toml says of columns without a comment of their own, by `module.Table.column`."""
+    content = tomllib.loads((HERE / "columns.toml").read_text(encoding="utf-8"))
+    return {f"{table}.{column}": note for table, notes in content.items() for column, note in notes.items()}
+
+
+def _own_columns() -> dict[str, str]:
+    tables = diagram.read_tables()
+    return {f"{_full(table)}.{c.name}": c.comment for table in tables for c in table.definition.columns}
+
+
+def _full(table: Table) -> str:
+    return f"{table.schema}.{table.name}"
+
+
+def _sentence(module: str) -> str:
+    return (_export(module).__doc__ or "").strip().partition("\n")[0]
+
+
+def _export(module: str) -> ModuleType:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # DataJoint's remarks on import; adamacs.toml takes the place of datajoint.json
+        exported: ModuleType = getattr(pipeline, module)
+    return exported
+
+
+def _table(table: Table, catalogue: Catalogue) -> Iterator[str]:
+    yield f"### {_full(table)}"
+    yield f"{table.tier}. {table.definition.comment}."
+    notes = column_notes()
+    rows, indexes = ["| column | type | meaning |", "|---|---|---|"], []
+    for line in table.definition.lines:
+        if isinstance(line, ForeignKey):
+            rows.append(_parent_row(line, _full(catalogue.parent(table, line))))
+        elif isinstance(line, Column):
+            default = f", default {line.default}" if line.default else ""
+            meaning = line.comment or notes.get(f"{_full(table)}.{line.name}", "")
+            rows.append(f"| `{line.name}`{_mark(line)} | `{line.type}`{default} | {_cell(meaning)} |")
+        else:
+            names = ", ".join(f"`{name}`" for name in line.columns)
+            indexes.append(f"{'Unique' if line.unique else 'Indexed'}: {names}.")
+    yield "\n".join(rows)
+    yield from indexes
+    if contents := _contents(table):
+        yield "Rows: " + ", ".join(f"`{row}`" for row in contents) + "."
+
+
+def _parent_row(line: ForeignKey, parent: str) -> str:
+    notes = ["may be empty"] if line.nullable else []
+    notes += [f"`{there}` is `{here}` here" for there, here in line.renamed]
+    return f"| -> [{parent}](#{parent.lower().replace('.', '')}){_mark(line)} | | {', '.join(notes)} |"
+
+
+def _mark(line: Column | ForeignKey) -> str:
+    return " \\*" if line.in_key else ""
+
+
+def _contents(table: Table) -> list[Any]:
+    """Return the keys of the rows that a Lookup table has from the start."""
+    if table.tier != "Lookup":
+        return []
+    rows = getattr(_export(table.schema), table.name).contents
+    return [next(iter(row.values())) if isinstance(row, dict) else row[0] for row in rows]
+
+
+# ---- errors
+
+
+@dataclass(frozen=True)
+class Message:
+    """One place where the code raises an error: what it says, and what it advises."""
+
+    error: str
+    module: str
+    what: str
+    hint: str
+
+
+def error_page() -> str:
+    """Return the page of every error with the messages that the code can give."""
+    said = messages()
+    parts = [
+        "# Errors",
+        "Every error that adamacs raises on purpose is an `AdamacsError`. It has three parts: what happened (`what`), "
+        "to which file or key (`where`), and what to try (`hint`). On the command line it is one line:",
+        "```text\nerror: <where>: <what> <hint>\n```",
+        "The exit status is then 1. From Python, catch the class you can do something about. `…` in a message stands "
+        "for a name or a number. [Refused folders](../how-to/refused-folders.md) have a page of their own.",
+    ]
+    for name, kind in classes().items():
+        own = [message for message in said if message.error == name]
+        bases = [base.__name__ for base in kind.__mro__[1:] if issubclass(base, Exception) and base is not Exception]
+        parts.append(f"## {name}")
+        parts.append(f"{cleandoc(kind.__doc__ or '').splitlines()[0]} ({', '.join(bases) or 'Exception'})")
+        if own:
+            rows = [f"| {_cell(m.what)} | {_cell(m.hint)} | `{m.module}` |" for m in own]
+            parts.append("\n".join(["| it says | try | raised in |", "|---|---|---|", *dict.fromkeys(rows)]))
+    return _page(parts)
+
+
+def classes() -> dict[str, type[errors.AdamacsError]]:
+    """Return the family of errors by name, in the order of the code."""
+    return {k: v for k, v in vars(errors).items() if isclass(v) and issubclass(v, errors.AdamacsError)}
+
+
+def messages() -> list[Message]:
+    """Collect what the code says wherever it makes an error of the family, as far as it can be read off the source."""
+    trees = {_dotted(path): ast.parse(path.read_text(encoding="utf-8")) for path in sorted(SOURCE.rglob("*.py"))}
+    makers = {name: name for name in classes()} | dict(
+        _makers(node for tree in trees.values() for node in ast.walk(tree))
+    )
+    found = []
+    for module, tree in trees.items():
+        constants = {name: text for name, text in _words(tree.body).items() if name.isupper()}
+        for function in (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)):
+            for call in (node for node in ast.walk(function) if isinstance(node, ast.Call) and node.args):
+                if error := makers.get(_called(call)):
+                    before = (node for node in ast.walk(function) if getattr(node, "lineno", 0) <= call.lineno)
+                    words = constants | _words(before, constants)
+                    what, hint = _said(call.args[0], words), _said(_advice(call), words)
+                    found.append(Message(error, module, what, hint))
+    return list(dict.fromkeys(message for message in found if re.search("[a-z]", message.what)))
+
+
+def _dotted(path: Path) -> str:
+    return path.relative_to(SOURCE.parent).with_suffix("").as_posix().replace("/", ".").removesuffix(".__init__")
+
+
+def _makers(nodes: Iterable[ast.AST]) -> Iterator[tuple[str, str]]:
+    """Yield functions that return an error of the family for a sentence `what`, such as `file.corrupt(what)`."""
+    for node in nodes:
+        if isinstance(node, ast.FunctionDef) and isinstance(node.returns, ast.Name) and node.returns.id in classes():
+            takes = [argument.arg for argument in node.args.args if argument.arg != "self"]
+            if takes[:1] == ["what"]:
+                yield node.name, node.returns.id
+
+
+def _called(call: ast.Call) -> str:
+    if isinstance(call.func, ast.Attribute):
+        return call.func.attr
+    return call.func.id if isinstance(call.func, ast.Name) else ""
+
+
+def _advice(call: ast.Call) -> ast.expr | None:
+    named = [keyword.value for keyword in call.keywords if keyword.arg == "hint"]
+    return named[0] if named else call.args[2] if len(call.args) > 2 else None
+
+
+def _words(nodes: Iterable[ast.AST], known: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return the texts that a piece of code gives names to, the last where a name is given twice."""
+    assigned = [node for node in nodes if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)]
+    return {
+        node.targets[0].id: _said(node.value, known or {})  # type: ignore[attr-defined]
+        for node in sorted(assigned, key=lambda node: node.lineno)
+    }
+
+
+def _said(node: ast.expr | None, words: Mapping[str, str]) -> str:
+    """Return a text of the source; a name that is filled in at run time stands as `<name>`, all else as `…`."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return node.value.replace("\n", " ")
+    if isinstance(node, ast.JoinedStr):
+        return "".join(_piece(value, words) for value in node.values).replace("\n", " ")
+    return words.get(node.id, "") if isinstance(node, ast.Name) else ""
+
+
+def _piece(value: ast.expr, words: Mapping[str, str]) -> str:
+    if isinstance(value, ast.Constant):
+        return str(value.value)
+    name = value.value.id if isinstance(value, ast.FormattedValue) and isinstance(value.value, ast.Name) else ""
+    return words[name] if name.isupper() and words.get(name) else f"<{name}>" if name else "…"
+
+
+# ---- writing
+
+
+def _cell(text: str) -> str:
+    """Return text that can stand in a cell of a Markdown table."""
+    outside = re.split(r"(`[^`]*`)", " ".join(text.split()))
+    plain = [part if part.startswith("`") else part.replace("<", "\\<").replace("*", "\\*") for part in outside]
+    return "".join(plain).replace("|", "\\|")
+
+
+def _page(parts: list[str]) -> str:
+    title, *rest = (part.strip() for part in parts)
+    return "\n\n".join([title, NOTE, *filter(None, rest)]) + "\n"
+
+
+PAGES: dict[str, Callable[[], str]] = {
+    "command-line.md": command_line,
+    "settings.md": settings_page,
+    "environment.md": environment,
+    "tables.md": table_page,
+    "errors.md": error_page,
+}
+
+
+def stale() -> list[str]:
+    """Return the names of the pages that say something else than the code."""
+    return [name for name, make in PAGES.items() if _read(REFERENCE / name) != make()]
+
+
+def _read(path: Path) -> str:
+    return path.read_text(encoding="utf-8") if path.exists() else ""
+
+
+def main(arguments: list[str]) -> int:
+    """Rewrite the pages, or with `--check` say which are stale; return the exit status."""
+    outdated = stale()
+    for name in outdated:
+        print(f"{'stale' if '--check' in arguments else 'written'}: docs/reference/{name}")  # noqa: T201
+        if "--check" not in arguments:
+            (REFERENCE / name).write_text(PAGES[name](), encoding="utf-8")
+    return 1 if outdated and "--check" in arguments else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

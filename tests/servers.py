@@ -1,0 +1,130 @@
+"""Database servers that belong to the tests: started on free ports, gone without a trace afterwards."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pwd
+import secrets
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pymysql
+
+from adamacs.core.settings import Secret
+from adamacs.database import postgres
+from adamacs.database.address import Server
+from adamacs.database.cluster import free_port
+from adamacs.database.embedded import EmbeddedServer
+
+STARTUP_LIMIT = 120  # s
+
+
+@contextlib.contextmanager
+def postgresql(home: Path) -> Iterator[Server]:
+    """Run the embedded server of a throw-away lab home."""
+    server = EmbeddedServer(home)
+    try:
+        server.init()
+        yield server.start()
+    finally:
+        server.remove()
+
+
+def find_mariadb() -> str | None:
+    """Return MariaDB's server program where it is installed; Debian keeps it off the PATH of ordinary users."""
+    return shutil.which("mariadbd", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+
+
+@contextlib.contextmanager
+def mariadb(program: str) -> Iterator[Server]:
+    """Run a private MariaDB in a throw-away folder, never as root."""
+    folder = Path(tempfile.mkdtemp(prefix="adamacs-mariadb-"))
+    who = _unprivileged(folder)
+    server = Server("mysql", "127.0.0.1", free_port(0), "adamacs", Secret(secrets.token_hex(12)))
+    process = None
+    try:
+        process = _launch(program, folder, server, who)
+        _await_answer(server, process, folder / "log")
+        yield server
+    finally:
+        if process is not None:
+            process.terminate()
+            process.wait(60)
+        shutil.rmtree(folder)
+
+
+def _unprivileged(folder: Path) -> dict[str, object]:
+    if os.geteuid() != 0:
+        return {}
+    account = pwd.getpwnam("nobody")
+    os.chown(folder, account.pw_uid, account.pw_gid)
+    return {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
+
+
+def _launch(program: str, folder: Path, server: Server, who: dict) -> subprocess.Popen:
+    data, socket, account = folder / "data", folder / "socket", folder / "account.sql"
+    with (folder / "log").open("wb") as log:
+        subprocess.run(
+            ["mariadb-install-db", "--no-defaults", f"--datadir={data}", "--skip-test-db", f"--tmpdir={folder}"],
+            stdout=log,
+            stderr=log,
+            check=True,
+            cwd="/",
+            **who,
+        )
+        account.write_text(
+            f"CREATE USER '{server.user}'@'%' IDENTIFIED BY '{server.password.reveal()}';\n"
+            f"GRANT ALL ON *.* TO '{server.user}'@'%' WITH GRANT OPTION;\n"
+        )
+        listen = [f"--port={server.port}", f"--bind-address={server.host}", f"--socket={socket}", "--skip-name-resolve"]
+        quick = ["--innodb-flush-log-at-trx-commit=0", "--innodb-buffer-pool-size=64M"]
+        place = [f"--datadir={data}", f"--tmpdir={folder}", f"--pid-file={folder / 'pid'}", f"--init-file={account}"]
+        return subprocess.Popen(
+            [program, "--no-defaults", *place, *listen, *quick], stdout=log, stderr=log, cwd="/", **who
+        )
+
+
+def _await_answer(server: Server, process: subprocess.Popen, log: Path) -> None:
+    deadline = time.monotonic() + STARTUP_LIMIT
+    while True:
+        try:
+            pymysql.connect(
+                host=server.host, port=server.port, user=server.user, password=server.password.reveal()
+            ).close()
+            return
+        except pymysql.err.OperationalError:
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"MariaDB did not start:\n{log.read_text(errors='replace')[-2000:]}") from None
+            time.sleep(0.1)
+
+
+def find_older_postgresql() -> Path | None:
+    """Return the folder of programs of a PostgreSQL older than the embedded one, where one is installed."""
+    installed = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    return next((path.parent for path in installed if path.parents[1].name < postgres.MAJOR), None)
+
+
+@contextlib.contextmanager
+def older_postgresql(programs: Path) -> Iterator[Server]:
+    """Run a private PostgreSQL of the system's version in a throw-away folder, never as root."""
+    folder = Path(tempfile.mkdtemp(prefix="adamacs-postgresql-"))
+    data, who = folder / "data", _unprivileged(folder)
+    server = Server("postgresql", "127.0.0.1", free_port(0), "adamacs", Secret("unused"), "postgres")
+    try:
+        initdb = [str(programs / "initdb"), "-D", str(data), "-U", server.user, "--auth=trust", "--encoding=UTF8"]
+        subprocess.run(initdb, check=True, capture_output=True, cwd="/", **who)
+        options = f"-p {server.port} -c listen_addresses={server.host} -c unix_socket_directories="
+        pg_ctl = [str(programs / "pg_ctl"), "-w", "-D", str(data)]
+        start = [*pg_ctl, "-l", str(folder / "log"), "-o", options, "start"]
+        subprocess.run(start, check=True, capture_output=True, cwd="/", **who)
+        try:
+            yield server
+        finally:
+            subprocess.run([*pg_ctl, "stop"], check=True, capture_output=True, cwd="/", **who)
+    finally:
+        shutil.rmtree(folder)
