@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import warnings
+from typing import TYPE_CHECKING, Any
 
 import adamacs
+
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
 
 # DataJoint remarks on import that no datajoint.json lies about: adamacs has its own settings file.
 warnings.filterwarnings("ignore", message="No datajoint.json found", category=UserWarning)
@@ -28,7 +33,7 @@ suppress_warnings = ["myst.strikethrough"]
 
 # Mermaid's script comes from its content network; offline a diagram shows as its own text, and the important ones
 # stand beside it as plain text too. See explanations/decisions/sphinx.md.
-mermaid_init_config = {"startOnLoad": False, "flowchart": {"useMaxWidth": True}}
+mermaid_init_config = {"startOnLoad": False, "flowchart": {"useMaxWidth": False}}
 mermaid_light_theme = "neutral"
 mermaid_height = "auto"
 mermaid_fullscreen_button = "+"
@@ -37,9 +42,32 @@ default_role = "code"  # docstrings write names in single back-ticks
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
-autodoc_default_options = {"members": True, "show-inheritance": False}
+autodoc_default_options = {"members": True}
 napoleon_google_docstring = False
 napoleon_use_rtype = False
 napoleon_use_ivar = True
 python_use_unqualified_type_names = True
 nitpicky = False
+
+
+def setup(app: Sphinx) -> None:
+    """Let docstrings through a small preparation before napoleon reads them."""
+    app.connect("autodoc-process-docstring", _prepare, priority=100)
+
+
+def _prepare(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+    """Turn what people write into what reStructuredText wants.
+
+    Attributes of a dataclass are its parameters, and only there does napoleon take several names on a line. A block
+    that is indented behind a colon is meant as it stands.
+    """
+    for number, line in enumerate(lines):
+        if line.strip() == "Attributes" and re.fullmatch(r"\s*-{10}", "".join(lines[number + 1 : number + 2])):
+            lines[number] = line.replace("Attributes", "Parameters")
+        shown = lines[number + 1 : number + 3]
+        if line.endswith(":") and len(shown) == 2 and not shown[0] and _indent(shown[1]) > _indent(line):
+            lines[number] += ":"
+
+
+def _indent(line: str) -> int:
+    return len(line) - len(line.lstrip())

@@ -250,7 +250,7 @@ def _table(table: Table, catalogue: Catalogue) -> Iterator[str]:
         if isinstance(line, ForeignKey):
             rows.append(_parent_row(line, _full(catalogue.parent(table, line))))
         elif isinstance(line, Column):
-            default = f", default {line.default}" if line.default else ""
+            default = f", default `{line.default}`" if line.default else ""
             meaning = line.comment or notes.get(f"{_full(table)}.{line.name}", "")
             rows.append(f"| `{line.name}`{_mark(line)} | `{line.type}`{default} | {_cell(meaning)} |")
         else:
@@ -328,7 +328,7 @@ def messages() -> list[Message]:
     )
     found = []
     for module, tree in trees.items():
-        constants = {name: text for name, text in _words(tree.body).items() if name.isupper()}
+        constants = _constants(tree)
         for function in (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)):
             for call in (node for node in ast.walk(function) if isinstance(node, ast.Call) and node.args):
                 if error := makers.get(_called(call)):
@@ -361,6 +361,12 @@ def _called(call: ast.Call) -> str:
 def _advice(call: ast.Call) -> ast.expr | None:
     named = [keyword.value for keyword in call.keywords if keyword.arg == "hint"]
     return named[0] if named else call.args[2] if len(call.args) > 2 else None
+
+
+def _constants(tree: ast.Module) -> dict[str, str]:
+    """Return the texts that a module names in capitals; one may be part of another."""
+    simple = {name: text for name, text in _words(tree.body).items() if name.isupper()}
+    return {name: text for name, text in _words(tree.body, simple).items() if name.isupper()}
 
 
 def _words(nodes: Iterable[ast.AST], known: Mapping[str, str] | None = None) -> dict[str, str]:

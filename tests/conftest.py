@@ -32,6 +32,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     for line in DATAJOINT_WARNINGS:
         config.addinivalue_line("filterwarnings", line)
+    config.addinivalue_line("markers", "only_on(backend): the promise is about this kind of server alone")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the tests whose promise is about the other kind of server."""
+    elsewhere = [item for item in items if _is_elsewhere(item, config.getoption("--backend"))]
+    if elsewhere:
+        config.hook.pytest_deselected(items=elsewhere)
+        items[:] = [item for item in items if item not in elsewhere]
+
+
+def _is_elsewhere(item: pytest.Item, backend: str) -> bool:
+    mark = item.get_closest_marker("only_on")
+    return mark is not None and mark.args != (backend,)
 
 
 @pytest.fixture(scope="session")

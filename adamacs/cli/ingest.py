@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from adamacs.cli.prompt import confirm, json_option, print_json, yes_option
+from adamacs.cli.prompt import confirm, json_option, one_row, print_json, yes_option
 from adamacs.core import settings as settings_module
+from adamacs.core.errors import describe
 
 if TYPE_CHECKING:
     from adamacs.core.settings import Settings
@@ -64,6 +65,24 @@ def apply(paths: tuple[Path, ...], paramset: int | None, yes: bool, as_json: boo
         print_json([asdict(outcome) for outcome in outcomes])
     whole = not planned.problems and all(o.state in ("written", "unchanged") for o in outcomes)
     sys.exit(0 if whole else 1)
+
+
+@ingest.command()
+@click.argument("key", metavar="KEY")
+@click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@yes_option
+def results(key: str, folder: Path, yes: bool) -> None:
+    """Take over Suite2p results that lie in FOLDER, under the root `processed`, as a processing of a scan.
+
+    KEY names the scan: scan_id=scan9FY6AIRM. A worker then loads the results instead of computing them.
+    """
+    from adamacs import pipeline
+    from adamacs.modalities.imaging.plan import apply_results, plan_results
+
+    settings = _connected()
+    planned = plan_results(one_row(pipeline.scan.Scan, key), folder, settings)
+    confirm(planned.describe(), yes)
+    click.echo(describe(apply_results(planned)))
 
 
 def _connected() -> Settings:

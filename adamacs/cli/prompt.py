@@ -91,6 +91,6 @@ def _typed(table: Any, name: str, value: str, text: str) -> int | str:
         raise InvalidKey(f"There is no column {name}.", text, f"Columns: {', '.join(table.heading.names)}.")
     if not table.heading[name].numeric:
         return value
-    if not re.fullmatch(r"-?[0-9]{1,18}", value):
-        raise InvalidKey(f"The column {name} holds whole numbers.", text)
-    return int(value)
+    if not re.fullmatch(r"-?[0-9]{1,18}(\.[0-9]+)?", value):
+        raise InvalidKey(f"The column {name} holds numbers.", text)
+    return value if "." in value else int(value)

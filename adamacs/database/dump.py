@@ -106,14 +106,14 @@ def read_schemas(path: Path) -> list[str]:
 
 def _postgresql(settings: Settings, verb: str) -> Server:
     address = connect.running_server(settings)
-    if address.backend != "postgresql":
-        program = "mariadb-dump or mysqldump" if verb == "dump" else "mariadb or mysql"
-        raise ToolMissing(
-            f"adamacs db {verb} is for PostgreSQL; this lab is on the MySQL family, which brings its own tools.",
-            address.url,
-            f"Use {program}; docs/how-to/backups.md has the command.",
-        )
-    return address
+    if address.backend == "postgresql":
+        return address
+    program = "mariadb-dump or mysqldump" if verb == "dump" else "mariadb or mysql"
+    raise ToolMissing(
+        f"adamacs db {verb} is for PostgreSQL; this lab is on the MySQL family, which brings its own tools.",
+        address.url,
+        f"Use {program}, on every database whose name begins with {settings.database.prefix}_.",
+    )
 
 
 def _arguments(address: Server) -> list[str]:

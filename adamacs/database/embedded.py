@@ -253,8 +253,10 @@ class EmbeddedServer:
                 f"If it is this lab's database, bring {self._record_file} back; else move the folder away.",
             )
         account = postgres.server_account(data)
-        _make_parents(data, account)
-        if account is not None:
+        if account is None:
+            data.parent.mkdir(parents=True, exist_ok=True)
+        else:
+            _make_open_folder(data.parent)
             _require_reachable(data.parent, account)
         if not data.exists():
             data.mkdir(mode=0o700)
@@ -274,12 +276,12 @@ class EmbeddedServer:
             self._cluster().stop()
 
 
-def _make_parents(data: Path, account: Account | None) -> None:
-    for parent in reversed(data.parents):
-        if not parent.exists():
-            parent.mkdir()
-            if account is not None:
-                parent.chmod(0o755)  # whatever root's umask says
+def _make_open_folder(folder: Path) -> None:
+    """Make a folder, and those above it that are missing, for everybody to enter, whatever root's umask says."""
+    for path in (*reversed(folder.parents), folder):
+        with contextlib.suppress(FileExistsError):
+            path.mkdir()
+            path.chmod(0o755)
 
 
 def _require_reachable(folder: Path, account: Account) -> None:
@@ -312,10 +314,7 @@ def _lock_system_base() -> int:
     import fcntl
 
     while True:
-        if not SYSTEM_BASE.exists():
-            with contextlib.suppress(FileExistsError):
-                SYSTEM_BASE.mkdir()
-                SYSTEM_BASE.chmod(0o755)  # whatever root's umask says
+        _make_open_folder(SYSTEM_BASE)
         handle = os.open(SYSTEM_BASE, os.O_RDONLY)
         fcntl.flock(handle, fcntl.LOCK_EX)
         if SYSTEM_BASE.exists() and os.path.samestat(os.fstat(handle), SYSTEM_BASE.stat()):
@@ -331,9 +330,7 @@ def _make_system_folder(folder: Path, *, ours: bool) -> None:
             aside = folder.with_name(f"{folder.name}.lost-{datetime.now(UTC):%Y%m%dT%H%M%S%f}")
             folder.rename(aside)
             logger.warning("An earlier lab home of the same path had a database; it was set aside as %s", aside)
-        if not folder.exists():
-            folder.mkdir()
-            folder.chmod(0o755)
+        _make_open_folder(folder)
 
 
 def _stop_abandoned(data: Path) -> None:

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from numpy import int16
@@ -26,14 +25,16 @@ USER = "demo"  # the invented person's folder on the share
 INITIALS = "XX"
 MICROMETRES_PER_PIXEL = 1.5
 
-SUITE2P: Mapping[str, Any] = MappingProxyType(
-    {
-        "tau": 0.5,
-        "registration": {"batch_size": 500, "block_size": (64, 64)},
-        "detection": {"block_size": (64, 64)},
-    }
-)
-"""Settings under which Suite2p 1.1 recovers the truth of these scans; to be merged over its defaults."""
+SUITE2P: dict[str, Any] = {
+    "tau": 0.5,
+    "registration": {"batch_size": 500, "block_size": [64, 64]},
+    "detection": {"block_size": [64, 64], "threshold_scaling": 1.25},
+}
+"""Settings under which Suite2p 1.1 recovers the truth of these scans, to be merged over its defaults.
+
+`tau` is the indicator's; a batch of 400 frames and more makes the reference right; the fields are too small for
+blocks of 128 px; and what little more than noise there is to find would be neuropil.
+"""
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from adamacs.core.errors import UnreadableFile
+from adamacs.core.errors import InvalidParameters, UnreadableFile
 
 Floats = NDArray[np.float32]
 Movie = NDArray[np.int16]  # (volume, slice, channel, y, x), counts
@@ -164,9 +164,9 @@ class Truth:
             The file is missing, damaged, or no truth.
         """
         try:
-            with np.load(path, allow_pickle=False) as arrays:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 values = {f.name: arrays[f.name] for f in fields(cls)}
-        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile, TypeError) as error:
             raise UnreadableFile("This holds no truth of a synthetic scan.", path, "Write the lab again.") from error
         height, width = values["shape"].tolist()
         return cls(**{**values, "frame_rate": float(values["frame_rate"]), "shape": (height, width)})
@@ -201,6 +201,11 @@ class Recording:
         What the scan looks like.
     seed
         Whole numbers; the same seed gives the same frames, byte by byte.
+
+    Raises
+    ------
+    InvalidParameters
+        The cells do not fit into the field.
     """
 
     def __init__(self, design: Design, *seed: int) -> None:
@@ -451,16 +456,25 @@ def smooth(image: NDArray[np.floating], sigma: float) -> Floats:
 
 def _cells(design: Design, random: np.random.Generator) -> list[Cell]:
     """Place somata at random, none closer than a diameter and a bit, none cut by motion at the edge."""
+    for _ in range(100):
+        places = _places(design, random)
+        if len(places) == design.cells:
+            return [Cell(place, design, random) for place in places]
+    raise InvalidParameters(
+        f"{design.cells} cells of {design.radius} px do not fit into {design.height} x {design.width} px.",
+        hint="Ask for fewer cells, or a larger field.",
+    )
+
+
+def _places(design: Design, random: np.random.Generator) -> list[tuple[float, float]]:
     border, apart = design.radius + 8, 2.5 * design.radius
     places: list[tuple[float, float]] = []
-    for _ in range(400 * design.cells):
-        if len(places) == design.cells:
-            break
-        y = float(random.uniform(border, design.height - border))
-        x = float(random.uniform(border, design.width - border))
-        if all(np.hypot(y - other[0], x - other[1]) > apart for other in places):
+    for _ in range(40 * design.cells):
+        y = float(random.uniform(border, max(design.height - border, border)))
+        x = float(random.uniform(border, max(design.width - border, border)))
+        if len(places) < design.cells and all(np.hypot(y - b, x - a) > apart for b, a in places):
             places.append((y, x))
-    return [Cell(place, design, random) for place in places]
+    return places
 
 
 def _texture(design: Design, random: np.random.Generator) -> Floats:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 
 
@@ -11,7 +13,30 @@ def colony(lab):
     return lab.tables("colony")
 
 
-# The tables of `adamacs.pipeline` bind once per process. A session-scoped fixture that activates them belongs
-# here: make its lab with `new_lab("pipeline")`, call `adamacs.core.settings.use(lab.settings)`, and create the
-# tables with `adamacs.schemas.meta.activate(pipeline.modules(), lab.prefix, lab.connection, create=True)`. Tests
-# with a `lab` of their own set it aside while they run (`adamacs.database.connect.set_aside`).
+@pytest.fixture(scope="session")
+def _pipeline_lab(new_lab):
+    """The lab that the tables of `adamacs.pipeline` are bound to: they bind once per process."""
+    from adamacs import pipeline
+
+    lab = new_lab("pipeline")
+    pipeline.initialise(lab.settings)
+    return lab
+
+
+@pytest.fixture
+def mouse_lab(_pipeline_lab):
+    """The lab of `adamacs.pipeline`, without a recording and without a row but those of the vocabulary."""
+    from adamacs import pipeline
+    from adamacs.core import settings
+
+    settings.use(_pipeline_lab.settings)
+    yield _pipeline_lab
+    connection = pipeline.scan.schema.connection
+    if connection.in_transaction:
+        connection.cancel_transaction()
+    for table in (pipeline.session.Session, pipeline.subject.Subject, pipeline.subject.User):
+        table.delete(prompt=False)
+    pipeline.imaging.ProcessingParamSet.delete(prompt=False)
+    for name in ("share", "processed", "stores/derived"):
+        shutil.rmtree(_pipeline_lab.home / name)
+        (_pipeline_lab.home / name).mkdir()

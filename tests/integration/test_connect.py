@@ -86,9 +86,8 @@ def test_a_server_that_is_not_there_is_a_sentence(lab, backend):
         connect.open_connection(dataclasses.replace(lab.settings, database=nowhere))
 
 
-def test_a_missing_driver_is_named(lab, backend, monkeypatch):
-    if backend == "mysql":
-        pytest.skip("the driver for MySQL comes with DataJoint")
+@pytest.mark.only_on("postgresql")
+def test_a_missing_driver_is_named(lab, monkeypatch):
     from datajoint.adapters import postgres
 
     monkeypatch.setattr(postgres, "client", None)
@@ -106,10 +105,8 @@ def test_an_unreadable_url_is_refused(lab):
 
 
 @pytest.fixture
-def embedded_lab(tmp_path, backend):
+def embedded_lab(tmp_path):
     """Settings of a lab home whose embedded database is initialised and down."""
-    if backend != "postgresql":
-        pytest.skip("the embedded server does not depend on --backend")
     settings = core_settings.create(tmp_path / "embedded")
     own = connect.embedded(settings)
     own.init()
@@ -118,12 +115,14 @@ def embedded_lab(tmp_path, backend):
     own.remove()
 
 
+@pytest.mark.only_on("postgresql")
 def test_connecting_starts_an_initialised_server_that_is_down(embedded_lab):
     connection = connect.open_connection(embedded_lab)
     assert connection.query("SELECT current_database()").fetchone()[0] == "adamacs"
     assert connect.open_connection(embedded_lab) is connection
 
 
+@pytest.mark.only_on("postgresql")
 def test_connecting_again_follows_the_server_to_its_new_port(embedded_lab):
     import socket
 
@@ -139,7 +138,8 @@ def test_connecting_again_follows_the_server_to_its_new_port(embedded_lab):
     assert connection.query("SELECT 1").fetchone()[0] == 1
 
 
-def test_connecting_never_initialises(tmp_path, backend):
+@pytest.mark.only_on("postgresql")
+def test_connecting_never_initialises(tmp_path):
     settings = core_settings.create(tmp_path / "bare")
     with connect.set_aside(), pytest.raises(DatabaseUnavailable, match="adamacs db init"):
         connect.open_connection(settings)

@@ -18,6 +18,8 @@ from adamacs.core.settings import Secret
 from adamacs.database import connect, dump
 from tests.labs import fresh_module
 
+on_postgresql = pytest.mark.only_on("postgresql")
+
 
 @pytest.fixture(scope="module")
 def filled(lab, colony):
@@ -25,12 +27,6 @@ def filled(lab, colony):
     colony.Weighing.insert1({"animal": 1, "day": 1, "grams": 0.1, "scan_bytes": bytes(range(256))})
     colony.Growth.populate()
     return colony
-
-
-@pytest.fixture(autouse=True)
-def postgresql_only(request, backend):
-    if backend == "mysql" and "mysql_family" not in request.node.name:
-        pytest.skip("dump and restore are for PostgreSQL")
 
 
 @pytest.fixture
@@ -43,6 +39,7 @@ def contents(module):
     return [sorted(table.to_dicts(), key=str) for table in tables]
 
 
+@on_postgresql
 def test_a_dump_comes_back_in_a_new_embedded_database(lab, filled, dumped, tmp_path):
     home = tmp_path / "moved"
     home.mkdir()
@@ -65,6 +62,7 @@ def test_a_dump_comes_back_in_a_new_embedded_database(lab, filled, dumped, tmp_p
             connect.embedded(settings).remove()
 
 
+@on_postgresql
 def test_a_dump_is_for_its_owner_alone_and_overwrites_nothing(lab, dumped):
     assert stat.S_IMODE(dumped.stat().st_mode) == 0o600
     with pytest.raises(PlanRefused, match="exists already"):
@@ -72,6 +70,7 @@ def test_a_dump_is_for_its_owner_alone_and_overwrites_nothing(lab, dumped):
     assert [path.name for path in dumped.parent.iterdir()] == ["lab.dump"]
 
 
+@on_postgresql
 def test_a_dump_holds_this_lab_alone(lab, filled, dumped, new_lab):
     other = new_lab("other", prefix=lab.prefix + "x")
     lab.connection.query(f'CREATE SCHEMA "{other.prefix}_colony"')
@@ -82,12 +81,14 @@ def test_a_dump_holds_this_lab_alone(lab, filled, dumped, new_lab):
         lab.connection.query(f'DROP SCHEMA "{other.prefix}_colony"')
 
 
+@on_postgresql
 def test_a_dump_of_another_prefix_is_refused(lab, dumped):
     database = dataclasses.replace(lab.settings.database, prefix="elsewhere")
     with pytest.raises(PlanRefused, match="this lab's prefix is elsewhere"):
         dump.restore(dataclasses.replace(lab.settings, database=database), dumped)
 
 
+@on_postgresql
 @pytest.mark.parametrize("damage", ["missing", "garbage", "cut"])
 def test_a_damaged_dump_is_refused_and_changes_nothing(lab, dumped, damage, new_lab):
     if damage == "missing":
@@ -111,6 +112,7 @@ def test_a_damaged_dump_is_refused_and_changes_nothing(lab, dumped, damage, new_
         shutil.rmtree(home)
 
 
+@on_postgresql
 def test_the_password_is_in_no_list_of_processes(lab, filled, tmp_path, monkeypatch):
     seen = []
     original = subprocess.run
@@ -120,6 +122,7 @@ def test_the_password_is_in_no_list_of_processes(lab, filled, tmp_path, monkeypa
     assert lab.server.password.reveal() not in str(seen)
 
 
+@on_postgresql
 def test_a_wrong_password_is_said_without_telling_it(lab, filled, tmp_path, monkeypatch):
     wrong = dataclasses.replace(connect.running_server(lab.settings), password=Secret("canary-text"))
     monkeypatch.setattr(connect, "running_server", lambda settings: wrong)
@@ -129,9 +132,8 @@ def test_a_wrong_password_is_said_without_telling_it(lab, filled, tmp_path, monk
     assert list(tmp_path.iterdir()) == []
 
 
-def test_on_the_mysql_family_the_error_names_its_own_tools(lab, backend, tmp_path):
-    if backend != "mysql":
-        pytest.skip("this one is for the MySQL family")
+@pytest.mark.only_on("mysql")
+def test_on_the_mysql_family_the_error_names_its_own_tools(lab, tmp_path):
     with pytest.raises(ToolMissing, match="mariadb-dump or mysqldump"):
         dump.dump(lab.settings, tmp_path / "lab.dump")
 
@@ -148,6 +150,7 @@ def older_server():
         yield server
 
 
+@on_postgresql
 def test_a_dump_comes_back_on_an_older_server(lab, filled, dumped, older_server, new_lab):
     before = contents(filled)
     with connect.set_aside():

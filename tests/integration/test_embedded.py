@@ -22,6 +22,7 @@ from adamacs.database import embedded, postgres
 from adamacs.database.cluster import Cluster
 from adamacs.database.embedded import EmbeddedServer
 
+pytestmark = pytest.mark.only_on("postgresql")  # once: it does not depend on --backend
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only the servers of root run as another account")
 as_user = pytest.mark.skipif(os.geteuid() == 0, reason="root's servers keep their data elsewhere")
 
@@ -35,24 +36,25 @@ print(server.start().port)
 """
 
 
-@pytest.fixture(autouse=True)
-def once(backend):
-    if backend != "postgresql":
-        pytest.skip("the embedded server does not depend on --backend")
-
-
 @pytest.fixture
 def home(tmp_path):
     return tmp_path / "lab"
 
 
-@pytest.fixture
-def server(home):
-    """An initialised server that is down."""
-    server = EmbeddedServer(home)
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    """An initialised server that the tests share, because making one takes a second."""
+    server = EmbeddedServer(tmp_path_factory.mktemp("shared"))
     server.init()
     yield server
     server.remove()
+
+
+@pytest.fixture
+def server(shared):
+    """An initialised server that is down."""
+    shared.stop()
+    return shared
 
 
 def session(address):
@@ -84,6 +86,17 @@ def kill(server):
     while pid_of(server) is not None:
         pass
     return pid
+
+
+@contextlib.contextmanager
+def changed(path, text):
+    """Replace a file's text for a while; its owner and mode stay."""
+    before = path.read_text()
+    path.write_text(text)
+    try:
+        yield
+    finally:
+        path.write_text(before)
 
 
 def modes(folder):
@@ -219,22 +232,24 @@ def test_a_port_that_somebody_holds_is_left_to_him(server):
 
 
 def test_a_server_that_cannot_start_shows_the_end_of_its_log(server):
-    with (server.data / "postgresql.conf").open("a") as file:
-        file.write("no_such_setting = 1\n")
-    with pytest.raises(DatabaseUnavailable, match="no_such_setting"):
+    odd = changed(server.data / "postgresql.conf", "no_such_setting = 1\n")
+    with odd, pytest.raises(DatabaseUnavailable, match="no_such_setting"):
         server.start()
 
 
 def test_data_of_another_postgresql_are_refused_with_the_way_out(server):
-    (server.data / "PG_VERSION").write_text("17\n")
-    with pytest.raises(DatabaseUnavailable, match=r"made by PostgreSQL 17.*adamacs db dump"):
+    older = changed(server.data / "PG_VERSION", "17\n")
+    with older, pytest.raises(DatabaseUnavailable, match=r"made by PostgreSQL 17.*adamacs db dump"):
         server.start()
 
 
 def test_a_data_folder_that_is_gone_is_said(server):
-    shutil.rmtree(server.data)
-    with pytest.raises(DatabaseUnavailable, match="is gone"):
-        server.start()
+    away = server.data.rename(server.data.with_name("away"))
+    try:
+        with pytest.raises(DatabaseUnavailable, match="is gone"):
+            server.start()
+    finally:
+        away.rename(server.data)
 
 
 def test_a_home_without_a_database_is_said_and_left_as_it_is(home):
@@ -279,18 +294,24 @@ def test_data_without_their_connection_file_are_not_touched(server):
 
 
 @as_root
-def test_the_data_of_an_earlier_home_of_the_same_path_are_set_aside(server, caplog):
-    server.start()
-    first = server.data
-    shutil.rmtree(server.home)
-    second = EmbeddedServer(server.home)
+def test_the_data_of_an_earlier_home_of_the_same_path_are_set_aside(home, caplog):
+    first = EmbeddedServer(home)
+    first.init()
+    first.start()
+    data = first.data
+    shutil.rmtree(home)
+    second = EmbeddedServer(home)
     second.init()
-    assert ask(second.start(), "SELECT 1") == 1
-    aside = [path for path in first.parent.parent.iterdir() if path.name.startswith(first.parent.name + ".lost-")]
-    assert len(aside) == 1
-    assert (aside[0] / "data" / "PG_VERSION").is_file()
-    assert str(aside[0]) in caplog.text
-    shutil.rmtree(aside[0])
+    try:
+        assert ask(second.start(), "SELECT 1") == 1
+        aside = [path for path in data.parents[1].iterdir() if path.name.startswith(f"{data.parent.name}.lost-")]
+        assert len(aside) == 1
+        assert (aside[0] / "data" / "PG_VERSION").is_file()
+        assert Cluster(aside[0] / "data", Path(), None).pid() is None
+        assert str(aside[0]) in caplog.text
+        shutil.rmtree(aside[0])
+    finally:
+        second.remove()
 
 
 @as_root

@@ -53,9 +53,8 @@ def cut(connection, server):
     return number
 
 
-def only(backend, *wanted):
-    if backend not in wanted:
-        pytest.skip(f"the defect is of {' and '.join(wanted)} alone, this is {backend}")
+on_postgresql = pytest.mark.only_on("postgresql")
+on_mysql = pytest.mark.only_on("mysql")
 
 
 def is_mariadb(connection):
@@ -118,8 +117,8 @@ def test_a_server_that_stays_away_is_a_lost_connection_too(connection, database_
     assert len(colony.Species()) == 2
 
 
-def test_an_aborted_transaction_is_no_lost_connection(connection, colony, backend):
-    only(backend, "postgresql")
+@on_postgresql
+def test_an_aborted_transaction_is_no_lost_connection(connection, colony):
     with pytest.raises(KeyError), connection.transaction:
         with pytest.raises(Exception, match="division by zero"):
             connection.query("SELECT 1/0")
@@ -129,8 +128,8 @@ def test_an_aborted_transaction_is_no_lost_connection(connection, colony, backen
     assert len(colony.Species()) == 2
 
 
-def test_the_translation_of_lost_connections_is_still_needed(connection, colony, backend):
-    only(backend, "postgresql")
+@on_postgresql
+def test_the_translation_of_lost_connections_is_still_needed(connection, colony):
     with portable.withdrawn():
         connection._conn.close()
         with pytest.raises(Exception, match="connection already closed") as caught:
@@ -139,8 +138,8 @@ def test_the_translation_of_lost_connections_is_still_needed(connection, colony,
     assert len(colony.Species()) == 2
 
 
-def test_a_server_that_vanished_is_a_lost_connection_and_the_mend_still_needed(connection, backend):
-    only(backend, "postgresql")
+@on_postgresql
+def test_a_server_that_vanished_is_a_lost_connection_and_the_mend_still_needed(connection):
     import psycopg2
 
     error = psycopg2.OperationalError("server closed the connection unexpectedly")  # as after kill -9: no code
@@ -184,8 +183,8 @@ def test_deleting_what_others_refer_to_is_an_integrity_error(colony):
     (colony.Animal & "animal = 14").delete_quick()
 
 
-def test_the_new_code_for_what_others_refer_to_is_still_needed(colony, backend):
-    only(backend, "postgresql")
+@on_postgresql
+def test_the_new_code_for_what_others_refer_to_is_still_needed(colony):
     colony.Animal.insert1({"animal": 14, "species": "mouse"})
     with portable.withdrawn(), pytest.raises(Exception, match="violates RESTRICT") as caught:
         (colony.Species & {"species": "mouse"}).delete_quick()
@@ -215,8 +214,8 @@ def test_bytes_come_back_as_bytes(lab, colony):
     assert whole == row["scan_bytes"]
 
 
-def test_bytes_as_bytes_are_still_needed(lab, colony, backend):
-    only(backend, "postgresql")
+@on_postgresql
+def test_bytes_as_bytes_are_still_needed(lab, colony):
     colony.Animal.insert1({"animal": 21, "species": "mouse"})
     colony.Weighing.insert1({"animal": 21, "day": 1, "grams": 21.5, "scan_bytes": b"x"})
     with portable.withdrawn():
@@ -265,9 +264,10 @@ def test_a_chain_of_codecs_that_ends_in_json_is_stored(lab):
     np.testing.assert_array_equal((chain.Stored & "item = 1").fetch1("content"), np.arange(5))
 
 
-def test_the_recognition_of_json_is_still_needed(new_lab, lab, backend):
-    if not (backend == "mysql" and is_mariadb(lab.connection)):
-        pytest.skip("the defect is of MariaDB alone")
+@on_mysql
+def test_the_recognition_of_json_is_still_needed(lab):
+    if not is_mariadb(lab.connection):
+        pytest.skip("the defect is of MariaDB, this server is MySQL")
     chain = lab.tables("chain")
     with portable.withdrawn():
         chain.Stored._heading = portable.Heading(table_info=chain.Stored._heading.table_info)
@@ -275,9 +275,10 @@ def test_the_recognition_of_json_is_still_needed(new_lab, lab, backend):
             chain.Stored.insert1({"item": 2, "content": np.arange(5)})
 
 
-def test_connecting_to_mariadb_is_silent_and_the_mend_still_needed(lab, backend):
-    if not (backend == "mysql" and is_mariadb(lab.connection)):
-        pytest.skip("the warning is of MariaDB alone")
+@on_mysql
+def test_connecting_to_mariadb_is_silent_and_the_mend_still_needed(lab):
+    if not is_mariadb(lab.connection):
+        pytest.skip("the warning is of MariaDB, this server is MySQL")
     info = lab.connection.conn_info
     arguments = (info["host"], info["user"], info["passwd"], info["port"], False)
     with warnings.catch_warnings():
@@ -393,16 +394,11 @@ def as_set(query):
     return {tuple(sorted((name, str(value)) for name, value in row.items())) for row in query.to_dicts()}
 
 
-def distinct_case(backend):
-    """MySQL compares text without regard to case: `x` and `X` would be one key."""
-    return ["x", "z", "y'%"] if backend == "mysql" else ["x", "X", "y'%"]
-
-
 @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 @given(rows=contents())
 def test_a_difference_means_what_it_meant(sets, backend, rows):
     """All differences, on random small tables, give what DataJoint's own form gives."""
-    if backend == "mysql":
+    if backend == "mysql":  # which compares text without regard to case: `x` and `X` would be one key
         for table in rows.values():
             for row in table:
                 row["b"] = row["b"].replace("X", "z")

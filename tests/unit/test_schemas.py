@@ -11,8 +11,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from adamacs import pipeline
 from adamacs.analysis.diagram import read_tables
-from adamacs.schemas.definition import Catalogue, Column, Index, Table
+from adamacs.schemas.definition import Catalogue, Column, Index, Table, read_module
 
 PORTABLE = re.compile(
     r"int(8|16|32|64)|float(32|64)|bool|varchar\(\d+\)|date|datetime\([0-6]\)|json|decimal\(\d+,\s*\d+\)|<array@\w+>"
@@ -30,8 +31,9 @@ UNITS = {
 }
 DIMENSIONLESS = {"fill_fraction", "zoom", "skewness"}  # beside those whose comment gives the range, as 0 to 1
 
-CATALOGUE: Catalogue = read_tables()
-TABLES = [pytest.param(table, id=f"{table.schema}.{table.name}") for table in CATALOGUE]
+MODALITIES = [(f"adamacs.modalities.{name}.tables", name) for name in pipeline.MODALITIES]
+CATALOGUE = Catalogue(source for place in [("adamacs.schemas", "spine"), *MODALITIES] for source in read_module(*place))
+TABLES = [pytest.param(table, id=table.path.removeprefix("adamacs.")) for table in CATALOGUE]
 every_table = pytest.mark.parametrize("table", TABLES)
 
 
@@ -163,3 +165,10 @@ def test_a_key_column_means_one_thing_in_the_whole_database():
 def test_what_is_called_dimensionless_exists():
     names = {column.name for table in CATALOGUE for column in table.definition.columns}
     assert names >= DIMENSIONLESS
+
+
+def test_the_rules_are_asked_of_every_table():
+    """Tables that the pipeline does not export, such as the schema version, are among them."""
+    asked = {table.path for table in CATALOGUE}
+    assert {table.path for table in read_tables()} < asked
+    assert "adamacs.schemas.meta.SchemaVersion" in asked

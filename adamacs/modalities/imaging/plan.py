@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from adamacs.core import tokens
-from adamacs.core.errors import UnreadableFile, describe
+from adamacs.core.errors import UnreadableFile, UnsafePath, describe
 from adamacs.core.modality import Contribution, Problem, Recording, Row
 from adamacs.core.settings import Settings
 
@@ -43,6 +43,11 @@ def _task(recording: Recording, settings: Settings) -> tuple[tuple[Row, ...], tu
         what = "No parameter set is chosen: the scan is not staged for processing."
         hint = "Give --paramset, or set ingest.paramset_idx."
         return (), (Problem("question", what, recording.relative, hint),)
+    known = _tables().ProcessingParamSet.to_arrays("paramset_idx").tolist()
+    if index not in known:
+        what = f"There is no parameter set {index}."
+        hint = f"Known: {', '.join(map(str, sorted(known)))}." if known else "Add one with `adamacs paramset add`."
+        return (), (Problem("error", what, recording.relative, hint),)
     session_id, scan_id = recording.folder.session_id, str(recording.folder.scan_id)
     values = {
         "session_id": session_id,
@@ -109,13 +114,12 @@ def plan_curation(
     UnreadableFile
         The folder holds no complete result.
     """
-    from adamacs.modalities.imaging import tables
     from adamacs.modalities.imaging.reader import suite2p
 
-    relative = (_any(tables).ProcessingTask & key).fetch1("processing_output_dir")
+    relative = (_tables().ProcessingTask & key).fetch1("processing_output_dir")
     source = folder or settings.root("processed") / relative
     result = suite2p.read_result(source)
-    curation_id = max((_any(tables).Curation & key).to_arrays("curation_id").tolist()) + 1
+    curation_id = max((_tables().Curation & key).to_arrays("curation_id").tolist()) + 1
     return CurationPlan(
         key=key,
         curation_id=curation_id,
@@ -129,14 +133,85 @@ def plan_curation(
 
 def apply_curation(plan: CurationPlan, settings: Settings) -> dict[str, Any]:
     """Keep a copy of the edited folder, and insert the Curation that names it; return its key."""
-    from adamacs.modalities.imaging import engine, tables
+    from adamacs.modalities.imaging import engine
 
     finished = engine.snapshot(plan.source, settings.root("processed") / plan.destination)
     key = {**plan.key, "curation_id": plan.curation_id}
     row = {"curation_time": finished.time, "manual_curation": True, "curation_note": plan.note}
-    _any(tables).Curation.insert1({**key, "curation_output_dir": plan.destination.as_posix(), **row})
+    _tables().Curation.insert1({**key, "curation_output_dir": plan.destination.as_posix(), **row})
     return key
 
 
-def _any(tables: Any) -> Any:
-    return tables  # rows, columns and operators exist in the database, not in types
+@dataclass(frozen=True)
+class ResultsPlan:
+    """Results that exist already, to be taken over instead of being computed.
+
+    Attributes
+    ----------
+    key
+        Of the Scan that they were made from.
+    folder
+        Relative to the root `processed`.
+    method, version, params
+        As the results themselves say; they are not validated.
+    """
+
+    key: Mapping[str, Any]
+    folder: PurePosixPath
+    method: str
+    version: str
+    params: Mapping[str, Any]
+    planes: int
+    rois: int
+
+    def describe(self) -> str:
+        """Return the plan as text."""
+        return (
+            f"take over {self.folder} as the processing of {describe(self.key)}: {self.method} {self.version}, "
+            f"{self.planes} planes, {self.rois} ROIs, with its own parameters (not validated)"
+        )
+
+
+def plan_results(key: Mapping[str, Any], folder: Path, settings: Settings) -> ResultsPlan:
+    """Plan to take over a result folder of Suite2p 0.14 or 1.x that lies under the root `processed`.
+
+    Parameters
+    ----------
+    key
+        Of one Scan.
+
+    Raises
+    ------
+    UnreadableFile
+        The folder holds no complete result.
+    UnsafePath
+        The folder lies outside the root `processed`.
+    """
+    from adamacs.modalities.imaging.reader import suite2p
+
+    root, folder = settings.root("processed").resolve(), folder.resolve()
+    if not folder.is_relative_to(root):
+        raise UnsafePath(f"The folder lies outside the root `processed`, {root}.", folder, "Move or link it there.")
+    result = suite2p.read_result(folder)
+    method, version, params = suite2p.parameters_of(result)
+    relative = PurePosixPath(folder.relative_to(root).as_posix())
+    return ResultsPlan(key, relative, method, version, params, len(result.planes), result.n_rois)
+
+
+def apply_results(plan: ResultsPlan) -> dict[str, Any]:
+    """Insert the parameter set that the results were made with, and the task that loads them; return its key."""
+    desc = f"read from {plan.folder}"
+    index = _tables().ProcessingParamSet.insert_new(
+        plan.params, desc=desc[:1280], method=plan.method, tool_version=plan.version, validated=False
+    )
+    key = {**plan.key, "paramset_idx": index}
+    row = {"processing_output_dir": plan.folder.as_posix(), "task_mode": "load"}
+    _tables().ProcessingTask.insert1({**key, **row})
+    return key
+
+
+def _tables() -> Any:
+    """Return the tables, whose rows, columns and operators exist in the database, not in types."""
+    from adamacs.modalities.imaging import tables
+
+    return tables

@@ -28,15 +28,16 @@ INK = "#222222"
 def plot_field(axes: Axes, key: Key) -> None:
     """Draw the mean image of a field with the outline of every mask: cells in orange, other masks in blue."""
     image = np.asarray((tables.MotionCorrection.Summary & key).fetch1("average_image"))
-    masks = (tables.Segmentation.Mask & key).to_dicts(order_by="mask")
-    cells = set((tables.MaskClassification.MaskType & key).to_arrays("mask").tolist())
+    here = tables.Segmentation.Mask & key
+    masks = here.to_dicts(order_by="mask")
+    cells = set((tables.MaskClassification.MaskType & key & here.proj()).to_arrays("mask").tolist())
     low, high = np.nanpercentile(image, (1, 99.7))
     axes.imshow(image, cmap="gray", vmin=low, vmax=high, interpolation="nearest")
     for chosen, colour in ((True, CELL), (False, OTHER)):
         lines = [_outline(row, image.shape) for row in masks if (row["mask"] in cells) is chosen]
         segments = [segment for line in lines for segment in line]
         axes.add_collection(LineCollection(segments, colors=colour, linewidths=0.9))
-    axes.set_title(f"{len(cells)} cells of {len(masks)} masks")
+    axes.set_title(f"{len(cells)} cells (orange), {len(masks) - len(cells)} other masks (blue)")
     axes.set_xticks([])
     axes.set_yticks([])
     _scale_bar(axes, key, image.shape)
@@ -53,7 +54,8 @@ def plot_traces(axes: Axes, key: Key, *, masks: int = 12, seconds: float | None 
         How much of the scan, from its start; all of it by default.
     """
     rate = (tables.ScanInfo & key).fetch1("fps")
-    rows = (tables.Fluorescence.Trace * tables.Activity.Trace & key).to_dicts(order_by="mask")
+    here = (tables.Segmentation.Mask & key).proj()
+    rows = (tables.Fluorescence.Trace * tables.Activity.Trace & key & here).to_dicts(order_by="mask")
     stop = None if seconds is None else max(2, int(seconds * rate))
     chosen = sorted(rows, key=lambda row: -float(np.asarray(row["activity_trace"]).sum()))[:masks]
     for level, row in enumerate(chosen):
@@ -87,13 +89,15 @@ def plot_motion(axes: Axes, key: Key) -> None:
 def plot_spikes(axes: Axes, key: Key) -> None:
     """Draw the inferred activity of every mask as a raster, each scaled to its own maximum."""
     rate = (tables.ScanInfo & key).fetch1("fps")
-    activity = np.asarray((tables.Activity.Field & key).fetch1("activity_trace"))
+    stored, first = (tables.Activity.Field & key).fetch1("activity_trace", "first_mask")
+    activity = np.asarray(stored)
     scale = activity.max(axis=1, keepdims=True) if activity.size else np.ones((len(activity), 1))
     raster = np.divide(activity, scale, out=np.zeros_like(activity), where=scale > 0)
-    extent = (0.0, activity.shape[1] / rate, len(activity) - 0.5, -0.5)
+    extent = (0.0, activity.shape[1] / rate, first + len(activity) - 0.5, first - 0.5)
     axes.imshow(raster, aspect="auto", cmap="magma", vmin=0, vmax=0.5, extent=extent, interpolation="nearest")
     axes.set_xlabel("time (s)")
     axes.set_ylabel("mask")
+    axes.yaxis.get_major_locator().set_params(integer=True)
     axes.set_title("inferred activity (each mask scaled to its maximum)")
 
 

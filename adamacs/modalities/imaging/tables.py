@@ -103,11 +103,16 @@ class ScanInfo(dj.Imported):
         self.ScanFile.insert([{**key, **file} for file in files])
 
 
+_SCAN_COLUMNS = (
+    *("nfields", "nchannels", "ndepths", "nframes", "x", "y", "z", "fps", "bidirectional"),
+    *("usecs_per_line", "fill_fraction", "scan_datetime", "scan_duration"),
+)
+
+
 def _scan_row(info):
     """Return the columns of ScanInfo that a read scan gives."""
-    same = "nfields nchannels ndepths nframes x y z fps bidirectional usecs_per_line fill_fraction".split()
     return {
-        **{name: getattr(info, name) for name in [*same, "scan_datetime", "scan_duration"]},
+        **{name: getattr(info, name) for name in _SCAN_COLUMNS},
         "nrois": info.nrois if info.nrois > 1 else 0,
         "userfunction_info": info.userfunction_info or "",
         "acq_version": info.version,

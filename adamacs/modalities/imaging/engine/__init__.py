@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from adamacs.modalities.imaging.engine.acquisition import Acquisition, Region, acquisition_of
 from adamacs.modalities.imaging.engine.folder import Finished
-from adamacs.modalities.imaging.engine.run import Acquisition, Region, load, run_suite2p
+from adamacs.modalities.imaging.engine.run import load, run_suite2p
 
-__all__ = ["Acquisition", "Finished", "Region", "load", "run_suite2p"]
+__all__ = ["Acquisition", "Finished", "Region", "acquisition_of", "load", "run_suite2p"]

@@ -7,7 +7,7 @@ import platform
 import shutil
 import socket
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
@@ -20,6 +20,7 @@ from adamacs.core.errors import InvalidParameters, ProcessingFailed, ToolMissing
 from adamacs.modalities.imaging import parameters as known_parameters
 from adamacs.modalities.imaging.engine import folder as folders
 from adamacs.modalities.imaging.engine import tool
+from adamacs.modalities.imaging.engine.acquisition import Acquisition
 from adamacs.modalities.imaging.engine.folder import RESULT, RUN_LOG, Finished
 from adamacs.modalities.imaging.parameters import SUITE2P_VERSION
 from adamacs.modalities.imaging.reader.npy import read_array, read_object
@@ -27,75 +28,6 @@ from adamacs.modalities.imaging.reader.suite2p import MANIFEST, NO_IMAGES, find_
 from adamacs.storage.checksum import Manifest, blake3_of
 
 _LEFT_BESIDE = ("bad_frames.npy", "zstack.npy")  # files beside the raw ones that Suite2p heeds without being told
-
-
-@dataclass(frozen=True)
-class Region:
-    """One field of a multi-ROI scan: its lines on a page (first, one past the last), and where it lies (px)."""
-
-    lines: tuple[int, int]
-    y: int
-    x: int
-
-
-@dataclass(frozen=True)
-class Acquisition:
-    """How the pages of a scan follow one another.
-
-    Attributes
-    ----------
-    fs
-        Volumes per second (Hz); frames per second where there is one plane.
-    height, width
-        Of a page (px).
-    nframes
-        Complete volumes.
-    nplanes
-        Imaged planes of a volume.
-    nflyback
-        Pages per volume and channel, after those of the planes, that were taken while the objective flew back.
-    nchannels
-        Saved channels; they alternate page by page.
-    functional_channel
-        The one to extract, from 0 among those saved.
-    regions
-        The fields of a multi-ROI scan, which lie below one another on a page; empty for an ordinary one.
-    interleaved
-        Whether a volume's planes follow one another. False where all frames of one plane come before the next plane.
-    """
-
-    fs: float
-    height: int
-    width: int
-    nframes: int
-    nplanes: int = 1
-    nflyback: int = 0
-    nchannels: int = 1
-    functional_channel: int = 0
-    regions: tuple[Region, ...] = ()
-    interleaved: bool = True
-
-    @property
-    def npages(self) -> int:
-        """Pages of all complete volumes together."""
-        return self.nframes * (self.nplanes + self.nflyback) * self.nchannels
-
-    @property
-    def shapes(self) -> tuple[tuple[int, int], ...]:
-        """Height and width of each field of a plane (px): what is registered as one piece."""
-        if not self.regions:
-            return ((self.height, self.width),)
-        return tuple((last - first, self.width) for first, last in (region.lines for region in self.regions))
-
-    @property
-    def nfields(self) -> int:
-        """Fields of all planes together; each has a folder in the result."""
-        return self.nplanes * len(self.shapes)
-
-    @property
-    def flyback_fields(self) -> range:
-        """Numbers of the folders that Suite2p makes for what was taken while the objective flew back."""
-        return range(self.nfields, self.nfields + self.nflyback * len(self.shapes))
 
 
 def run_suite2p(
@@ -147,7 +79,7 @@ def run_suite2p(
         raise UnreadableFile("The scan has no files.", destination)
     files, destination = [Path(file).absolute() for file in files], Path(destination).absolute()
     changed = known_parameters.validate("suite2p", version, parameters)
-    _refuse_unreadable_order(scan)
+    scan.refuse_unreadable()
     request = _request(files, changed, scan, version)
     if finished := folders.find_finished(destination, request):
         return finished
@@ -201,16 +133,6 @@ def _is_smooth(number: int) -> bool:
         while number % prime == 0:
             number //= prime
     return number == 1
-
-
-def _refuse_unreadable_order(scan: Acquisition) -> None:
-    """Refuse what Suite2p would read as something else than it is."""
-    if not scan.interleaved and scan.nplanes > 1:
-        what = "The scan holds all frames of one plane before the next, which Suite2p cannot read."
-        raise ProcessingFailed(what, hint="Process one plane at a time, or record a fast stack.")
-    if scan.nchannels > 1 and scan.functional_channel > 1:
-        what = f"Suite2p can extract the first or second saved channel, not number {scan.functional_channel + 1}."
-        raise ProcessingFailed(what, hint="Choose another functional channel.")
 
 
 def _request(files: Sequence[Path], changed: Mapping[str, Any], scan: Acquisition, version: str) -> dict[str, Any]:
@@ -389,7 +311,10 @@ def _check(result: Path, destination: Path, scan: Acquisition) -> dict[str, int]
         raise ProcessingFailed(f"Suite2p made {len(planes)} planes of a scan that has {scan.nfields}.", destination)
     found = {plane.name: read_array(plane / "F.npy").shape for plane in planes}
     for name, (_, nframes) in found.items():
-        if nframes not in (scan.nframes, scan.nframes + (scan.nplanes > 1)):  # the last volume may be incomplete
+        if nframes not in (
+            scan.nframes,
+            scan.nframes + (scan.nplanes + scan.nflyback > 1),
+        ):  # the last volume may be incomplete
             what = f"Suite2p read {nframes} frames of {name}, and the scan has {scan.nframes}."
             raise ProcessingFailed(what, destination, "Are all its files listed, and none twice?")
     return {name: rois for name, (rois, _) in found.items()}

@@ -122,8 +122,8 @@ def _supply_torchvision_schemas(torch: ModuleType) -> None:
 def _import_surroundings(threads: int) -> Iterator[None]:
     """Give the first import what it wants from its surroundings, and put them back.
 
-    Suite2p makes a folder in HOME, and Numba needs a place for compiled code. On import several libraries read how many
-    threads they may start, and some print.
+    Suite2p makes a folder in HOME, and Numba may keep compiled code there. Several libraries read how many threads they
+    may start, and some print.
     """
     wanted: dict[str, str] = {}
     if "torch" not in sys.modules:
@@ -131,7 +131,7 @@ def _import_surroundings(threads: int) -> Iterator[None]:
     if "suite2p" not in sys.modules and not _home_is_usable():
         place = tempfile.mkdtemp(prefix="adamacs-home-")
         atexit.register(shutil.rmtree, place, ignore_errors=True)
-        wanted |= {"HOME": place, "NUMBA_CACHE_DIR": os.environ.get("NUMBA_CACHE_DIR", f"{place}/numba")}
+        wanted["HOME"] = place
     quiet = _heard("suite2p", logging.NullHandler())
     with _environment(wanted), warnings.catch_warnings(), redirect_stdout(io.StringIO()), quiet:
         warnings.simplefilter("ignore")
@@ -194,7 +194,7 @@ class RunLog(logging.Handler):
     }
     _STAGE = re.compile(r"-{5,} ([A-Z][A-Z ]+)$")
     _PLANE = re.compile(r">{5,} PLANE (\d+)")
-    _READ = re.compile(r"(\d+) frames of binary")
+    _READ = re.compile(r"(\d+) frames of binary|Found \d+ files")
     _FRAMES = re.compile(r"(?:Registering|Shifting|Extracting fluorescence from) (\d+) frames in \d+ batches")
     _BATCHES = re.compile(r"(\d+)/(\d+) \[")
     _KEPT = re.compile(r"(\d+) ROIs remain")
@@ -232,7 +232,7 @@ class RunLog(logging.Handler):
             self.stage, self._frames = self._prefix + self._STAGES.get(match[1], match[1].lower()), 0
             progress.report(self.stage)
         elif match := self._READ.search(line):
-            progress.report(self.stage, int(match[1]), self._pages, "frames")
+            progress.report(self.stage, int(match[1] or 0), self._pages, "frames")
         elif match := self._FRAMES.search(line):
             self._frames = int(match[1])
             progress.report(self.stage, 0, self._frames, "frames")

@@ -1,0 +1,276 @@
+"""From a folder on the share to reviewed rows, and back: plans, their application, and removal."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import shutil
+import subprocess
+import sys
+from datetime import date
+
+import numpy as np
+import pytest
+
+from adamacs import pipeline
+from adamacs.core.errors import InvalidKey, PlanRefused
+from adamacs.demo import lab as synthetic
+from adamacs.ingest import apply as apply_module
+from adamacs.ingest.apply import apply_plan
+from adamacs.ingest.plan import IngestPlan, plan_ingest
+from adamacs.ingest.remove import apply_removal, plan_removal
+from adamacs.workers import loop, roles
+
+
+@pytest.fixture(scope="module")
+def recordings(tmp_path_factory):
+    """The tiny synthetic lab, written once."""
+    home = tmp_path_factory.mktemp("recordings")
+    synthetic.write(home / "share", size="tiny")
+    return home / "share"
+
+
+@pytest.fixture
+def share(mouse_lab, recordings):
+    """The share of the lab, with the tiny recordings on it."""
+    share = mouse_lab.settings.root("share")
+    shutil.copytree(recordings, share, dirs_exist_ok=True)
+    return share
+
+
+def plan(lab, *paths, paramset_idx=None):
+    return plan_ingest(paths or [lab.settings.root("share")], lab.settings, paramset_idx=paramset_idx)
+
+
+def count():
+    tables = (pipeline.subject.Subject, pipeline.session.Session, pipeline.scan.Scan, pipeline.scan.ScanFile)
+    return [len(table()) for table in tables]
+
+
+def test_planning_writes_nothing_and_applying_writes_everything_once(mouse_lab, share):
+    planned = plan(mouse_lab)
+    assert count() == [0, 0, 0, 0]
+    assert [scan.state for scan in planned.scans] == ["new"] * 3
+    assert [outcome.state for outcome in apply_plan(planned, mouse_lab.settings)] == ["written"] * 3
+    assert count() == [2, 2, 3, sum(len(scan.files) for scan in planned.scans)]
+    again = plan(mouse_lab)
+    assert [scan.state for scan in again.scans] == ["unchanged"] * 3
+    assert not again.changes
+    assert [outcome.state for outcome in apply_plan(planned, mouse_lab.settings)] == ["unchanged"] * 3
+    assert count()[2] == 3
+
+
+def test_rows_say_what_the_folder_says(mouse_lab, share):
+    apply_plan(plan(mouse_lab), mouse_lab.settings)
+    row = (pipeline.session.Session * pipeline.session.SessionDirectory * pipeline.subject.User).to_dicts(
+        order_by="session_id"
+    )[0]
+    assert (row["subject"], row["session_date"]) == ("ANM-0001", date(2026, 2, 10))
+    assert (row["shorthand"], row["initials"]) == ("demo", "XX")
+    assert (share / row["session_dir"]).is_dir()
+    for file in pipeline.scan.ScanFile.to_dicts():
+        assert (share / file["file_path"]).stat().st_size == file["file_size"]
+
+
+def test_a_saved_plan_is_the_same_plan(mouse_lab, share, tmp_path):
+    planned = plan(mouse_lab)
+    read = IngestPlan.from_json(planned.to_json())
+    assert read == planned
+    assert read.describe() == planned.describe()
+    apply_plan(read, mouse_lab.settings)
+    assert count()[2] == 3
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", "null", '{"format": 99}', '{"format": 1, "scans": [{}]}'])
+def test_what_is_no_plan_is_refused(text):
+    with pytest.raises(PlanRefused):
+        IngestPlan.from_json(text)
+
+
+def test_a_damaged_scan_is_refused_and_the_others_go_on(mouse_lab, share):
+    victim = sorted(share.rglob("*.tif"))[0]
+    os.truncate(victim, victim.stat().st_size // 2)
+    planned = plan(mouse_lab)
+    assert [scan.state for scan in planned.scans] == ["refused", "new", "new"]
+    assert victim.name in planned.describe()
+    assert planned.refused
+    outcomes = apply_plan(planned, mouse_lab.settings)
+    assert [outcome.state for outcome in outcomes] == ["refused", "written", "written"]
+    assert outcomes[0].reason
+    assert count()[2] == 2
+
+
+def test_a_file_that_changes_between_plan_and_apply_is_not_ingested(mouse_lab, share):
+    planned = plan(mouse_lab)
+    with sorted(share.rglob("*.tif"))[0].open("ab") as file:
+        file.write(b"late")
+    outcomes = apply_plan(planned, mouse_lab.settings)
+    assert [outcome.state for outcome in outcomes] == ["failed", "written", "written"]
+    assert "changed since the plan" in outcomes[0].reason
+
+
+def test_a_failure_in_the_middle_of_a_scan_leaves_none_of_its_rows(mouse_lab, share, monkeypatch):
+    planned = plan(mouse_lab)
+    original = apply_module.table_of
+
+    def failing(row):
+        if row.table == "scan.ScanFile":
+            raise PlanRefused("The lights went out.")
+        return original(row)
+
+    monkeypatch.setattr(apply_module, "table_of", failing)
+    assert {outcome.state for outcome in apply_plan(planned, mouse_lab.settings)} == {"failed"}
+    assert count() == [0, 0, 0, 0]
+
+
+def test_a_folder_renamed_after_ingest_is_reported_and_never_rekeyed(mouse_lab, share):
+    apply_plan(plan(mouse_lab), mouse_lab.settings)
+    folder = sorted((share / "demo").iterdir())[0]
+    folder.rename(folder.with_name(folder.name.replace("ANM-0001", "ANM-0009")))
+    states = {scan.scan_id: scan for scan in plan(mouse_lab).scans}
+    (refused,) = [scan for scan in states.values() if scan.state == "refused"]
+    assert "renamed" in " ".join(str(problem) for problem in refused.problems)
+    assert len(pipeline.subject.Subject & {"subject": "ANM-0009"}) == 0
+
+
+def test_a_file_changed_after_ingest_is_reported(mouse_lab, share):
+    apply_plan(plan(mouse_lab), mouse_lab.settings)
+    os.utime(sorted(share.rglob("*.tif"))[0], (0, 0))
+    assert sorted(scan.state for scan in plan(mouse_lab).scans) == ["refused", "unchanged", "unchanged"]
+
+
+def test_initials_that_are_not_the_persons_are_a_warning(mouse_lab, share):
+    row = {"user_id": 7, "name": "Somebody Else", "shorthand": "demo", "initials": "YY"}
+    pipeline.subject.User.insert1(row)
+    planned = plan(mouse_lab)
+    assert {scan.state for scan in planned.scans} == {"new"}
+    assert "initials are XX" in planned.describe()
+    apply_plan(planned, mouse_lab.settings)
+    assert set(pipeline.session.SessionUser.to_arrays("user_id").tolist()) == {7}
+
+
+def test_an_unknown_parameter_set_writes_nothing_of_the_scan(mouse_lab, share):
+    planned = plan(mouse_lab, paramset_idx=99)
+    assert {scan.state for scan in planned.scans} == {"refused"}
+    assert "99" in planned.describe()
+
+
+def _apply_in_child(home, text, barrier, states):
+    os.environ["ADAMACS_HOME"] = str(home)
+    from adamacs.core import settings
+
+    pipeline.connect()
+    barrier.wait()
+    states.put([outcome.state for outcome in apply_plan(IngestPlan.from_json(text), settings.active())])
+
+
+def test_many_processes_applying_one_plan_give_one_scan_each(mouse_lab, share):
+    text, children = plan(mouse_lab).to_json(), 4
+    context = multiprocessing.get_context("spawn")
+    barrier, states = context.Barrier(children), context.Queue()
+    processes = [
+        context.Process(target=_apply_in_child, args=(mouse_lab.home, text, barrier, states)) for _ in range(children)
+    ]
+    for process in processes:
+        process.start()
+    seen = [states.get(timeout=120) for _ in processes]
+    for process in processes:
+        process.join(60)
+    assert all(state in ("written", "unchanged") for states in seen for state in states)
+    assert count()[:3] == [2, 2, 3]
+    assert {scan.state for scan in plan(mouse_lab).scans} == {"unchanged"}
+
+
+def test_checksums_are_streamed_after_ingest_and_agree_with_the_bytes(mouse_lab, share):
+    from blake3 import blake3
+
+    apply_plan(plan(mouse_lab), mouse_lab.settings)
+    assert not loop.drain(roles.named("cpu")).failed
+    for row in (pipeline.scan.ScanFile * pipeline.scan.ScanFileChecksum).to_dicts():
+        assert row["blake3"] == blake3((share / row["file_path"]).read_bytes()).hexdigest()
+
+
+def test_a_file_that_vanished_fails_its_own_key_alone(mouse_lab, share):
+    apply_plan(plan(mouse_lab), mouse_lab.settings)
+    sorted(share.rglob("*.tif"))[0].unlink()
+    tally = loop.drain(roles.named("cpu"))
+    assert len(tally.failed) == 2  # its checksum, and the header of its scan
+    assert len(pipeline.imaging.ScanInfo()) == 2
+    assert len(pipeline.scan.ScanFileChecksum()) == len(pipeline.scan.ScanFile()) - 1
+
+
+def test_headers_become_rows(mouse_lab, share):
+    apply_plan(plan(mouse_lab), mouse_lab.settings)
+    loop.drain(roles.named("cpu"))
+    rows = (pipeline.imaging.ScanInfo & {"ndepths": 2}).to_dicts()
+    assert [(row["nframes"], row["nfields"], row["fps"]) for row in rows] == [(12, 2, 15.0)]
+    assert set(pipeline.imaging.ScanInfo.to_arrays("nchannels").tolist()) == {1, 2}
+    multi = (pipeline.imaging.ScanInfo & {"nframes": 24}).fetch1("KEY")
+    pages = (pipeline.imaging.ScanInfo.ScanFile & multi).to_arrays("npages", order_by="file_id")
+    assert pages.tolist() == [10, 10, 4]
+    sizes = (pipeline.imaging.ScanInfo.Field & multi).fetch1("px_height", "px_width")
+    assert sizes == (48, 56)
+
+
+def test_removing_a_scan_takes_its_rows_and_nothing_else(mouse_lab, share):
+    apply_plan(plan(mouse_lab), mouse_lab.settings)
+    loop.drain(roles.named("cpu"))
+    scan_id = (pipeline.imaging.ScanInfo & {"ndepths": 2}).fetch1("scan_id")
+    removal = plan_removal(scan_id)
+    assert not removal.session  # another scan of the session stays
+    assert count()[2] == 3
+    apply_removal(removal, mouse_lab.settings)
+    assert count()[:3] == [2, 2, 2]
+    assert len(pipeline.imaging.ScanInfo & {"scan_id": scan_id}) == 0
+    assert len(sorted(share.rglob("*.tif"))) == sum(len(s.files) for s in plan(mouse_lab).scans)
+    assert sorted(scan.state for scan in plan(mouse_lab).scans) == ["new", "unchanged", "unchanged"]
+
+
+def test_removing_the_last_scan_of_a_session_takes_the_session(mouse_lab, share):
+    apply_plan(plan(mouse_lab), mouse_lab.settings)
+    scan_id = (pipeline.session.Session * pipeline.scan.Scan & {"subject": "ANM-0002"}).fetch1("scan_id")
+    removal = plan_removal(scan_id)
+    assert removal.session
+    apply_removal(removal, mouse_lab.settings)
+    assert count()[:3] == [2, 1, 2]
+
+
+def test_removing_what_is_not_there_is_refused(mouse_lab):
+    with pytest.raises(InvalidKey, match="scan_id=scan00000000"):
+        plan_removal("scan00000000")
+
+
+def command(lab, *arguments, text=True):
+    environment = {**os.environ, "ADAMACS_HOME": str(lab.home)}
+    return subprocess.run(
+        [sys.executable, "-m", "adamacs", *arguments], env=environment, capture_output=True, text=text, check=False
+    )
+
+
+def test_the_command_line_goes_from_folders_to_headers_and_back(mouse_lab, share, tmp_path):
+    saved = tmp_path / "plan.json"
+    shown = command(mouse_lab, "ingest", "plan", str(share), "-o", str(saved))
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert "3 new" in shown.stdout
+    unasked = command(mouse_lab, "ingest", "apply", str(saved))
+    assert unasked.returncode == 1
+    assert "--yes" in unasked.stderr
+    assert count()[2] == 0
+    applied = command(mouse_lab, "ingest", "apply", str(saved), "--yes", "--json")
+    assert [outcome["state"] for outcome in json.loads(applied.stdout.splitlines()[-1])] == ["written"] * 3
+    worked = command(mouse_lab, "work", "--drain", "--json")
+    assert worked.returncode == 0, worked.stderr
+    assert json.loads(worked.stdout)["done"]["imaging.ScanInfo"] == 3
+    scan_id = pipeline.scan.Scan.to_arrays("scan_id")[0]
+    removed = command(mouse_lab, "remove", scan_id, "--yes")
+    assert removed.returncode == 0, removed.stderr
+    assert np.array_equal(len(pipeline.scan.Scan & {"scan_id": scan_id}), 0)
+
+
+def test_a_refused_batch_has_a_non_zero_exit_status(mouse_lab, share):
+    (share / "demo" / "XX_ANM-0001_2026-02-10_scan9FY6AIRM_sess9FY6AIRM - copy").mkdir()
+    answer = command(mouse_lab, "ingest", "apply", str(share), "--yes")
+    assert answer.returncode == 1
+    assert "3 new; 1 folders not understood" in answer.stdout
+    assert count()[2] == 3
