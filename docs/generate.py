@@ -73,9 +73,10 @@ def command_line() -> str:
     index = [f"| [`adamacs {name}`](#adamacs-{name}) | {_cell(cli.VERBS[name][2])} |" for name in verbs]
     parts = [
         "# Command line",
-        "One command, `adamacs`. Every verb that changes something prints its plan and asks first; `--yes` agrees "
-        "beforehand, and without a terminal to ask at, nothing is changed. A KEY is `name=value[,name=value]`, never "
-        "SQL. An error is one line on stderr and exit status 1; a command that is typed wrongly ends with 2. "
+        "One command, `adamacs`. What ingests, adds, grants, restores or removes prints its plan and asks first; "
+        "`--yes` agrees beforehand, and without a terminal to ask at, nothing is changed. A KEY is "
+        "`name=value[,name=value]`, never SQL. An error is one line on stderr and exit status 1; a command that is "
+        "typed wrongly ends with 2. "
         "`-h` or `--help` behind any verb explains it, `--version` right behind `adamacs` tells the version, and "
         "`python -m adamacs` is the same command.",
         "\n".join(["| verb | what it does |", "|---|---|", *index]),

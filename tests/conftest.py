@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 DATAJOINT_WARNINGS = [
@@ -32,6 +33,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     for line in DATAJOINT_WARNINGS:
         config.addinivalue_line("filterwarnings", line)
+    hypothesis.settings.register_profile("adamacs", database=None)  # no folder of examples is left behind
+    hypothesis.settings.load_profile("adamacs")
     config.addinivalue_line("markers", "only_on(backend): the promise is about this kind of server alone")
 
 

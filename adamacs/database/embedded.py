@@ -279,9 +279,10 @@ class EmbeddedServer:
 def _make_open_folder(folder: Path) -> None:
     """Make a folder, and those above it that are missing, for everybody to enter, whatever root's umask says."""
     for path in (*reversed(folder.parents), folder):
-        with contextlib.suppress(FileExistsError):
-            path.mkdir()
-            path.chmod(0o755)
+        if not path.exists():
+            with contextlib.suppress(FileExistsError):  # another process was faster
+                path.mkdir()
+                path.chmod(0o755)
 
 
 def _require_reachable(folder: Path, account: Account) -> None:
@@ -315,11 +316,14 @@ def _lock_system_base() -> int:
 
     while True:
         _make_open_folder(SYSTEM_BASE)
-        handle = os.open(SYSTEM_BASE, os.O_RDONLY)
+        try:
+            handle = os.open(SYSTEM_BASE, os.O_RDONLY)
+        except FileNotFoundError:  # another process removed it meanwhile
+            continue
         fcntl.flock(handle, fcntl.LOCK_EX)
         if SYSTEM_BASE.exists() and os.path.samestat(os.fstat(handle), SYSTEM_BASE.stat()):
-            return handle
-        os.close(handle)  # another process removed the folder while we waited
+            return handle  # and nobody removes it while we hold the lock
+        os.close(handle)
 
 
 def _make_system_folder(folder: Path, *, ours: bool) -> None:

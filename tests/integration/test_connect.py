@@ -197,10 +197,11 @@ def test_four_processes_may_make_the_same_tables_at_once(new_lab):
             "connect.activate([fresh_module('colony')], lab.database.prefix, connection, create=True)",
         ]
     )
-    root = str(Path(adamacs.__file__).parents[1])
-    env = {**os.environ, "ADAMACS_HOME": str(other.home), "PYTHONPATH": root}
+    env = {**os.environ, "ADAMACS_HOME": str(other.home)}
+    here = Path(__file__).parents[2]  # the children import tests.labs
     crowd = [
-        subprocess.Popen([sys.executable, "-c", code], env=env, stderr=subprocess.PIPE, text=True) for _ in range(4)
+        subprocess.Popen([sys.executable, "-c", code], env=env, cwd=here, stderr=subprocess.PIPE, text=True)
+        for _ in range(4)
     ]
     said = [process.communicate()[1] for process in crowd]
     assert [process.returncode for process in crowd] == [0] * 4, said

@@ -231,6 +231,16 @@ def test_no_table_and_no_variable_does_worse_than_being_refused(home, monkeypatc
         assert error.where
 
 
+def test_a_file_that_cannot_be_read_is_named(home, monkeypatch):
+    def refuse(path, **_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_text", refuse)
+    error = refusal(home)
+    assert error.where == str(home / settings.FILE)
+    assert "Permission denied" in error.what
+
+
 def test_a_missing_file_says_how_to_make_it(tmp_path):
     error = refusal(tmp_path / "nowhere")
     assert "adamacs db init" in str(error)

@@ -216,7 +216,7 @@ def bring_beside(attempt: Attempt) -> Path:
     return Path(shutil.copytree(attempt.work / RESULT, attempt.beside / RESULT))
 
 
-def rewrite_paths(result: Path, destination: Path, groups: Mapping[str, Any]) -> None:
+def rewrite_paths(result: Path, destination: Path, groups: Mapping[str, Any], named: Path | None = None) -> None:
     """Make the files name the folder where they will stand, so that Suite2p's own GUI finds what belongs to them.
 
     Parameters
@@ -227,8 +227,11 @@ def rewrite_paths(result: Path, destination: Path, groups: Mapping[str, Any]) ->
         Where it will stand.
     groups
         Groups of settings to be written in place of those that the run was told.
+    named
+        The folder that the files name now, where that is not `result`.
     """
-    moves = {str(result): str(destination), str(result.parent): str(destination.parent)}
+    named = named or result
+    moves = {str(named): str(destination), str(named.parent): str(destination.parent)}
     for path in sorted(result.rglob("*.npy")):
         if path.name not in ("db.npy", "ops.npy", "settings.npy"):
             continue

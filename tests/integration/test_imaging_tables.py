@@ -1,0 +1,245 @@
+"""The imaging chain in the database, on result folders of known content: no Suite2p is needed here."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+
+from adamacs.core.errors import CorruptArray, InvalidParameters, UnsafePath
+from adamacs.demo import lab as synthetic
+from adamacs.demo.suite2p import write_result
+from adamacs.ingest.apply import apply_plan
+from adamacs.ingest.plan import plan_ingest
+from adamacs.ingest.remove import apply_removal, plan_removal
+from adamacs.modalities.imaging.plan import apply_curation, apply_results, plan_curation, plan_results
+from adamacs.pipeline import imaging, scan
+from adamacs.storage import arrays, stores
+from adamacs.workers import loop, roles
+
+ROIS, FRAMES, SHAPE = 5, 40, (48, 48)
+
+
+@pytest.fixture(scope="module")
+def recordings(tmp_path_factory):
+    """The tiny synthetic lab, written once."""
+    home = tmp_path_factory.mktemp("recordings")
+    return home / "share", synthetic.write(home / "share", size="tiny")
+
+
+@pytest.fixture
+def scans(mouse_lab, recordings):
+    """The scans of the tiny lab, ingested and their headers read."""
+    share, scans = recordings
+    shutil.copytree(share, mouse_lab.settings.root("share"), dirs_exist_ok=True)
+    apply_plan(plan_ingest([mouse_lab.settings.root("share")], mouse_lab.settings), mouse_lab.settings)
+    assert not loop.drain(roles.named("cpu")).failed
+    return scans
+
+
+def key_of(true):
+    return {"session_id": true.session_id, "scan_id": true.scan_id}
+
+
+def load(lab, true, **options):
+    """Write results of a scan as Suite2p leaves them, take them over and fill every table."""
+    folder = lab.settings.root("processed") / "found" / f"suite2p_exp{true.scan_id[4:]}"
+    options = {"rois": ROIS, "frames": FRAMES, "shape": SHAPE, "planes": true.planes, **options}
+    planes = write_result(folder, channels=true.channels, **options)
+    key = apply_results(plan_results(key_of(true), folder, lab.settings))
+    tally = loop.drain(roles.named("cpu"))
+    assert tally.failed == []
+    return key, planes
+
+
+@pytest.mark.parametrize("version", ["1.1.0", "0.14.4"])
+def test_every_array_is_what_the_tool_left(mouse_lab, scans, version):
+    key, (plane,) = load(mouse_lab, scans[0], version=version)
+    for number in range(ROIS):
+        trace = (imaging.Fluorescence.Trace & key & {"mask": number}).fetch1()
+        np.testing.assert_array_equal(trace["fluorescence"], plane.arrays["F"][number])
+        np.testing.assert_array_equal(trace["neuropil_fluorescence"], plane.arrays["Fneu"][number])
+        spikes = (imaging.Activity.Trace & key & {"mask": number}).fetch1("activity_trace")
+        np.testing.assert_array_equal(spikes, plane.arrays["spks"][number])
+        mask = (imaging.Segmentation.Mask & key & {"mask": number}).fetch1()
+        np.testing.assert_array_equal(mask["mask_xpix"], plane.stat[number]["xpix"])
+        np.testing.assert_array_equal(mask["mask_ypix"], plane.stat[number]["ypix"])
+        np.testing.assert_array_equal(mask["mask_weights"], plane.stat[number]["lam"])
+        assert mask["mask_npix"] == len(plane.stat[number]["xpix"])
+    whole = (imaging.Fluorescence.Field & key).fetch1("fluorescence")
+    np.testing.assert_array_equal(whole, plane.arrays["F"])
+    assert (imaging.Processing & key).fetch1("package_version") == version
+
+
+def test_shifts_and_blocks_keep_their_axes(mouse_lab, scans):
+    key, (plane,) = load(mouse_lab, scans[0])
+    rigid = (imaging.MotionCorrection.RigidMotionCorrection & key).fetch1()
+    np.testing.assert_array_equal(rigid["y_shifts"], plane.registration["yoff"])
+    np.testing.assert_array_equal(rigid["x_shifts"], plane.registration["xoff"])
+    assert rigid["y_std"] == pytest.approx(np.std(plane.registration["yoff"]))
+    blocks = (imaging.MotionCorrection.Block & key).to_dicts(order_by="block_id")
+    layout = (imaging.MotionCorrection.NonRigidMotionCorrection & key).fetch1()
+    assert len(blocks) == layout["block_count_y"] * layout["block_count_x"]
+    for block in blocks:
+        np.testing.assert_array_equal(block["y_shifts"], plane.registration["yoff1"][:, block["block_id"]])
+        assert block["block_y_end"] - block["block_y_start"] == layout["block_height"]
+        assert block["block_x_end"] - block["block_x_start"] == layout["block_width"]
+
+
+def test_a_mask_keeps_its_number_over_the_planes(mouse_lab, scans):
+    key, planes = load(mouse_lab, scans[1])
+    assert (imaging.Segmentation.Mask & key).to_arrays("mask", order_by="mask").tolist() == list(range(2 * ROIS))
+    rows = (imaging.Segmentation.Mask & key).to_dicts(order_by="mask")
+    assert [row["field_idx"] for row in rows] == [0] * ROIS + [1] * ROIS
+    last = (imaging.Fluorescence.Trace & key & {"mask": 2 * ROIS - 1}).fetch1("fluorescence")
+    np.testing.assert_array_equal(last, planes[1].arrays["F"][-1])
+
+
+def test_the_second_channel_is_kept_apart(mouse_lab, scans):
+    key, (plane,) = load(mouse_lab, scans[2])
+    assert len(imaging.Fluorescence.Trace & key) == ROIS
+    other = (imaging.Fluorescence.StructuralTrace & key & {"mask": 1}).fetch1()
+    assert other["fluo_channel"] == 1
+    np.testing.assert_array_equal(other["fluorescence"], plane.arrays["F_chan2"][1])
+
+
+def test_only_accepted_masks_are_cells(mouse_lab, scans):
+    key, (plane,) = load(mouse_lab, scans[0])
+    rows = (imaging.MaskClassification.MaskType & key).to_dicts(order_by="mask")
+    assert [row["mask"] for row in rows] == np.flatnonzero(plane.arrays["iscell"][:, 0]).tolist()
+    assert {row["mask_type"] for row in rows} <= {"soma"}
+
+
+def test_no_cells_is_an_empty_result(mouse_lab, scans):
+    key, _ = load(mouse_lab, scans[0], rois=0)
+    assert len(imaging.Fluorescence & key) == 1
+    assert len(imaging.Fluorescence.Trace & key) == 0
+    assert len(imaging.ProcessingQualityMetrics & key) == 1
+    assert (imaging.Segmentation & key).fetch1("masks").shape == (0,)
+
+
+def test_a_slice_reads_the_samples_that_it_names(mouse_lab, scans):
+    key, (plane,) = load(mouse_lab, scans[0])
+    trace = (imaging.Fluorescence.Trace & key & {"mask": 2}).fetch1("fluorescence")
+    assert (trace.shape, trace.dtype) == ((FRAMES,), np.dtype("f4"))
+    np.testing.assert_array_equal(trace[10:20], plane.arrays["F"][2, 10:20])
+
+
+def test_quality_metrics_are_those_of_the_arrays(mouse_lab, scans):
+    key, (plane,) = load(mouse_lab, scans[0])
+    rows = (imaging.ProcessingQualityMetrics.Trace & key).to_dicts(order_by="mask")
+    signal = plane.arrays["F"].astype(float)
+    centred = signal - signal.mean(1, keepdims=True)
+    skewness = (centred**3).mean(1) / (centred**2).mean(1) ** 1.5
+    np.testing.assert_allclose([row["skewness"] for row in rows], skewness, rtol=1e-4)
+    np.testing.assert_allclose([row["std"] for row in rows], signal.std(1), rtol=1e-5)
+    field = (imaging.ScanInfo.Field & key).fetch1()
+    area = field["um_height"] * field["um_width"] / (field["px_height"] * field["px_width"])
+    masks = (imaging.ProcessingQualityMetrics.Mask & key).to_dicts(order_by="mask")
+    np.testing.assert_allclose(
+        [row["mask_area"] for row in masks], [len(s["xpix"]) * area for s in plane.stat], rtol=1e-5
+    )
+    assert all(0 < row["roundness"] <= 1 for row in masks)
+
+
+def test_corrupt_bytes_are_told_with_their_key_and_file(mouse_lab, scans):
+    key, _ = load(mouse_lab, scans[0])
+    trace = (imaging.Fluorescence.Trace & key & {"mask": 0}).fetch1("fluorescence")
+    path = stores.named("derived").root / trace.path
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 0x10
+    path.write_bytes(data)
+    with pytest.raises(CorruptArray) as refusal:
+        np.asarray((imaging.Fluorescence.Field & key).fetch1("fluorescence"))
+    assert key["scan_id"] in str(refusal.value)
+    assert path.name in str(refusal.value)
+
+
+def test_a_curated_folder_becomes_a_further_curation_and_both_stay(mouse_lab, scans):
+    key, (plane,) = load(mouse_lab, scans[0])
+    before = len(imaging.MaskClassification.MaskType & key & {"curation_id": 1})
+    flipped = plane.arrays["iscell"].copy()
+    flipped[:, 0] = 1 - flipped[:, 0]
+    np.save(plane.folder / "iscell.npy", flipped)  # as the GUI saves it
+    plan = plan_curation(key, mouse_lab.settings, note="checked by eye")
+    assert (plan.curation_id, plan.cells) == (2, int(flipped[:, 0].sum()))
+    apply_curation(plan, mouse_lab.settings)
+    assert loop.drain(roles.named("cpu")).failed == []
+    assert len(imaging.MaskClassification.MaskType & key & {"curation_id": 1}) == before
+    rows = (imaging.MaskClassification.MaskType & key & {"curation_id": 2}).to_arrays("mask").tolist()
+    assert sorted(rows) == np.flatnonzero(flipped[:, 0]).tolist()
+    assert (imaging.Curation & key & {"curation_id": 2}).fetch1("manual_curation")
+    assert len(imaging.Fluorescence.Trace & key) == 2 * ROIS
+
+
+def test_results_outside_the_processed_root_are_refused(mouse_lab, scans, tmp_path):
+    write_result(tmp_path / "suite2p", rois=1)
+    with pytest.raises(UnsafePath):
+        plan_results(key_of(scans[0]), tmp_path / "suite2p", mouse_lab.settings)
+
+
+def test_found_results_bring_their_own_parameters_marked_as_not_validated(mouse_lab, scans):
+    key, _ = load(mouse_lab, scans[0], version="0.14.4", tau=1.25)
+    row = (imaging.ProcessingParamSet & key).fetch1()
+    assert (row["validated"], row["tool_version"]) == (False, "0.14.4")
+    assert row["params"]["tau"] == 1.25
+
+
+def test_a_parameter_set_is_entered_once_and_never_changed(mouse_lab):
+    first = imaging.ProcessingParamSet.insert_new({"tau": 0.7}, desc="fast")
+    assert imaging.ProcessingParamSet.insert_new({"tau": 0.7}) == first
+    second = imaging.ProcessingParamSet.insert_new({"tau": 1.3})
+    assert second != first
+    with pytest.raises(InvalidParameters, match="other parameters"):
+        imaging.ProcessingParamSet.insert_new({"tau": 2.0}, paramset_idx=first)
+    with pytest.raises(InvalidParameters, match="threshold_scaling"):
+        imaging.ProcessingParamSet.insert_new({"detection": {"threshold_scalling": 1.0}})
+    assert len(imaging.ProcessingParamSet()) == 2
+
+
+def test_removing_a_processed_scan_leaves_no_array_behind(mouse_lab, scans):
+    key, _ = load(mouse_lab, scans[0])
+    store = stores.named("derived")
+    assert list(store.listing())
+    removal = plan_removal(key["scan_id"])
+    assert len(removal.arrays) * 2 == len(list(store.listing()))
+    apply_removal(removal, mouse_lab.settings)
+    assert list(store.listing()) == []
+    assert len(scan.Scan & {"scan_id": key["scan_id"]}) == 0
+    assert len(imaging.Processing()) == 0
+
+
+def test_populate_works_too(mouse_lab, scans):
+    """Notebooks may use DataJoint's own way; a worker and a notebook fill the same tables."""
+    folder = mouse_lab.settings.root("processed") / "found"
+    write_result(folder, rois=ROIS, frames=FRAMES, shape=SHAPE)
+    key = apply_results(plan_results(key_of(scans[0]), folder, mouse_lab.settings))
+    for table in (imaging.Processing, imaging.MotionCorrection, imaging.Segmentation, imaging.Fluorescence):
+        table.populate(key)
+    assert len(imaging.Fluorescence.Trace & key) == ROIS
+
+
+def test_every_filled_table_belongs_to_exactly_one_role(mouse_lab):
+    import datajoint as dj
+
+    from adamacs import pipeline
+
+    filled = [table for role in roles.ROLES for table in role.tables()]
+    assert len(filled) == len(set(filled))
+    expected = {
+        master
+        for module in pipeline.modules()
+        for master, _ in module.schema.declare_list
+        if issubclass(master, dj.Computed | dj.Imported)
+    }
+    assert set(filled) == expected
+
+
+def test_references_are_cheap_for_deep_hashing(mouse_lab, scans):
+    from deepdiff import DeepHash
+
+    key, _ = load(mouse_lab, scans[0])
+    reference = (imaging.Fluorescence.Field & key).fetch1("fluorescence")
+    assert isinstance(reference, arrays.ArrayReference)
+    assert len(list(DeepHash(reference).keys())) < 60
