@@ -12,7 +12,8 @@ import math
 import os
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -228,8 +229,9 @@ def verify(reference: ArrayReference) -> None:
         Bytes of the array or of its sums are missing or changed.
     """
     store = stores.named(reference.store)
-    layout = _agreeing(_read_layout(store, reference.path, reference.digest), reference, store)
-    frames.verify(layout, _source(store, reference.path), _threads())
+    layout = _read_layout(store, reference.path, reference.digest)
+    with _source(store, reference.path) as source:
+        frames.verify(_agreeing(layout, reference, source), source, _threads())
 
 
 def remove(reference: ArrayReference) -> None:
@@ -399,7 +401,8 @@ def _fetch(reference: ArrayReference, box: frames.Box) -> np.ndarray:
     whole = all(part == slice(0, length) for part, length in zip(box, reference.stored_shape))
     # Sums once read stay right, for the digest in the row names them. Who reads the whole array checks them anew.
     layout = (_read_layout if whole else _kept_layout)(store, reference.path, reference.digest)
-    return frames.read(_agreeing(layout, reference, store), _source(store, reference.path), box, _threads())
+    with _source(store, reference.path) as source:
+        return frames.read(_agreeing(layout, reference, source), source, box, _threads())
 
 
 def _read_layout(store: Store, path: str, digest: str) -> Layout:
@@ -410,42 +413,34 @@ def _read_layout(store: Store, path: str, digest: str) -> Layout:
     CorruptArray
         They are missing, or are not those that the row names.
     """
-    source = _source(store, sums_path(path))
-    table = source.read(0, None)
-    if blake3(table).hexdigest() != digest:
-        raise source.corrupt("The sums of this array changed, or belong to another array than the row names.")
-    try:
-        return Layout.from_bytes(table)
-    except ValueError as error:
-        raise source.corrupt(f"The sums of this array cannot be read. {error}") from error
+    with _source(store, sums_path(path)) as source:
+        table = source.read(0, None)
+        if blake3(table).hexdigest() != digest:
+            raise source.corrupt("The sums of this array changed, or belong to another array than the row names.")
+        try:
+            return Layout.from_bytes(table)
+        except ValueError as error:
+            raise source.corrupt(f"The sums of this array cannot be read. {error}") from error
 
 
 _kept_layout = lru_cache(maxsize=256)(_read_layout)
 
 
-def _agreeing(layout: Layout, reference: ArrayReference, store: Store) -> Layout:
+def _agreeing(layout: Layout, reference: ArrayReference, source: Source) -> Layout:
     if layout.shape != reference.stored_shape or layout.dtype != reference.stored_dtype:
         what = f"The row names an array {reference.stored_dtype} {reference.stored_shape}"
         found = f"and the file holds {layout.dtype} {layout.shape}."
-        raise _source(store, reference.path).corrupt(f"{what}, {found}")
+        raise source.corrupt(f"{what}, {found}")
     return layout
 
 
-def _source(store: Store, path: str) -> Source:
+@contextmanager
+def _source(store: Store, path: str) -> Iterator[Source]:
+    """Open a file for reading. That it is missing is damage too, and the message names its key."""
     key = describe(key_of(path))
     where = f"{key}: {store.locate(path)}" if key else store.locate(path)
-
-    def read(start: int, stop: int | None) -> bytes:
-        try:
-            return store.read(path, start, stop)
-        except FileNotFoundError as error:
-            raise source.corrupt("The file is missing.") from error
-
-    def size() -> int:
-        try:
-            return store.size(path)
-        except FileNotFoundError as error:
-            raise source.corrupt("The file is missing.") from error
-
-    source = Source(read, size, where, store.streams)
-    return source
+    try:
+        with store.reading(path) as file:
+            yield Source(file.read, file.size, where, store.span, store.streams)
+    except FileNotFoundError as error:
+        raise frames.corrupt("The file is missing.", where) from error

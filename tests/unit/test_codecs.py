@@ -76,7 +76,7 @@ def test_what_a_row_holds_becomes_a_reference(codec: ArrayCodec, reference: Arra
 def test_a_reference_is_decoded_unread(
     codec: ArrayCodec, reference: ArrayReference, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(FileStore, "read", lambda *args: pytest.fail("the fetch read the array"))
+    monkeypatch.setattr(FileStore, "reading", lambda *args: pytest.fail("the fetch read the array"))
     assert codec.decode(reference.to_json()).shape == (4, 5)
 
 

@@ -357,6 +357,14 @@ def test_the_architecture_page_holds_roles_setups_loop_grammar_and_boundaries() 
     assert "<INITIALS>_<ANIMALID>_<YYYY-MM-DD>_sess<PAYLOAD>/scan<PAYLOAD>/" in page
 
 
+def test_the_page_of_workers_names_every_table_that_a_worker_fills(generate: ModuleType) -> None:
+    page = text(DOCS / "explanations" / "worker_population.md").partition("## One round")[0]
+    for modality in generate.pipeline.modalities():
+        for role, tables in modality.fills.items():
+            assert f"| `{role}` |" in page
+            assert [name for name in tables if not re.search(rf"`(\w+\.)?{name}`", page)] == []
+
+
 def test_the_pages_name_no_machine_and_no_registry() -> None:
     private = re.compile(r"\b(?:\d{1,3}\.){3}\d{1,3}\b")
     for page in PAGES:

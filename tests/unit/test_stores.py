@@ -26,7 +26,7 @@ from adamacs.core import settings
 from adamacs.core.errors import CorruptArray, InvalidSetting, StoreUnavailable, ToolMissing, UnsafePath
 from adamacs.core.settings import Secret, Settings
 from adamacs.storage import arrays, frames, stores
-from adamacs.storage.stores import FileStore, S3Store, Store
+from adamacs.storage.stores import FileStore, Reader, S3Store, Store
 
 REQUIRE = "ADAMACS_TEST_REQUIRE"
 ACCESS_KEY, SECRET_KEY, WRONG_KEY = "suite-access", "suite-secret-canary", "wrong-secret-canary"
@@ -181,14 +181,19 @@ class StoreSuite:
         reference = arrays.write(store, arrays.path_of("trace", {"roi": 1}, "values"), values)
         assert np.array_equal(np.asarray(reference), values)
         fetched: list[int] = []
-        read = type(store).read
+        reading = type(store).reading
 
-        def counting(self: Store, path: str, start: int = 0, stop: int | None = None) -> bytes:
-            data = read(self, path, start, stop)
-            fetched.append(len(data))
-            return data
+        @contextmanager
+        def counting(self: Store, path: str) -> Iterator[Reader]:
+            def read(start: int, stop: int | None) -> bytes:
+                data = file.read(start, stop)
+                fetched.append(len(data))
+                return data
 
-        monkeypatch.setattr(type(store), "read", counting)
+            with reading(self, path) as file:
+                yield Reader(read, file.size)
+
+        monkeypatch.setattr(type(store), "reading", counting)
         assert np.array_equal(reference.row(3)[100:200], values[3, 100:200])
         assert sum(fetched) < values[3].nbytes + 4096
 

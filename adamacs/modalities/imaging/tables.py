@@ -278,33 +278,11 @@ def _run_suite2p(folder, task, paths):
         paths,
         folder,
         task["params"],
-        _acquisition(reader.read_scan(paths), task["functional_channel"]),
+        engine.acquisition_of(reader.read_scan(paths), functional_channel=task["functional_channel"]),
         device=workers.device,
         threads=workers.threads or devices.cores(),
         scratch=Path(workers.scratch) if workers.scratch else None,
         version=task["tool_version"],
-    )
-
-
-def _acquisition(info, functional_channel):
-    """Say how the pages of a read scan follow one another, as the engine asks."""
-    from adamacs.modalities.imaging import engine
-
-    first = [field for field in info.fields if field.plane == 0]
-    corners = numerics.corners(first)
-    lines = [(field.first_line, field.first_line + field.px_height) for field in first]
-    regions = tuple(engine.Region(rows, y, x) for rows, (y, x) in zip(lines, corners, strict=True))
-    return engine.Acquisition(
-        fs=info.fps,
-        height=info.px_height,
-        width=info.px_width,
-        nframes=info.nframes,
-        nplanes=info.ndepths,
-        nflyback=info.flyback_frames,
-        nchannels=info.nchannels,
-        functional_channel=functional_channel,
-        regions=regions if info.nrois > 1 else (),
-        interleaved=info.frames_per_slice == 1,
     )
 
 

@@ -5,5 +5,6 @@ from __future__ import annotations
 from adamacs.modalities.imaging.engine.acquisition import Acquisition, Region, acquisition_of
 from adamacs.modalities.imaging.engine.folder import Finished
 from adamacs.modalities.imaging.engine.run import load, run_suite2p
+from adamacs.modalities.imaging.engine.snapshot import snapshot
 
-__all__ = ["Acquisition", "Finished", "Region", "acquisition_of", "load", "run_suite2p"]
+__all__ = ["Acquisition", "Finished", "Region", "acquisition_of", "load", "run_suite2p", "snapshot"]
