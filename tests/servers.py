@@ -30,9 +30,26 @@ def postgresql(home: Path) -> Iterator[Server]:
     server = EmbeddedServer(home)
     try:
         server.init()
-        yield server.start()
+        address = server.start()
+        _waive_durability(server.superuser_address())
+        yield address
     finally:
         server.remove()
+
+
+def _waive_durability(superuser: Server) -> None:
+    """Nobody cuts the power of this one, and its tests need not wait for the disk."""
+    import psycopg2
+
+    password = superuser.password.reveal()
+    connection = psycopg2.connect(
+        host=superuser.host, port=superuser.port, user=superuser.user, password=password, dbname=superuser.database
+    )
+    connection.autocommit = True
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER SYSTEM SET fsync = off")
+        cursor.execute("SELECT pg_reload_conf()")
+    connection.close()
 
 
 def find_mariadb() -> str | None:

@@ -37,9 +37,11 @@ _PAGE = jinja2.Environment(autoescape=True).from_string("""<!doctype html>
 </style>
 <h1>{{ title }}</h1><p class="note">{{ note }} adamacs {{ version }}.</p>
 {% if table %}<table><tr>{% for name in table[0] %}<th>{{ name }}</th>{% endfor %}</tr>
-{% for row in table %}<tr>{% for value in row.values() %}<td>{{ value }}</td>{% endfor %}</tr>{% endfor %}</table>{% endif %}
+{% for row in table %}<tr>{% for value in row.values() %}<td>{{ value }}</td>{% endfor %}</tr>
+{% endfor %}</table>{% endif %}
 {% for section in sections %}<h2>{{ section.title }}</h2>
-<table>{% for name, value in section.facts.items() %}<tr><th>{{ name }}</th><td>{{ value }}</td></tr>{% endfor %}</table>
+<table>{% for name, value in section.facts.items() %}<tr><th>{{ name }}</th><td>{{ value }}</td></tr>
+{% endfor %}</table>
 {% for picture in section.pictures %}<img alt="" src="data:image/png;base64,{{ picture }}">{% endfor %}
 {% endfor %}</html>
 """)

@@ -103,11 +103,12 @@ def shell() -> None:
 def grant(role: str, account: str, yes: bool) -> None:
     """Create ACCOUNT where it is missing, and give it the rights of ROLE."""
     from adamacs import pipeline
-    from adamacs.database import grants
+    from adamacs.database import connect, grants
 
     settings = settings_module.load()
     connection = pipeline.connect(settings)
-    plan = grants.plan_grants(role, account, settings.database.prefix, grants.backend_of(connection))
+    tables = grants.stored_tables(connection, settings.database.prefix)
+    plan = grants.plan_grants(role, account, tables, connect.server(settings).backend)
     confirm("\n".join(plan), yes)
     password = grants.create_account(connection, account)
     grants.apply_grants(connection, plan)

@@ -78,4 +78,3 @@ class ArrayCodec(dj.Codec):
         except CorruptArray:
             return []  # whatever this is, it names no file of ours
         return [(reference.path, reference.store), (arrays.sums_path(reference.path), reference.store)]
-

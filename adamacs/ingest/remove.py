@@ -27,7 +27,7 @@ class RemovalPlan:
     arrays
         (store, path) of every file that only these rows refer to.
     folders
-        Result folders, relative to the root `processed`.
+        Result folders that adamacs made, relative to the root `processed`; results that were taken over stay.
     session
         Whether the session goes too, because this was its last scan.
     """
@@ -60,20 +60,22 @@ def plan_removal(scan_id: str) -> RemovalPlan:
     """
     scans = (pipeline.scan.Scan & {"scan_id": scan_id}).keys()
     if len(scans) != 1:
-        raise InvalidKey(f"{len(scans)} scans have this token.", {"scan_id": scan_id}, "See `adamacs scans`.")
+        raise InvalidKey(f"{len(scans)} scans have this token.", {"scan_id": scan_id}, "Tokens look like scan9FY6AIRM.")
     key = scans[0]
     last = len(pipeline.scan.Scan & {"session_id": key["session_id"]}) == 1
     top = pipeline.session.Session if last else pipeline.scan.Scan
     restriction = {"session_id": key["session_id"]} if last else key
     tables = [(table, len(table)) for table in _dependents(top, restriction)]
     held = [(table, count) for table, count in tables if count]
-    folders = (pipeline.imaging.ProcessingTask & key).to_arrays("processing_output_dir").tolist()
+    imaging = pipeline.imaging
+    computed = (imaging.ProcessingTask & key & {"task_mode": "trigger"}).to_arrays("processing_output_dir").tolist()
+    curated = (imaging.Curation & key & {"manual_curation": True}).to_arrays("curation_output_dir").tolist()
     return RemovalPlan(
         session_id=key["session_id"],
         scan_id=scan_id,
         rows=tuple((_name(table), count) for table, count in held),
         arrays=tuple(sorted({file for table, _ in held for file in _array_files(table)})),
-        folders=tuple(folders),
+        folders=tuple(computed + curated),
         session=last,
     )
 

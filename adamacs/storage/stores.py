@@ -405,7 +405,8 @@ class _Folder:
     def publish(self, draft: str, name: str) -> None:
         """Give a finished draft its name, unless the name is taken."""
         source, target = self._at(draft)[0], self._at(name)[0]
-        at = {} if self.descriptor is None else {"src_dir_fd": self.descriptor, "dst_dir_fd": self.descriptor}
+        here = self.descriptor
+        at: dict[str, Any] = {} if here is None else {"src_dir_fd": here, "dst_dir_fd": here}
         try:
             os.link(source, target, **at)
         except OSError as error:
@@ -702,7 +703,7 @@ class S3Store(Store):
         except StoreUnavailable as error:
             server = f" --endpoint-url {self.endpoint}" if self.endpoint else ""
             hint = f"Create it with an account that may: aws{server} s3 mb s3://{self.bucket}"
-            what = f"Bucket {self.bucket!r} is missing, and this account may not create it."
+            what = f"Bucket {self.bucket!r} is missing and could not be created. {error.what}"
             raise StoreUnavailable(what, self.locate(""), hint) from error
 
     @contextmanager
@@ -728,7 +729,8 @@ class S3Store(Store):
             hint = f"Check stores.{self.name}.access_key and its secret_key."
             raise StoreUnavailable("The server refuses this account.", self.locate(path), hint) from error
         except (OSError, client.BotoCoreError, client.ClientError, transport.ClientError) as error:
-            what = f"The server does not answer as it should ({type(error).__name__})."
+            reason = getattr(error, "strerror", None) or type(error).__name__  # botocore's own texts may tell too much
+            what = f"The server does not answer as it should ({reason})."
             raise StoreUnavailable(what, self.locate(path), "Is it up? `adamacs check` tells.") from error
 
     def _bucket_exists(self) -> bool:

@@ -208,6 +208,7 @@ def test_removing_a_processed_scan_leaves_no_array_behind(mouse_lab, scans):
     assert list(store.listing()) == []
     assert len(scan.Scan & {"scan_id": key["scan_id"]}) == 0
     assert len(imaging.Processing()) == 0
+    assert (mouse_lab.settings.root("processed") / "found").is_dir()  # adamacs did not make it
 
 
 def test_populate_works_too(mouse_lab, scans):

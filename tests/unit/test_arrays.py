@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -22,9 +21,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from adamacs.core import settings
-from adamacs.core.errors import CorruptArray, StoreUnavailable, ToolMissing, UnsafePath, UnstorableArray
+from adamacs.core.errors import CorruptArray, StoreUnavailable, UnsafePath, UnstorableArray
 from adamacs.core.settings import Settings, Workers
-from adamacs.storage import arrays, export, frames, stores
+from adamacs.storage import arrays, frames, stores
 from adamacs.storage.arrays import ArrayReference
 from adamacs.storage.stores import FileStore, Reader
 
@@ -132,7 +131,7 @@ def test_blosc2_takes_single_slices_from_the_file() -> None:
 
 
 @given(data=st.data())
-@hypothesis_settings(max_examples=150, deadline=None)
+@hypothesis_settings(max_examples=100, deadline=None)
 def test_indexing_is_as_numpy_does_it(data: st.DataObject) -> None:
     shape = data.draw(hnp.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=9))
     dtype = data.draw(st.sampled_from(["f4", "i2", "u1", "c16", MASK]))
@@ -161,16 +160,6 @@ def test_what_numpy_would_gather_is_refused_with_a_way_out(index: object) -> Non
 def test_an_index_out_of_range_is_refused(index: object) -> None:
     with pytest.raises(IndexError):
         written(np.zeros((5, 3)))[index]
-
-
-def test_a_trace_and_a_frame_are_one_chunk_each() -> None:
-    assert frames.chunk_shape((1000, 60_000), 4) == (1, 60_000)
-    assert frames.chunk_shape((400, 512, 512), 2) == (1, 512, 512)
-
-
-@pytest.mark.parametrize("shape", [(10, 10_000_000), (50_000_000,), (3, 4, 5_000_000), (2, 3000, 3000), (10**9, 2)])
-def test_no_chunk_is_large(shape: tuple[int, ...]) -> None:
-    assert math.prod(frames.chunk_shape(shape, 4)) * 4 <= 1 << 20
 
 
 def test_a_slice_reads_its_chunks_alone(fetched: list[tuple[str, int]]) -> None:
@@ -570,51 +559,3 @@ def test_no_key_leads_out_of_the_store(key: dict, table: str, attribute: str) ->
 def test_keys_that_look_alike_have_folders_of_their_own(one: str, other: str) -> None:
     folders = {arrays.path_of("t", {"key": value}, "a").rsplit("/", 1)[0] for value in (one, other)}
     assert len(folders) == 2
-
-
-# ---------------------------------------------------------------- export
-
-
-@pytest.mark.parametrize("array", KINDS, ids=lambda a: f"{np.asarray(a).dtype.char}{np.shape(a)}")
-def test_an_array_is_exported_to_npy(array: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(export, "_PIECE", 10_000)
-    path = export.export(written(array), tmp_path / "out.npy")
-    assert same(
-        np.load(path, allow_pickle=False), np.asarray(array).astype(frames.storable_dtype(np.asarray(array).dtype))
-    )
-    assert [file.name for file in tmp_path.iterdir()] == ["out.npy"]
-
-
-def test_a_part_is_exported_alone(tmp_path: Path) -> None:
-    values = np.arange(60.0).reshape(6, 10)
-    assert same(np.load(export.export(written(values).row(2), tmp_path / "row.npy")), values[2])
-
-
-def test_an_export_overwrites_nothing_and_leaves_nothing_of_a_damaged_array(tmp_path: Path) -> None:
-    reference = written(np.arange(10))
-    (tmp_path / "mine.npy").write_text("mine")
-    with pytest.raises(StoreUnavailable, match="already"):
-        export.export(reference, tmp_path / "mine.npy")
-    with pytest.raises(UnstorableArray, match=r"\.npy or \.h5"):
-        export.export(reference, tmp_path / "out.mat")
-    with pytest.raises(StoreUnavailable, match="No such file"):
-        export.export(reference, tmp_path / "absent" / "out.npy")
-    place(reference).unlink()
-    with pytest.raises(CorruptArray):
-        export.export(reference, tmp_path / "out.npy")
-    assert [file.name for file in tmp_path.iterdir()] == ["mine.npy"]
-
-
-def test_an_array_is_exported_to_hdf5(tmp_path: Path) -> None:
-    h5py = pytest.importorskip("h5py", reason="NO H5PY: the export to HDF5 did not run. Run: pip install h5py")
-    values = np.random.default_rng(0).normal(size=(6, 10))
-    reference = written(values)
-    with h5py.File(export.export(reference, tmp_path / "out.h5")) as file:
-        assert same(file["array"][...], values)
-        assert file["array"].attrs["digest"] == reference.digest
-
-
-def test_without_h5py_the_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "h5py", None)
-    with pytest.raises(ToolMissing, match="pip install h5py"):
-        export.export(written(np.arange(3)), tmp_path / "out.h5")

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from adamacs.modalities.imaging import numerics
@@ -97,7 +98,7 @@ def plot_spikes(axes: Axes, key: Key) -> None:
     axes.imshow(raster, aspect="auto", cmap="magma", vmin=0, vmax=0.5, extent=extent, interpolation="nearest")
     axes.set_xlabel("time (s)")
     axes.set_ylabel("mask")
-    axes.yaxis.get_major_locator().set_params(integer=True)
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_title("inferred activity (each mask scaled to its maximum)")
 
 

@@ -1,0 +1,104 @@
+"""The demo as a user types it: one command from nothing to queried cells, with the truth recovered."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+
+class Demo:
+    """A lab home with the demo in it."""
+
+    def __init__(self, home):
+        self.home = home
+
+    def run(self, *command):
+        """Run a Python command line in the lab home, and return what it printed."""
+        environment = {**os.environ, "ADAMACS_HOME": str(self.home)}
+        answer = subprocess.run(
+            [sys.executable, *command], env=environment, capture_output=True, text=True, timeout=900, check=False
+        )
+        assert answer.returncode == 0, answer.stderr[-4000:]
+        return answer.stdout
+
+    def demo(self):
+        """Run the demo, and return its JSON line."""
+        return json.loads(self.run("-m", "adamacs", "demo", "--json").splitlines()[-1])
+
+    def files(self):
+        """Return size and time of every file but the database's own."""
+        found = (path for path in self.home.rglob("*") if path.is_file() and "database" not in path.parts)
+        return {path: (path.stat().st_size, path.stat().st_mtime_ns) for path in found}
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    pytest.importorskip("suite2p", reason="NO SUITE2P: the demo did not run. Run: pip install 'adamacs[imaging]'")
+    lab = Demo(tmp_path_factory.mktemp("demo") / "lab")
+    lab.summary = lab.demo()
+    yield lab
+    lab.run("-m", "adamacs", "db", "remove", "--yes")
+
+
+def test_the_truth_is_recovered(demo):
+    summary = demo.summary
+    assert (summary["sessions"], summary["scans"]) == (2, 3)
+    assert summary["shift_r"] >= 0.98
+    assert summary["recall"] >= 0.85
+    assert summary["precision"] >= 0.95
+    assert summary["spike_r"] >= 0.85
+
+
+def test_the_tables_hold_as_many_cells_as_the_demo_says(demo):
+    code = "from adamacs.pipeline import connect, imaging; connect(); print(len(imaging.Fluorescence.Trace()))"
+    assert int(demo.run("-c", code)) == demo.summary["cells_found"]
+
+
+def test_a_slice_of_a_trace_is_those_samples(demo):
+    code = """
+import numpy as np
+from adamacs.pipeline import connect, imaging
+connect()
+key = imaging.Fluorescence.Trace.keys()[3]
+trace = (imaging.Fluorescence.Trace & key).fetch1("fluorescence")
+print(trace[100:200].shape, np.array_equal(trace[100:200], np.asarray(trace)[100:200]))
+"""
+    assert demo.run("-c", code).strip() == "(100,) True"
+
+
+def test_a_second_run_changes_nothing(demo):
+    before = demo.files()
+    again = demo.demo()
+    assert demo.files() == before
+    assert {**again, "seconds_by_stage": 0} == {**demo.summary, "seconds_by_stage": 0}
+    assert again["seconds_by_stage"]["suite2p"] == 0
+
+
+def test_the_report_shows_every_field(demo):
+    text = (demo.home / "report.html").read_text()
+    assert text.count("data:image/png;base64,") == 2 * 4  # two pictures of four fields
+    assert "http" not in text.replace("http-equiv", "")  # it needs nothing else
+
+
+def test_check_finds_the_lab_fit(demo):
+    lines = [json.loads(line) for line in demo.run("-m", "adamacs", "check", "--json").splitlines()]
+    assert [line for line in lines if line["ok"] is False] == []
+
+
+def test_another_lab_is_left_alone(tmp_path):
+    home = tmp_path / "lab"
+    home.mkdir()
+    (home / "adamacs.toml").write_text('time_zone = "UTC"\n')
+    environment = {**os.environ, "ADAMACS_HOME": str(home)}
+    answer = subprocess.run(
+        [sys.executable, "-m", "adamacs", "demo"], env=environment, capture_output=True, text=True, check=False
+    )
+    assert answer.returncode == 1
+    assert "not the demo's" in answer.stderr
+    assert [path.name for path in home.iterdir()] == ["adamacs.toml"]
