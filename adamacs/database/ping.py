@@ -44,7 +44,7 @@ def _driver(backend: str) -> Any:
     try:
         return import_module(name)
     except ImportError as error:
-        raise ToolMissing(f"The driver {name} is not installed.", hint="pip install 'adamacs[server]'") from error
+        raise ToolMissing(f"The driver {name} is not installed.", hint="pip install 'adamacs'") from error
 
 
 def _arguments(server: Server) -> dict[str, Any]:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import logging
 import os
-import socket
 import subprocess
 import sys
 import warnings
@@ -24,9 +22,7 @@ from adamacs.demo import lab, score
 from adamacs.demo import suite2p as demo
 from adamacs.demo.movie import Design, Recording, Truth
 from adamacs.modalities.imaging import reader
-from adamacs.modalities.imaging.engine import Acquisition, Region, acquisition_of, load, run_suite2p
-from adamacs.modalities.imaging.engine import folder as folders
-from adamacs.modalities.imaging.engine.run import fit_block
+from adamacs.modalities.imaging.engine import Acquisition, Region, acquisition_of, run_suite2p
 from adamacs.modalities.imaging.parameters import SUITE2P_VERSION
 from adamacs.modalities.imaging.reader.npy import read_object
 from adamacs.modalities.imaging.reader.suite2p import lay_blocks, read_result
@@ -235,15 +231,6 @@ def test_a_folder_that_was_curated_since_is_never_taken(tmp_path, cells):
         run_suite2p(files, tmp_path / "out", PARAMETERS, scan_of())
 
 
-def test_found_folders_are_loaded_as_they_are(tmp_path, finished):
-    demo.write_result(tmp_path / "suite2p", version="0.14.4", rois=3)
-    found = load(tmp_path / "suite2p")
-    assert (found.version, found.n_rois, len(found.digest)) == ("0.14.4", 3, 64)
-    assert sorted(path.name for path in (tmp_path / "suite2p").iterdir()) == ["plane0"]  # nothing was written
-    done, _, _ = finished
-    assert load(done.folder).digest == done.digest
-
-
 # Attempts
 
 
@@ -269,32 +256,6 @@ def test_scratch_is_used_and_left_empty(tmp_path, cells):
     assert list((tmp_path / "scratch").iterdir()) == []
     assert [path.name for path in (tmp_path / "processed").iterdir()] == ["out"]
     assert str(tmp_path / "scratch") not in repr(read_object(done.folder / "plane0" / "db.npy"))
-
-
-def test_what_a_killed_attempt_left_is_removed_and_what_lives_is_not(tmp_path):
-    left, living, fresh, foreign, old = (tmp_path / f"out.attempt-{name}" for name in "abcde")
-    for folder, host in ((left, socket.gethostname()), (living, socket.gethostname()), (foreign, "elsewhere")):
-        folder.mkdir()
-        (folder / "lock").write_text(host)
-    fresh.mkdir()
-    old.mkdir()
-    os.utime(old, (0, 0))
-    with (living / "lock").open() as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        assert folders.remove_dead_attempts(tmp_path, "out") == [left, old]
-    assert living.exists()
-    assert fresh.exists()
-    assert foreign.exists()
-
-
-def test_of_two_attempts_the_slower_takes_what_the_faster_landed(tmp_path, finished):
-    done, *_ = finished
-    record = read_result(done.folder).manifest["run"]
-    with folders.attempt(done.folder) as attempt:
-        (attempt.work / "suite2p").mkdir()
-        (attempt.work / "suite2p" / "late").write_text("too late")
-        landed = folders.land(attempt.work / "suite2p", done.folder, record)
-    assert landed == replace(done, reused=True)
 
 
 # Planes, channels, regions
@@ -339,14 +300,6 @@ def test_fields_of_a_multi_roi_scan_become_planes(tmp_path, cells):
     np.testing.assert_allclose(raw_mean(planes[1]), movie(1).mean(axis=0), rtol=1e-6)
 
 
-def test_pages_that_suite2p_would_mix_up_are_refused(tmp_path, cells):
-    files = write_pages(tmp_path / "a.tif", cells)
-    with pytest.raises(ProcessingFailed, match="before the next plane"):
-        run_suite2p(files, tmp_path / "out", {}, scan_of(nplanes=2, interleaved=False))
-    with pytest.raises(ProcessingFailed, match="channel 3 of 4"):
-        run_suite2p(files, tmp_path / "out", {}, scan_of(nchannels=4, functional_channel=2))
-
-
 # No cells
 
 
@@ -386,14 +339,6 @@ def test_no_cells_left_by_the_parameters_is_an_empty_result(tmp_path, cells, par
 
 
 # Small fields
-
-
-@pytest.mark.parametrize(
-    ("length", "block", "fitted"),
-    [(512, 128, 128), (256, 128, 128), (129, 128, 128), (128, 128, 64), (100, 128, 50), (96, 64, 64), (62, 128, 30)],
-)
-def test_blocks_are_fitted_to_small_fields(length, block, fitted):
-    assert fit_block(length, block) == fitted
 
 
 def test_fitted_blocks_are_those_that_suite2p_laid(finished):
@@ -463,13 +408,6 @@ def test_another_version_of_suite2p_is_refused(tmp_path, cells, monkeypatch):
         run_suite2p(write_pages(tmp_path / "a.tif", cells), tmp_path / "out", {}, scan_of())
 
 
-def test_a_missing_recording_is_named(tmp_path):
-    with pytest.raises(UnreadableFile, match=r"gone\.tif"):
-        run_suite2p([tmp_path / "gone.tif"], tmp_path / "out", {}, scan_of())
-    with pytest.raises(UnreadableFile, match="no files"):
-        run_suite2p([], tmp_path / "out", {}, scan_of())
-
-
 # A worker's surroundings
 
 
@@ -491,15 +429,6 @@ def test_suite2p_is_loaded_quietly_and_without_a_home(tmp_path):
     assert len(told.stdout.splitlines()) == 1
     assert "adamacs-home-" in told.stdout
     assert not Path(told.stdout.strip()).exists()  # removed when the process ended
-
-
-def test_the_engine_is_imported_without_the_tool():
-    code = (
-        "import sys; import adamacs.modalities.imaging.engine;"
-        "assert not {'suite2p', 'torch', 'numba', 'scipy'} & sys.modules.keys()"
-    )
-    told = run_python(code, HOME=os.environ.get("HOME", "/"))
-    assert told.returncode == 0, told.stderr
 
 
 def test_a_classifier_in_a_workers_home_changes_nothing(tmp_path, finished):

@@ -6,5 +6,15 @@ from adamacs.modalities.imaging.engine.acquisition import Acquisition, Region, a
 from adamacs.modalities.imaging.engine.folder import Finished
 from adamacs.modalities.imaging.engine.run import load, run_suite2p
 from adamacs.modalities.imaging.engine.snapshot import snapshot
+from adamacs.modalities.imaging.engine.tool import import_suite2p
 
-__all__ = ["Acquisition", "Finished", "Region", "acquisition_of", "load", "run_suite2p", "snapshot"]
+__all__ = [
+    "Acquisition",
+    "Finished",
+    "Region",
+    "acquisition_of",
+    "import_suite2p",
+    "load",
+    "run_suite2p",
+    "snapshot",
+]

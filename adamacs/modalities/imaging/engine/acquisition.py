@@ -107,12 +107,23 @@ def acquisition_of(scan: ScanImageScan, *, functional_channel: int = 0) -> Acqui
         As read from its files.
     functional_channel
         The channel to extract, from 0 among those saved.
+
+    Raises
+    ------
+    ProcessingFailed
+        The fields of a multi-ROI scan are not the same at every depth.
     """
-    regions = [
-        Region((field.first_line, field.first_line + field.px_height), y=field.first_line, x=0)
-        for field in scan.fields
-        if field.plane == 0
+    of_planes = [
+        tuple(
+            Region((field.first_line, field.first_line + field.px_height), y=field.first_line, x=0)
+            for field in scan.fields
+            if field.plane == plane
+        )
+        for plane in range(scan.ndepths)
     ]
+    if scan.nrois > 1 and len(set(of_planes)) > 1:
+        what = "Not every field of the scan was imaged at every depth, which Suite2p cannot read."
+        raise ProcessingFailed(what, hint="Record every field at every depth, or the depths one by one.")
     return Acquisition(
         fs=scan.fps,
         height=scan.px_height,
@@ -122,6 +133,6 @@ def acquisition_of(scan: ScanImageScan, *, functional_channel: int = 0) -> Acqui
         nflyback=scan.flyback_frames,
         nchannels=scan.nchannels,
         functional_channel=functional_channel,
-        regions=tuple(regions) if scan.nrois > 1 else (),
+        regions=of_planes[0] if scan.nrois > 1 else (),
         interleaved=not scan.is_slow and scan.frames_per_slice == 1,
     )

@@ -22,6 +22,7 @@ from typing import Any
 
 from adamacs.core import progress
 from adamacs.core.errors import AdamacsError, ProcessingFailed, ToolMissing
+from adamacs.modalities.imaging.parameters import SUITE2P_VERSION
 
 PACKAGES = (
     "suite2p",
@@ -65,6 +66,17 @@ def load_suite2p(version: str, device: str, threads: int) -> ModuleType:
         except ImportError as error:
             raise ToolMissing(f"Suite2p cannot be imported ({error}).", hint=_INSTALL) from error
     return suite2p
+
+
+def import_suite2p() -> ModuleType:
+    """Import the Suite2p of this adamacs as a run does, to see whether a run could.
+
+    Raises
+    ------
+    ToolMissing
+        It could not.
+    """
+    return load_suite2p(SUITE2P_VERSION, "cpu", 1)
 
 
 def package_versions() -> dict[str, str]:
