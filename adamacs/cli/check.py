@@ -127,7 +127,7 @@ def _tools(deep: bool) -> Iterator[Line]:
             yield _imported(tool, version) if deep else Line(f"tool {tool}", True, version)
 
 
-_IMPORTS = {"suite2p": "from adamacs.modalities.imaging import engine; engine.import_suite2p()"}
+_IMPORTS = {"suite2p": "from adamacs.modalities.imaging.engine import tool; tool.import_suite2p()"}
 
 
 def _imported(tool: str, version: str) -> Line:

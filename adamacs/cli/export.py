@@ -15,8 +15,9 @@ from adamacs.cli.prompt import one_row
 @click.argument("column")
 @click.argument("output", type=click.Path(path_type=Path))
 def export(table: str, key: str, column: str, output: Path) -> None:
-    """Write the array in COLUMN of one row of TABLE to OUTPUT (.npy or .h5).
+    """Write a stored array as .npy or .h5.
 
+    It is the one in COLUMN of one row of TABLE, and OUTPUT the file.
     TABLE is a module and a table, such as imaging.Fluorescence.Trace; KEY is name=value[,name=value].
     """
     from adamacs import pipeline

@@ -77,7 +77,9 @@ def test_shifts_and_blocks_keep_their_axes(mouse_lab, scans):
     rigid = (imaging.MotionCorrection.RigidMotionCorrection & key).fetch1()
     np.testing.assert_array_equal(rigid["y_shifts"], plane.registration["yoff"])
     np.testing.assert_array_equal(rigid["x_shifts"], plane.registration["xoff"])
-    assert rigid["y_std"] == pytest.approx(np.std(plane.registration["yoff"]))
+    assert rigid["y_std"] == pytest.approx(
+        np.std(plane.registration["yoff"]), rel=1e-5
+    )  # MySQL tells floats with 6 digits
     blocks = (imaging.MotionCorrection.Block & key).to_dicts(order_by="block_id")
     layout = (imaging.MotionCorrection.NonRigidMotionCorrection & key).fetch1()
     assert len(blocks) == layout["block_count_y"] * layout["block_count_x"]
@@ -133,7 +135,7 @@ def test_quality_metrics_are_those_of_the_arrays(mouse_lab, scans):
     centred = signal - signal.mean(1, keepdims=True)
     skewness = (centred**3).mean(1) / (centred**2).mean(1) ** 1.5
     np.testing.assert_allclose([row["skewness"] for row in rows], skewness, rtol=1e-4)
-    np.testing.assert_allclose([row["std"] for row in rows], signal.std(1), rtol=1e-5)
+    np.testing.assert_allclose([row["std"] for row in rows], signal.std(1), rtol=1e-4)
     field = (imaging.ScanInfo.Field & key).fetch1()
     area = field["um_height"] * field["um_width"] / (field["px_height"] * field["px_width"])
     masks = (imaging.ProcessingQualityMetrics.Mask & key).to_dicts(order_by="mask")
