@@ -337,7 +337,7 @@ def soma(y: NDArray[np.floating], x: NDArray[np.floating], radius: float, random
     for order in (2, 3, 4):
         wobble += random.normal(0, 0.16 / order) * np.cos(order * angle + random.uniform(0, 2 * np.pi))
     outline = size * (1 + np.clip(wobble, -0.25, 0.25))
-    body = 1 / (1 + np.exp((distance - outline) / 0.45))
+    body = 1 / (1 + np.exp((distance - outline) / 0.7))  # as sharp as the focus of a microscope
     nucleus = random.uniform(0.2, 0.5) * np.exp(-((distance / (0.55 * size)) ** 2))
     image = np.where(distance < 1.7 * radius, body * (1 - nucleus), 0)
     return (image / image.max()).astype(np.float32)

@@ -1,7 +1,7 @@
-"""Writes result folders as Suite2p 0.14 and 1.x leave them, with known content, without Suite2p.
+"""Writes result folders as Suite2p 0.10, 0.14 and 1.x leave them, with known content, without Suite2p.
 
-0.14 keeps everything that is no trace in one flat `ops.npy`, 1.x in four files and, joined, in a nested `ops.npy`.
-Folders of 0.14 were written by NumPy 1, whose pickles spell module names in another way; so are these.
+Up to 0.14 everything that is no trace is in one flat `ops.npy`, in 1.x in four files and, joined, in a nested
+`ops.npy`. The flat ones were written by NumPy 1, whose pickles spell module names in another way; so are these.
 """
 
 from __future__ import annotations
@@ -60,7 +60,8 @@ def write_result(
     Parameters
     ----------
     version
-        `0.14.4` and lower write the flat form, `1.0.0` and higher the nested one.
+        `0.14.4` and lower write the flat form, `1.0.0` and higher the nested one. Before `0.11` the layout of the
+        registration blocks was written too, and the time of the run without its zone.
     shape
         Height and width of the field (px).
     fs, tau
@@ -192,9 +193,9 @@ def _write_arrays(plane: WrittenPlane) -> None:
 def _write_flat(
     plane: WrittenPlane, facts: dict[str, Any], version: str, fs: float, tau: float, nonrigid: bool
 ) -> None:
-    """Write what 0.14 writes; it keeps the layout of the blocks, and a time without a zone."""
-    height, width = facts["Ly"], facts["Lx"]
-    rows, columns = _edges(height), _edges(width)
+    """Write what versions up to 0.14 write."""
+    rows, columns = _edges(facts["Ly"]), _edges(facts["Lx"])
+    early = tuple(map(int, version.split("."))) < (0, 11)
     ops = {
         **facts,
         **plane.registration,
@@ -208,9 +209,9 @@ def _write_flat(
         "neucoeff": 0.7,
         "align_by_chan": 1,
         "ignore_flyback": [],
-        "date_proc": datetime(2024, 3, 4, 10, 11, 12),
+        "date_proc": datetime(2024, 3, 4, 10, 11, 12, tzinfo=None if early else UTC),
     }
-    if nonrigid:
+    if nonrigid and early:
         ops["yblock"] = [np.array(row) for row in rows for _ in columns]
         ops["xblock"] = [np.array(column) for _ in rows for column in columns]
         ops["nblocks"] = [len(rows), len(columns)]

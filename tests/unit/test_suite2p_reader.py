@@ -14,7 +14,7 @@ from adamacs.core.errors import UnreadableFile
 from adamacs.demo import suite2p as demo
 from adamacs.modalities.imaging.reader.suite2p import find_planes, lay_blocks, parameters_of, read_result
 
-VERSIONS = ("0.14.4", "1.0.0", "1.1.0")
+VERSIONS = ("0.10.3", "0.14.4", "1.0.0", "1.1.0")
 
 
 @pytest.fixture(params=VERSIONS)
@@ -115,11 +115,14 @@ def test_a_nested_ops_alone_is_enough(tmp_path):
     assert parameters_of(result)[2]["registration"]["block_size"] == [demo.BLOCK, demo.BLOCK]
 
 
-def test_a_time_without_zone_is_not_believed(tmp_path):
-    (truth,) = demo.write_result(tmp_path / "suite2p", version="0.14.4")
-    found = read_result(tmp_path / "suite2p").time
+def test_a_time_is_told_in_utc_and_without_its_zone_not_believed(tmp_path):
+    demo.write_result(tmp_path / "zoned", version="0.14.4")
+    assert read_result(tmp_path / "zoned").time == datetime(2024, 3, 4, 10, 11, 12)
+    demo.write_result(tmp_path / "nested", version="1.1.0")
+    assert read_result(tmp_path / "nested").time == datetime(2026, 2, 10, 9, 8, 7)
+    (truth,) = demo.write_result(tmp_path / "naive", version="0.10.3")
     modified = (truth.folder / "F.npy").stat().st_mtime
-    assert found == datetime.fromtimestamp(modified, UTC).replace(tzinfo=None)
+    assert read_result(tmp_path / "naive").time == datetime.fromtimestamp(modified, UTC).replace(tzinfo=None)
 
 
 def test_parameters_are_built_from_what_the_folder_says(tmp_path):

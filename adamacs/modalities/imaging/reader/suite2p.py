@@ -1,10 +1,10 @@
 """Reads result folders of Suite2p 0.14 and 1.x, made here or elsewhere, curated or not.
 
-Suite2p keeps a folder per plane. 0.14 writes one flat `ops.npy` with everything that is no trace; 1.x writes `db`,
-`settings`, `reg_outputs` and `detect_outputs`, and on request an `ops.npy` that holds all four. Both are read here into
-the same objects, without running what the files say (see `npy`). Traces, shifts and ROIs keep the names that Suite2p
-gave them, because that is what its users call them. Pictures come back in the full field, with NaN where Suite2p
-computed nothing: it crops some of them to the part that no shift moves out of view.
+Suite2p keeps a folder per plane. Up to 0.14 it writes one flat `ops.npy` with everything that is no trace; 1.x writes
+`db`, `settings`, `reg_outputs` and `detect_outputs`, and on request an `ops.npy` that holds all four. Both are read
+here into the same objects, without running what the files say (see `npy`). Traces, shifts and ROIs keep the names that
+Suite2p gave them, because that is what its users call them. Pictures come back in the full field, with NaN where
+Suite2p computed nothing: it crops some of them to the part that no shift moves out of view.
 """
 
 from __future__ import annotations
@@ -167,7 +167,7 @@ class Suite2pResult:
     settings
         As Suite2p wrote them: nested for 1.x, flat for 0.14; plain values only.
     time
-        Naive UTC: when Suite2p says that it ran, else when the traces were written.
+        Naive UTC: when Suite2p says that it ran, else when the traces were saved.
     manifest
         The content of `manifest.json`, where adamacs made the folder; else empty.
     """
@@ -265,7 +265,7 @@ def parameters_of(result: Suite2pResult) -> tuple[str, str, dict[str, Any]]:
 
 
 def lay_blocks(height: int, width: int, block_size: tuple[int, int]) -> tuple[Block, ...]:
-    """Compute how Suite2p lays its registration blocks over a field; 1.x does not write it down.
+    """Compute how Suite2p lays its registration blocks over a field; since 0.11 it does not write it down.
 
     Along each axis there are `ceil(1.5 * length / block)` blocks, so that neighbours overlap by about a third, evenly
     spread from edge to edge; a block no shorter than the field is the field.
@@ -423,7 +423,7 @@ def _registration_of(plane: Path, facts: Mapping[str, Any], nframes: int) -> dic
 
 
 def _blocks_of(plane: Path, facts: Mapping[str, Any]) -> tuple[Block, ...]:
-    """Take the blocks from where 0.14 wrote them, else compute them from their size."""
+    """Take the blocks from where Suite2p wrote them before 0.11, else compute them from their size."""
     if facts.get("yblock") is not None and facts.get("xblock") is not None:
         y, x = np.asarray(facts["yblock"], dtype=int), np.asarray(facts["xblock"], dtype=int)
         return tuple(((row[0], row[1]), (column[0], column[1])) for row, column in zip(y.tolist(), x.tolist()))
@@ -499,8 +499,14 @@ def _version_of(facts: Mapping[str, Any]) -> str | None:
 
 
 def _time_of(facts: Mapping[str, Any], plane: Path) -> datetime:
-    """Return when the run ended; a time without a zone is of an unknown clock, and the file's own is taken."""
+    """Return when the run began or ended; where it is told without its zone, or not at all, when the traces were saved.
+
+    1.x tells it in `ops.npy` alone.
+    """
     said = facts.get("date_proc")
+    if said is None and (plane / "ops.npy").exists():
+        content = read_object(plane / "ops.npy")
+        said = content.get("date_proc") if isinstance(content, dict) else None
     if isinstance(said, datetime) and said.tzinfo is not None:
         return said.astimezone(UTC).replace(tzinfo=None)
     return datetime.fromtimestamp((plane / "F.npy").stat().st_mtime, UTC).replace(tzinfo=None)
