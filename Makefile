@@ -63,6 +63,10 @@ $(VENV)/test.stamp: $(VENV)/demo.stamp
 	@$(PIP) install --no-deps -c constraints.txt $$($(BIN)/python tools/extra.py oracle)
 	@touch $@
 
+$(VENV)/gui.stamp: $(VENV)/test.stamp
+	@$(PIP) install -c constraints.txt $$($(BIN)/python tools/extra.py gui)
+	@touch $@
+
 $(VENV)/docs.stamp: $(VENV)/test.stamp
 	@$(PIP) install -c constraints.txt $$($(BIN)/python tools/extra.py docs)
 	@touch $@

@@ -36,7 +36,7 @@ def pins():
 def requirements(setup):
     yield from map(Requirement, setup["options"]["install_requires"].split("\n")[1:])
     for extra, lines in setup["options.extras_require"].items():
-        if extra not in ("oracle", "gui"):
+        if extra != "oracle":  # without its dependencies
             yield from map(Requirement, lines.split("\n")[1:])
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from adamacs.core.errors import ProcessingFailed
+from adamacs.modalities.imaging import numerics
 
 if TYPE_CHECKING:
-    from adamacs.modalities.imaging.reader.scanimage import ScanImageScan
+    from adamacs.modalities.imaging.reader.scanimage import Field, ScanImageScan
 
 
 @dataclass(frozen=True)
@@ -113,14 +115,7 @@ def acquisition_of(scan: ScanImageScan, *, functional_channel: int = 0) -> Acqui
     ProcessingFailed
         The fields of a multi-ROI scan are not the same at every depth.
     """
-    of_planes = [
-        tuple(
-            Region((field.first_line, field.first_line + field.px_height), y=field.first_line, x=0)
-            for field in scan.fields
-            if field.plane == plane
-        )
-        for plane in range(scan.ndepths)
-    ]
+    of_planes = [_regions([field for field in scan.fields if field.plane == plane]) for plane in range(scan.ndepths)]
     if scan.nrois > 1 and len(set(of_planes)) > 1:
         what = "Not every field of the scan was imaged at every depth, which Suite2p cannot read."
         raise ProcessingFailed(what, hint="Record every field at every depth, or the depths one by one.")
@@ -136,3 +131,9 @@ def acquisition_of(scan: ScanImageScan, *, functional_channel: int = 0) -> Acqui
         regions=of_planes[0] if scan.nrois > 1 else (),
         interleaved=not scan.is_slow and scan.frames_per_slice == 1,
     )
+
+
+def _regions(fields: Sequence[Field]) -> tuple[Region, ...]:
+    """Return the fields of one plane, placed towards each other as they lie in the tissue."""
+    places = zip(fields, numerics.corners(fields), strict=True)
+    return tuple(Region((field.first_line, field.first_line + field.px_height), y, x) for field, (y, x) in places)

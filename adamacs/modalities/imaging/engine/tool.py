@@ -134,16 +134,18 @@ def _supply_torchvision_schemas(torch: ModuleType) -> None:
 def _import_surroundings(threads: int) -> Iterator[None]:
     """Give the first import what it wants from its surroundings, and put them back.
 
-    Suite2p makes a folder in HOME, and Numba may keep compiled code there. Several libraries read how many threads they
-    may start, and some print.
+    Suite2p makes a folder in HOME, and Numba may keep compiled code there; torch makes one in the temporary folder.
+    Several libraries read how many threads they may start, and some print.
     """
     wanted: dict[str, str] = {}
     if "torch" not in sys.modules:
         wanted["OMP_NUM_THREADS"] = str(threads)
-    if "suite2p" not in sys.modules and not _home_is_usable():
-        place = tempfile.mkdtemp(prefix="adamacs-home-")
+    if "suite2p" not in sys.modules:
+        place = tempfile.mkdtemp(prefix="adamacs-import-")
         atexit.register(shutil.rmtree, place, ignore_errors=True)
-        wanted["HOME"] = place
+        wanted["TORCHINDUCTOR_CACHE_DIR"] = place
+        if not _home_is_usable():
+            wanted["HOME"] = place
     quiet = _heard("suite2p", logging.NullHandler())
     with _environment(wanted), warnings.catch_warnings(), redirect_stdout(io.StringIO()), quiet:
         warnings.simplefilter("ignore")
