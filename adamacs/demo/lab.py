@@ -28,12 +28,12 @@ MICROMETRES_PER_PIXEL = 1.5
 SUITE2P: dict[str, Any] = {
     "tau": 0.5,
     "registration": {"batch_size": 500, "block_size": [64, 64]},
-    "detection": {"block_size": [64, 64], "threshold_scaling": 1.25},
+    "detection": {"block_size": [64, 64]},
 }
 """Settings under which Suite2p 1.1 recovers the truth of these scans, to be merged over its defaults.
 
-`tau` is the indicator's; a batch of 400 frames and more makes the reference right; the fields are too small for
-blocks of 128 px; and what little more than noise there is to find would be neuropil.
+`tau` is the indicator's, a batch of 400 frames and more makes the reference right, and the fields are too small for
+blocks of 128 px.
 """
 
 

@@ -85,7 +85,7 @@ class Design:
     decay: float = 0.5
     amplitude: float = 0.4
     saturation: float | None = None
-    sway: float = 1.8
+    sway: float = 2.1
     jump: float = 6.0
     jump_rate: float = 0.12
     warp: float = 0.6

@@ -427,7 +427,7 @@ def test_suite2p_is_loaded_quietly_and_without_a_home(tmp_path):
     told = run_python(code, HOME="/nonexistent/home")
     assert (told.returncode, told.stderr) == (0, "")
     assert len(told.stdout.splitlines()) == 1
-    assert "adamacs-home-" in told.stdout
+    assert "adamacs-import-" in told.stdout
     assert not Path(told.stdout.strip()).exists()  # removed when the process ended
 
 

@@ -55,12 +55,13 @@ def two_regions(tmp_path, *, second_at: tuple[float, ...]):
     return reader.read_scan(scanimage.write(tmp_path, "scan", microscope, pages))
 
 
-def test_fields_of_a_multi_roi_scan_are_told_by_their_lines(tmp_path):
+def test_fields_of_a_multi_roi_scan_are_told_by_their_lines_and_places(tmp_path):
     scan = two_regions(tmp_path, second_at=(0.0, 30.0))
     first, second = acquisition_of(scan).regions
     assert first.lines == (0, 24)
-    assert second.lines == (second.y, second.y + 16)
-    assert second.lines[1] == scan.px_height
+    assert second.lines == (scan.px_height - 16, scan.px_height)
+    assert (first.y, first.x) == (0, 0)
+    assert (second.y, second.x) == (12, 80)  # half a field lower and two and a half to the right
 
 
 def test_fields_that_differ_from_depth_to_depth_are_refused(tmp_path):

@@ -143,7 +143,7 @@ def _import_surroundings(threads: int) -> Iterator[None]:
     if "suite2p" not in sys.modules:
         place = tempfile.mkdtemp(prefix="adamacs-import-")
         atexit.register(shutil.rmtree, place, ignore_errors=True)
-        wanted["TORCHINDUCTOR_CACHE_DIR"] = place
+        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", place)  # for good: torch looks again while it computes
         if not _home_is_usable():
             wanted["HOME"] = place
     quiet = _heard("suite2p", logging.NullHandler())
