@@ -87,7 +87,7 @@ class Design:
     saturation: float | None = None
     sway: float = 2.1
     jump: float = 6.0
-    jump_rate: float = 0.12
+    jump_rate: float = 0.1
     warp: float = 0.6
     background: float = 14.0
     resting: float = 18.0
@@ -337,7 +337,7 @@ def soma(y: NDArray[np.floating], x: NDArray[np.floating], radius: float, random
     for order in (2, 3, 4):
         wobble += random.normal(0, 0.16 / order) * np.cos(order * angle + random.uniform(0, 2 * np.pi))
     outline = size * (1 + np.clip(wobble, -0.25, 0.25))
-    body = 1 / (1 + np.exp((distance - outline) / 0.7))  # as sharp as the focus of a microscope
+    body = 1 / (1 + np.exp((distance - outline) / 0.9))  # as sharp as the focus of a microscope
     nucleus = random.uniform(0.2, 0.5) * np.exp(-((distance / (0.55 * size)) ** 2))
     image = np.where(distance < 1.7 * radius, body * (1 - nucleus), 0)
     return (image / image.max()).astype(np.float32)
@@ -377,7 +377,7 @@ def motion(design: Design, random: np.random.Generator) -> Floats:
     """
     count = (design.frames + 1) * design.slices
     step = 1 / (design.frame_rate * design.slices)
-    walk = _relax(random.normal(0, design.sway, (count, 2)), 2.0, step)
+    walk = _relax(random.normal(0, design.sway, (count, 2)), 4.0, step)
     jumps = np.zeros((count, 2))
     for moment in np.flatnonzero(random.random(count) < design.jump_rate * step):
         angle, size = random.uniform(0, 2 * np.pi), random.uniform(0.4, 1.0) * design.jump
@@ -481,7 +481,7 @@ def _texture(design: Design, random: np.random.Generator) -> Floats:
     """Draw resting neuropil about 1: blotches of several sizes, crossed by dark vessels."""
     shape = (design.height + 2 * MARGIN, design.width + 2 * MARGIN)
     texture = np.ones(shape, np.float32)
-    for sigma, strength in ((1.2, 0.16), (4.0, 0.12), (14.0, 0.12)):
+    for sigma, strength in ((1.6, 0.14), (4.0, 0.12), (14.0, 0.12)):
         blotches = smooth(random.standard_normal(shape, np.float32), sigma)
         texture += strength * blotches / blotches.std()
     for _ in range(3):

@@ -224,8 +224,9 @@ def meta(lab, connection, monkeypatch):
     yield module
     connection.query(connection.adapter.drop_schema_sql(f"{lab.prefix}_meta"))
     sys.modules.pop("adamacs.schemas.meta")
+    del adamacs.schemas.meta  # the package remembers what was imported last
     if before is not None:
-        sys.modules["adamacs.schemas.meta"] = before
+        sys.modules["adamacs.schemas.meta"] = adamacs.schemas.meta = before
 
 
 def test_making_the_tables_records_their_version(lab, connection, meta):
