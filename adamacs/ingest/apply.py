@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from itertools import groupby
 
 from datajoint.errors import DuplicateError
 
 from adamacs import pipeline
+from adamacs.core import clocks
 from adamacs.core.errors import AdamacsError, PlanRefused
 from adamacs.core.modality import RawFile, Row
 from adamacs.core.settings import Settings
@@ -94,6 +94,5 @@ def _check_files(files: Sequence[RawFile], settings: Settings) -> None:
         if not path.is_file():
             raise PlanRefused("The file is gone since the plan was made.", path, "Plan again.")
         status = path.stat()
-        time = datetime.fromtimestamp(status.st_mtime_ns // 1000 / 1e6, UTC).replace(tzinfo=None)
-        if (status.st_size, time) != (file.size, file.time):
+        if (status.st_size, clocks.from_file_time(status.st_mtime_ns)) != (file.size, file.time):
             raise PlanRefused("The file changed since the plan was made.", path, "Plan again.")

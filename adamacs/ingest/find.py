@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 
-from adamacs.core import tokens
+from adamacs.core import clocks, tokens
 from adamacs.core.errors import InvalidToken
 from adamacs.core.modality import Problem, RawFile, Recording
 from adamacs.core.settings import Settings
@@ -96,7 +95,7 @@ def _files(path: Path, share: Path) -> Iterator[RawFile]:
             file = Path(folder, name)
             status = file.lstat()
             if os.path.isfile(file) and not os.path.islink(file):  # noqa: PTH113, PTH114
-                time = datetime.fromtimestamp(status.st_mtime_ns // 1000 / 1e6, UTC).replace(tzinfo=None)
+                time = clocks.from_file_time(status.st_mtime_ns)
                 yield RawFile(file.relative_to(share).as_posix(), status.st_size, time)
 
 

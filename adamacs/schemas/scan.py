@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from pathlib import Path
 
 import datajoint as dj
 
-from adamacs.core import settings
+from adamacs.core import clocks, settings
 from adamacs.core.errors import UnreadableFile
 from adamacs.schemas.equipment import Equipment
 from adamacs.schemas.session import Session
@@ -100,7 +99,7 @@ class ScanFileChecksum(dj.Computed):
             raise UnreadableFile("The file is gone since it was ingested.", path, "Was the folder moved or renamed?")
         if (size := path.stat().st_size) != row["file_size"]:
             raise UnreadableFile(f"The file has {size} bytes, {row['file_size']} when it was ingested.", path)
-        return checksum.blake3_of(path), datetime.now(UTC).replace(tzinfo=None)
+        return checksum.blake3_of(path), clocks.now()
 
     def make_insert(self, key, digest, now):
         self.insert1({**key, "blake3": digest, "verified_at": now})

@@ -175,6 +175,18 @@ def test_a_curated_folder_becomes_a_further_curation_and_both_stay(mouse_lab, sc
     assert len(imaging.Fluorescence.Trace & key) == 2 * ROIS
 
 
+def test_a_curation_edited_in_place_is_not_taken_for_what_it_was(mouse_lab, scans):
+    key, (plane,) = load(mouse_lab, scans[0])
+    second = apply_curation(plan_curation(key, mouse_lab.settings), mouse_lab.settings)
+    folder = mouse_lab.settings.root("processed") / (imaging.Curation & second).fetch1("curation_output_dir")
+    np.save(folder / "plane0" / "iscell.npy", 1 - plane.arrays["iscell"])
+    tally = loop.drain(roles.named("cpu"))
+    assert tally.failed
+    assert all("plane0/iscell.npy" in reason and "curate add" in reason for reason in tally.failed)
+    assert len(imaging.Segmentation & second) == 0
+    assert len(imaging.Segmentation & key & {"curation_id": 1}) == 1
+
+
 def test_results_outside_the_processed_root_are_refused(mouse_lab, scans, tmp_path):
     write_result(tmp_path / "suite2p", rois=1)
     with pytest.raises(UnsafePath):

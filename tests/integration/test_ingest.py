@@ -8,7 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
-from datetime import date
+from datetime import date, datetime
 
 import numpy as np
 import pytest
@@ -205,6 +205,7 @@ def test_headers_become_rows(mouse_lab, share):
     loop.drain(roles.named("cpu"))
     rows = (pipeline.imaging.ScanInfo & {"ndepths": 2}).to_dicts()
     assert [(row["nframes"], row["nfields"], row["fps"]) for row in rows] == [(12, 2, 15.0)]
+    assert rows[0]["scan_datetime"] == datetime(2026, 2, 10, 9, 42)  # the clock of this lab is UTC
     assert set(pipeline.imaging.ScanInfo.to_arrays("nchannels").tolist()) == {1, 2}
     multi = (pipeline.imaging.ScanInfo & {"nframes": 24}).fetch1("KEY")
     pages = (pipeline.imaging.ScanInfo.ScanFile & multi).to_arrays("npages", order_by="file_id")

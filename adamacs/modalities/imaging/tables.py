@@ -11,12 +11,13 @@ from pathlib import Path
 import datajoint as dj
 import numpy as np
 
-from adamacs.core import devices, settings
+from adamacs.core import clocks, devices, settings
 from adamacs.core.errors import InvalidParameters, ProcessingFailed
 from adamacs.modalities.imaging import numerics
 from adamacs.schemas import scan as scan_schema
 from adamacs.schemas.scan import Scan, ScanFile
 from adamacs.storage import arrays
+from adamacs.storage.checksum import Manifest, blake3_of
 
 schema = dj.Schema()
 
@@ -48,7 +49,7 @@ class ScanInfo(dj.Imported):
     bidirectional = null : bool
     usecs_per_line = null : float64  # µs
     fill_fraction = null  : float64  # temporal, of a line
-    scan_datetime = null  : datetime(3)  # as the instrument wrote it: lab-local, naive
+    scan_datetime = null  : datetime(3)  # naive UTC, of the instrument's clock in the lab's time zone
     scan_duration         : float64      # s, nframes / fps
     userfunction_info = '' : varchar(255)  # setup type that the operator chose
     acq_version = '' : varchar(32)  # version of the acquisition software
@@ -105,7 +106,7 @@ class ScanInfo(dj.Imported):
 
 _SCAN_COLUMNS = (
     *("nfields", "nchannels", "ndepths", "nframes", "x", "y", "z", "fps", "bidirectional"),
-    *("usecs_per_line", "fill_fraction", "scan_datetime", "scan_duration"),
+    *("usecs_per_line", "fill_fraction", "scan_duration"),
 )
 
 
@@ -113,6 +114,7 @@ def _scan_row(info):
     """Return the columns of ScanInfo that a read scan gives."""
     return {
         **{name: getattr(info, name) for name in _SCAN_COLUMNS},
+        "scan_datetime": info.scan_datetime and clocks.from_local(info.scan_datetime, settings.active().zone),
         "nrois": info.nrois if info.nrois > 1 else 0,
         "userfunction_info": info.userfunction_info or "",
         "acq_version": info.version,
@@ -304,7 +306,20 @@ def read_results(folder):
     """Read what Suite2p left in a curation's folder, relative to the root `processed`."""
     from adamacs.modalities.imaging.reader import suite2p
 
-    return suite2p.read_result(settings.active().root("processed") / folder)
+    path = settings.active().root("processed") / folder
+    _require_untouched(path)
+    return suite2p.read_result(path)
+
+
+def _require_untouched(path):
+    """Refuse results that somebody edited in place: a curation stands for what they were when it was made."""
+    if not (path / "manifest.json").is_file():
+        return  # taken over as it is
+    manifest = Manifest.from_json((path / "manifest.json").read_text("utf-8"))
+    arrays_in_it = [entry for entry in manifest.entries if entry.path.endswith(".npy")]
+    if changed := [entry.path for entry in arrays_in_it if blake3_of(path / entry.path) != entry.blake3]:
+        what = f"The results changed since they were finished: {', '.join(changed)}."
+        raise ProcessingFailed(what, path, "`adamacs curate add` keeps an edited folder; then put the old files back.")
 
 
 def _request(key):

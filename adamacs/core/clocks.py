@@ -1,0 +1,33 @@
+"""Instants: naive UTC in every row. The only module that converts times."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
+
+
+def now() -> datetime:
+    """Return this instant, naive UTC."""
+    return datetime.now(UTC).replace(tzinfo=None)
+
+
+def from_local(local: datetime, zone: ZoneInfo) -> datetime:
+    """Return the instant, naive UTC, of what a clock on the wall of the lab showed.
+
+    Parameters
+    ----------
+    local
+        Naive. An hour that the clock showed twice, when summer time ended, is taken for the first of both.
+    zone
+        Of the lab.
+
+    >>> from_local(datetime(2026, 2, 10, 9, 30), ZoneInfo("Europe/Berlin"))
+    datetime.datetime(2026, 2, 10, 8, 30)
+    """
+    return local.replace(tzinfo=zone).astimezone(UTC).replace(tzinfo=None)
+
+
+def from_file_time(nanoseconds: int) -> datetime:
+    """Return the instant, naive UTC and whole microseconds, of a file's time in ns since 1970."""
+    seconds, rest = divmod(nanoseconds, 1_000_000_000)
+    return datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None, microsecond=rest // 1000)
