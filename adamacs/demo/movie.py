@@ -85,7 +85,7 @@ class Design:
     decay: float = 0.5
     amplitude: float = 0.4
     saturation: float | None = None
-    sway: float = 2.1
+    sway: float = 2.0
     jump: float = 6.0
     jump_rate: float = 0.1
     warp: float = 0.6
@@ -377,7 +377,7 @@ def motion(design: Design, random: np.random.Generator) -> Floats:
     """
     count = (design.frames + 1) * design.slices
     step = 1 / (design.frame_rate * design.slices)
-    walk = _relax(random.normal(0, design.sway, (count, 2)), 4.0, step)
+    walk = _relax(random.normal(0, design.sway, (count, 2)), 2.5, step)
     jumps = np.zeros((count, 2))
     for moment in np.flatnonzero(random.random(count) < design.jump_rate * step):
         angle, size = random.uniform(0, 2 * np.pi), random.uniform(0.4, 1.0) * design.jump
@@ -434,10 +434,10 @@ def detect(photons: Floats, design: Design, random: np.random.Generator) -> NDAr
 
 
 def vignette(height: int, width: int) -> Floats:
-    """Return how the optics dim the corners: 1 in the middle, about a half in the corners."""
+    """Return how the optics dim the corners: 1 in the middle, two thirds in the corners."""
     y = np.linspace(-1, 1, height)[:, None]
     x = np.linspace(-1, 1, width)[None, :]
-    return (1 / (1 + 0.5 * (y**2 + x**2))).astype(np.float32)
+    return (1 / (1 + 0.25 * (y**2 + x**2))).astype(np.float32)
 
 
 def smooth(image: NDArray[np.floating], sigma: float) -> Floats:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copyreg
 import pickle
+import subprocess
+import sys
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
@@ -153,6 +155,32 @@ def test_no_damage_makes_anything_but_a_typed_error(tmp_path_factory, flips, end
         read_object(path)
     except UnreadableFile as error:
         assert "damaged.npy" in str(error)
+
+
+@pytest.mark.parametrize(
+    "order",
+    [
+        b"\x80\x02Nr" + (1 << 30).to_bytes(4, "little") + b".",  # keep this under number 2**30
+        b"\x80\x04\x8e" + (1 << 33).to_bytes(8, "little") + b"x.",  # bytes of that length follow
+        b"\x80\x05\x96" + (1 << 33).to_bytes(8, "little") + b"x.",  # a bytearray of that length follows
+        b"\x80\x02\x8b" + (1 << 30).to_bytes(4, "little") + b"x.",  # an integer of that many bytes follows
+    ],
+    ids=["memo", "bytes", "bytearray", "integer"],
+)
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="LINUX ONLY: memory is read from /proc")
+def test_a_few_bytes_cannot_order_gigabytes(tmp_path, order):
+    path = tmp_path / "large.npy"
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": "|O", "fortran_order": False, "shape": ()})
+        file.write(order)
+    code = (
+        "import re, sys; from pathlib import Path; from adamacs.core.errors import UnreadableFile\n"
+        "from adamacs.modalities.imaging.reader.npy import read_object\n"
+        "try: read_object(Path(sys.argv[1]))\n"
+        "except UnreadableFile: print(re.search(r'VmHWM:\\s+(\\d+)', Path('/proc/self/status').read_text())[1])"
+    )
+    told = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True)
+    assert int(told.stdout) < 300_000  # kB
 
 
 # What a pickle orders is not done

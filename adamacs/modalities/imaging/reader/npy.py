@@ -12,9 +12,11 @@ checked length and plain number types.
 
 from __future__ import annotations
 
+import io
 import math
 import pickle
 import re
+import struct
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date, datetime, time, timedelta, timezone
@@ -37,6 +39,7 @@ _Seen = dict[int, tuple[Any, Any]]
 # What damaged or hostile bytes can make the unpickler, a stand-in or NumPy raise.
 _DAMAGE = (
     pickle.UnpicklingError,
+    struct.error,
     EOFError,
     ValueError,
     TypeError,
@@ -255,11 +258,18 @@ _ADMITTED: Mapping[str, Mapping[str, Callable[..., Any]]] = {
 _SETTLED = (type(None), bool, int, float, complex, str, bytes, np.generic, date, time, timedelta, timezone)
 
 
-class _Unpickler(pickle.Unpickler):
-    """Hands out stand-ins for the names above, and refuses every other."""
+class _Unpickler(pickle._Unpickler):
+    """Hands out stand-ins for the names above, and refuses every other.
+
+    It is Python's own unpickler written in Python: for the one in C a few bytes that name a far place in its memory of
+    values are an order to allocate up to 64 GB. From bytes in memory no more can be read than are there; a bytearray,
+    which NumPy never writes, would be made before it is read.
+    """
+
+    dispatch = {code: load for code, load in pickle._Unpickler.dispatch.items() if code != pickle.BYTEARRAY8[0]}
 
     def __init__(self, file: BinaryIO) -> None:
-        super().__init__(file, encoding="latin1")
+        super().__init__(io.BytesIO(file.read()), encoding="latin1")
 
     def find_class(self, module: str, name: str) -> Any:
         make = _ADMITTED.get(module, {}).get(name)
