@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import tomllib
 from importlib import import_module
 from typing import Any
 
@@ -25,6 +26,10 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "schema": ("schema", "schema", "Draw the tables."),
     "work": ("work", "work", "Compute what is missing."),
 }
+
+
+# Whose errors tell what a database refused; they are not imported here, because that takes a second.
+_DATABASE = ("datajoint", "psycopg2", "pymysql")
 
 
 class LazyGroup(click.Group):
@@ -55,9 +60,15 @@ def cli() -> None:
 
 
 def main(arguments: list[str] | None = None) -> Any:
-    """Run the command line; a typed error becomes one line on stderr and exit status 1."""
+    """Run the command line; an error that a user can mend becomes one line on stderr and exit status 1."""
     try:
         return cli.main(arguments, prog_name="adamacs")
     except AdamacsError as error:
         click.echo(f"error: {error}", err=True)
-        sys.exit(1)
+    except (OSError, UnicodeError, tomllib.TOMLDecodeError) as error:
+        click.echo(f"error: {error}", err=True)
+    except Exception as error:
+        if type(error).__module__.partition(".")[0] not in _DATABASE:
+            raise
+        click.echo(f"error: the database refused: {' '.join(str(error).split())}", err=True)
+    sys.exit(1)

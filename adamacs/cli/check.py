@@ -63,7 +63,7 @@ def findings(settings: Settings, *, deep: bool = False) -> Iterator[Line]:
         yield _probe_folder(f"root {root.name}", settings.root(root.name))
     for name in settings.stores:
         yield _probe_store(name, settings)
-    yield _probe_space(settings)
+    yield from _probe_space(settings)
     yield from _tools(deep)
     yield from _devices(settings, deep)
 
@@ -77,7 +77,11 @@ def probe_database(settings: Settings) -> Line:
         embedded = connect.embedded(settings)
         if embedded is not None and not embedded.is_running():
             return Line("database", None, "down; the next connection starts it", "adamacs db start")
-        return Line("database", True, f"{ping.version(server)} at {server.url}")
+        version = ping.version(server)
+        if not ping.has_tables(server, settings.database.prefix):
+            what = f"{version} at {server.url} holds no tables {settings.database.prefix}_*"
+            return Line("database", False, what, "adamacs db init")
+        return Line("database", True, f"{version} at {server.url}")
     except AdamacsError as error:
         return Line("database", False, error.what, error.hint or "")
 
@@ -108,10 +112,18 @@ def _place(store: Store) -> str:
     return f"{store.endpoint} bucket {store.bucket}" if store.protocol == "s3" else store.location
 
 
-def _probe_space(settings: Settings) -> Line:
-    free = shutil.disk_usage(settings.home).free
-    finding = f"{free / 1e9:,.0f} GB free at {settings.home}"
-    return Line("disk space", free > _LITTLE_SPACE, finding, "" if free > _LITTLE_SPACE else "make room")
+def _probe_space(settings: Settings) -> Iterator[Line]:
+    """Tell the free space of every file system that the lab writes to, once each."""
+    places = [settings.home, *(settings.root(root.name) for root in fields(settings.roots))]
+    places += [settings.home / store.location for store in settings.stores.values() if store.protocol == "file"]
+    seen = set()
+    for place in filter(Path.is_dir, places):
+        device = place.stat().st_dev
+        if device not in seen:
+            seen.add(device)
+            free = shutil.disk_usage(place).free
+            enough = free > _LITTLE_SPACE
+            yield Line("disk space", enough, f"{free / 1e9:,.0f} GB free at {place}", "" if enough else "make room")
 
 
 def _tools(deep: bool) -> Iterator[Line]:
@@ -122,7 +134,12 @@ def _tools(deep: bool) -> Iterator[Line]:
             try:
                 version = metadata.version(tool)
             except metadata.PackageNotFoundError:
-                yield Line(f"tool {tool}", None, "not installed", f"pip install 'adamacs[{extra}]' where it is needed")
+                yield Line(
+                    f"tool {tool}",
+                    None,
+                    "not installed",
+                    f"pip install '{f'adamacs[{extra}]' if extra else 'adamacs'}'",
+                )
                 continue
             yield _imported(tool, version) if deep else Line(f"tool {tool}", True, version)
 

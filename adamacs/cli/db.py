@@ -32,7 +32,9 @@ def init(time_zone: str, yes: bool) -> None:
     from adamacs import pipeline
 
     home = settings_module.find_home()
-    confirm(f"make the lab home {home} with its database and tables, in time zone {time_zone}", yes)
+    known = settings_module.load(home) if (home / settings_module.FILE).exists() else None
+    verb, zone = ("keep", known.time_zone) if known else ("make", time_zone)
+    confirm(f"{verb} the lab home {home} in time zone {zone}; make its database and every table that is missing", yes)
     settings = settings_module.create(home, time_zone)
     pipeline.initialise(settings)
     click.echo(f"ready: {home}")

@@ -102,7 +102,9 @@ def _run(settings: Settings, size: str, stages: Stages) -> Any:
     with stages("ingest"):
         plan = plan_ingest([settings.root("share")], settings, paramset_idx=index)
         click.echo(plan.describe(), err=True)
-        apply_plan(plan, settings)
+        failed = [outcome for outcome in apply_plan(plan, settings) if outcome.state not in ("written", "unchanged")]
+        if failed:
+            raise PlanRefused(f"{len(failed)} scans were not ingested: {failed[0].reason}", settings.home)
     with stages("process"), console.shown(sys.stderr):
         tally = loop.drain(roles.named("cpu"))
     stages.seconds["suite2p"] = round(tally.seconds.get("imaging.Processing", 0.0), 2)
@@ -114,6 +116,10 @@ def _write_once(settings: Settings, size: str) -> None:
     from adamacs.demo import lab
 
     finished = settings.home / "truth" / f"{size}.written"
+    others = [path.stem for path in finished.parent.glob("*.written") if path != finished]
+    if others:
+        hint = "Set ADAMACS_HOME to an empty folder."
+        raise PlanRefused(f"This lab home holds the demo of size {others[0]}.", settings.home, hint)
     if not finished.exists():
         lab.write(settings.root("share"), truth=finished.parent, size=size)
         finished.touch()

@@ -50,11 +50,11 @@ def apply(paths: tuple[Path, ...], paramset: int | None, yes: bool, as_json: boo
     from adamacs.ingest.apply import Outcome, apply_plan
 
     settings = _connected()
-    planned = _saved(paths) or _plan(paths, settings, paramset)
+    planned = _saved(paths, settings) or _plan(paths, settings, paramset)
     if planned.changes:
-        confirm("" if as_json else planned.describe(), yes)
-    elif not as_json:
-        click.echo(planned.describe())
+        confirm(planned.describe(), yes, as_json=as_json)
+    else:
+        click.echo(planned.describe(), err=as_json)
 
     def report(outcome: Outcome) -> None:
         if not as_json:
@@ -98,9 +98,9 @@ def _plan(paths: tuple[Path, ...], settings: Settings, paramset: int | None) -> 
     return plan_ingest(paths, settings, paramset_idx=paramset)
 
 
-def _saved(paths: tuple[Path, ...]) -> IngestPlan | None:
-    from adamacs.ingest.plan import IngestPlan
+def _saved(paths: tuple[Path, ...], settings: Settings) -> IngestPlan | None:
+    from adamacs.ingest.plan import replan
 
     if len(paths) == 1 and paths[0].is_file():
-        return IngestPlan.from_json(paths[0].read_text(encoding="utf-8"), paths[0])
+        return replan(paths[0].read_text(encoding="utf-8"), settings, paths[0])
     return None

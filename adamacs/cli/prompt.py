@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import click
@@ -23,9 +24,9 @@ def json_option(function: Callable[..., Any]) -> Callable[..., Any]:
     return click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")(function)
 
 
-def confirm(plan: str, yes: bool) -> None:
-    """Print a plan and ask for it; `--yes` agrees beforehand."""
-    click.echo(plan)
+def confirm(plan: str, yes: bool, *, as_json: bool = False) -> None:
+    """Print a plan and ask for it; `--yes` agrees beforehand. Beside JSON the plan goes to stderr."""
+    click.echo(plan, err=as_json)
     if yes:
         return
     if not sys.stdin.isatty():
@@ -34,8 +35,20 @@ def confirm(plan: str, yes: bool) -> None:
 
 
 def print_json(content: Any) -> None:
-    """Print one JSON line; numbers of numpy stay numbers, and what JSON does not know becomes text."""
-    click.echo(json.dumps(content, default=lambda value: value.tolist() if hasattr(value, "tolist") else str(value)))
+    """Print one JSON line: NumPy's numbers as numbers, NaN as null, and what JSON does not know as text."""
+    click.echo(json.dumps(_plain(content), allow_nan=False))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(name): _plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if hasattr(value, "tolist"):
+        return _plain(value.tolist())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if isinstance(value, str | int | None) else str(value)
 
 
 def parse_key(text: str) -> dict[str, Any]:

@@ -21,7 +21,7 @@ def remove(scan_id: str, yes: bool, as_json: bool) -> None:
 
     pipeline.connect()
     plan = plan_removal(scan_id)
-    confirm("" if as_json else plan.describe(), yes)
+    confirm(plan.describe(), yes, as_json=as_json)
     apply_removal(plan, settings.active())
     if as_json:
         print_json(asdict(plan))

@@ -106,8 +106,10 @@ def format_folder(initials: str, subject: str, day: date, session_id: str, scan_
 
 
 def is_candidate(name: str) -> bool:
-    """Tell whether a folder name was probably meant as a recording: it holds something like a token."""
-    return bool(re.search(r"(?i)(^|_)(sess|scan)[0-9a-z]", name))
+    """Tell whether a folder was probably meant as a recording: it holds a token, or opens like one that does."""
+    return bool(
+        re.search(r"(?i)(^|_)(sess|scan)[0-9a-z]", name) or re.match(r"[A-Za-z]{2}_[^_]+_\d{4}-?\d\d-?\d\d", name)
+    )
 
 
 def expid(token: str) -> str:

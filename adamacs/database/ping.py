@@ -39,6 +39,17 @@ def version(server: Server) -> str:
     return f"{'MariaDB' if 'MariaDB' in words[0] else 'MySQL'} {words[0].split('-')[0]}"
 
 
+def has_tables(server: Server, prefix: str) -> bool:
+    """Tell whether the tables of a lab were made on a server that answers."""
+    connection = _driver(server.backend).connect(**_arguments(server))
+    try:
+        cursor = connection.cursor()
+        cursor.execute("SELECT 1 FROM information_schema.schemata WHERE schema_name = %s", (f"{prefix}_meta",))
+        return cursor.fetchone() is not None
+    finally:
+        connection.close()
+
+
 def _driver(backend: str) -> Any:
     name = _DRIVERS[backend]
     try:

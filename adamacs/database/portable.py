@@ -49,6 +49,9 @@ _CLIENT_ERRORS: tuple[type[Exception], ...] = (pymysql.err.Error,)
 if psycopg2 is not None:
     _CLIENT_ERRORS = (*_CLIENT_ERRORS, psycopg2.Error)
 
+# What a database refuses or cannot do, however the driver or DataJoint says it.
+FAILURES: tuple[type[Exception], ...] = (*_CLIENT_ERRORS, dj.errors.DataJointError)
+
 _LOST_POSTGRESQL = {None, "57P01", "57P02", "57P03"}  # no answer, shut down, crashed, starting
 _LOST_MYSQL = {1053, 1927, 4031}  # shutting down, killed (MariaDB), idle for too long (MySQL)
 _STILL_REFERRED_TO = "23001"

@@ -173,23 +173,74 @@ class Truth:
 
 
 @dataclass(frozen=True)
+class Cell:
+    """One soma: where it lies, how it looks, and what it did.
+
+    Attributes
+    ----------
+    centre
+        (y, x) px of a frame.
+    top, left, image
+        Corner of its picture in the tissue (which has a margin), and the picture, 1 where it is brightest.
+    labelled
+        The structural label is in it.
+    spikes, calcium
+        Per frame, as in `Truth`.
+    """
+
+    centre: tuple[float, float]
+    top: int
+    left: int
+    image: Floats
+    labelled: bool
+    spikes: NDArray[np.uint8]
+    calcium: Floats
+
+    @property
+    def place(self) -> tuple[slice, slice]:
+        """Rows and columns of the tissue that its picture covers."""
+        height, width = self.image.shape
+        return slice(self.top, self.top + height), slice(self.left, self.left + width)
+
+    def pixels(self, design: Design) -> tuple[NDArray[np.int64], NDArray[np.int64], Floats]:
+        """Return rows, columns and weights of the frame's pixels that belong to it (from a fifth of its brightest)."""
+        rows, columns = np.nonzero(self.image > 0.2)
+        y, x = rows + self.top - MARGIN, columns + self.left - MARGIN
+        inside = (y >= 0) & (y < design.height) & (x >= 0) & (x < design.width)
+        return y[inside], x[inside], self.image[rows, columns][inside]
+
+
+@dataclass(frozen=True)
 class Tissue:
-    """One plane at rest, `MARGIN` px larger on every side than its frames: a still image and what flickers on it.
+    """What one channel sees in one plane at rest, `MARGIN` px larger on every side than a frame; photons.
 
     Attributes
     ----------
     still
-        float32, (y, x): photons per pixel and frame, of one channel.
-    patches
-        Per cell the corner (y, x) and the image (photons at dF/F = 1) that its calcium scales.
-    clouds, cloud_traces
-        float32, (cloud, y, x) and (frame, cloud): slow neuropil, photons.
+        float32, (y, x): what does not change.
+    cells, brightness
+        Somata that flicker with their calcium, and the photons that a picture's brightest pixel adds at dF/F = 1.
+    clouds, traces
+        float32, (cloud, y, x) and (frame, cloud): slow neuropil.
     """
 
     still: Floats
-    patches: tuple[tuple[int, int, Floats], ...] = ()
+    cells: tuple[Cell, ...] = ()
+    brightness: float = 0.0
     clouds: Floats | None = None
-    cloud_traces: Floats | None = None
+    traces: Floats | None = None
+
+    def photons(self, start: int, stop: int) -> Floats:
+        """Return the photons of some frames before anything moved: float32, (frame, y, x)."""
+        scene = np.repeat(self.still[None], stop - start, axis=0)
+        if self.clouds is not None and self.traces is not None:
+            # einsum without BLAS: sums in one order on every machine
+            scene += np.einsum("tk,kyx->tyx", self.traces[start:stop], self.clouds)
+            np.maximum(scene, 0.2 * self.still, out=scene)  # neuropil dims, but never goes out
+        for cell in self.cells:
+            flicker = self.brightness * cell.calcium[start:stop]
+            scene[:, *cell.place] += flicker[:, None, None] * cell.image
+        return scene
 
 
 class Recording:
@@ -213,15 +264,12 @@ class Recording:
         self._seed = seed
         random = self._stream(0)
         path = motion(design, random)
-        self._moves = [path[k :: design.slices][: design.frames + 1] for k in range(design.slices)]
-        cells = [_cells(design, random) for _ in range(design.planes)]
-        self._tissues = [self._draw_tissues(plane, drawn, random) for plane, drawn in enumerate(cells)]
-        if design.flyback:
-            blurred = sum(smooth(tissues[0].still, 4.0) for tissues in self._tissues) / design.planes
-            lost = (Tissue(np.asarray(blurred, np.float32)),) * design.channels
-            self._tissues += [lost] * design.flyback
+        self._moves = [_moves(path, depth, design) for depth in range(design.slices)]
+        planes = [_cells(design, plane, random) for plane in range(design.planes)]
+        tissues = [_tissues(design, cells, random) for cells in planes]
+        self._tissues = [*tissues, *[_out_of_focus(design, tissues)] * design.flyback]
         self._vignette = vignette(design.height, design.width)
-        self.truth = self._collect(cells)
+        self.truth = _truth(design, planes, self._moves)
 
     def blocks(self, threads: int = 2) -> Iterator[Movie]:
         """Draw the frames, `BLOCK` volumes at a time, in the order of their recording."""
@@ -232,101 +280,40 @@ class Recording:
     def _stream(self, *key: int) -> np.random.Generator:
         return np.random.default_rng(np.random.SeedSequence(self._seed, spawn_key=key))
 
-    def _draw_tissues(self, plane: int, cells: list[Cell], random: np.random.Generator) -> tuple[Tissue, ...]:
-        """Return the tissue that each channel sees in one plane, and give every cell its calcium."""
-        design = self.design
-        texture = _texture(design, random)
-        clouds = _clouds(design, random) * (design.background * texture)
-        still = design.background * texture
-        patches = []
-        for number, cell in enumerate(cells):
-            if number >= design.silent:
-                cell.fire(design, plane / design.slices, random)
-            bright = design.resting * cell.image
-            place = (slice(cell.top, cell.top + bright.shape[0]), slice(cell.left, cell.left + bright.shape[1]))
-            still[place] += bright
-            patches.append((cell.top, cell.left, bright))
-        indicator = Tissue(still, tuple(patches), clouds, _wander(design, len(clouds), random))
-        if not design.structural:
-            return (indicator,)
-        red = 0.4 * design.background * texture
-        for cell in cells:
-            if cell.labelled:
-                image = 1.5 * design.resting * cell.image
-                red[cell.top : cell.top + image.shape[0], cell.left : cell.left + image.shape[1]] += image
-        return indicator, Tissue(red)
-
-    def _collect(self, cells: list[list[Cell]]) -> Truth:
-        every = [cell for plane in cells for cell in plane]
-        pixels = [cell.pixels(self.design) for cell in every]
-        sizes = [len(rows) for rows, _, _ in pixels]
-        self._calcium = [np.array([cell.calcium for cell in plane], np.float32) for plane in cells]
-        shifts = [frame_shifts(moves, self.design.warp) for moves in self._moves[: self.design.planes]]
-        return Truth(
-            frame_rate=self.design.frame_rate,
-            shape=(self.design.height, self.design.width),
-            plane=np.repeat(np.arange(len(cells)), [len(plane) for plane in cells]),
-            centre=np.array([cell.centre for cell in every], np.float32),
-            mask_start=np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
-            ypix=np.concatenate([rows for rows, _, _ in pixels]).astype(np.int16),
-            xpix=np.concatenate([columns for _, columns, _ in pixels]).astype(np.int16),
-            weight=np.concatenate([weight for _, _, weight in pixels]).astype(np.float32),
-            spikes=np.array([cell.spikes for cell in every], np.uint8),
-            calcium=np.concatenate(self._calcium),
-            shifts=np.array(shifts, np.float32),
-        )
-
     def _block(self, start: int) -> Movie:
         design = self.design
         stop = min(start + BLOCK, design.frames)
         out = np.empty((stop - start, design.slices, design.channels, design.height, design.width), np.int16)
         for depth, tissues in enumerate(self._tissues):
             for channel, tissue in enumerate(tissues):
-                bright = self._scene(tissue, depth, start, stop)
-                seen = displace(bright, self._moves[depth][start : stop + 1], design) * self._vignette
-                out[:, depth, channel] = detect(seen, design, self._stream(1, depth, channel, start))
+                seen = displace(tissue.photons(start, stop), self._moves[depth][start:stop], design)
+                stream = self._stream(1, depth, channel, start)
+                out[:, depth, channel] = detect(seen * self._vignette, design, stream)
         return out
 
-    def _scene(self, tissue: Tissue, depth: int, start: int, stop: int) -> Floats:
-        """Return the tissue's photons per frame before anything moved: float32, (frame, y, x)."""
-        scene = np.repeat(tissue.still[None], stop - start, axis=0)
-        if tissue.clouds is not None and tissue.cloud_traces is not None:
-            # einsum without BLAS: sums in one order on every machine
-            scene += np.einsum("tk,kyx->tyx", tissue.cloud_traces[start:stop], tissue.clouds)
-        for cell, (top, left, image) in enumerate(tissue.patches):
-            trace = self._calcium[depth][cell, start:stop]
-            scene[:, top : top + image.shape[0], left : left + image.shape[1]] += trace[:, None, None] * image
-        return scene
 
-
-class Cell:
-    """One soma: where it lies, how it looks, and what it did."""
-
-    def __init__(self, centre: tuple[float, float], design: Design, random: np.random.Generator) -> None:
-        self.centre = centre
-        self.labelled = bool(random.random() < 0.4)
-        reach = int(np.ceil(1.8 * design.radius))
-        self.top, self.left = (round(position) + MARGIN - reach for position in centre)
-        y = np.arange(2 * reach + 1)[:, None] + self.top - MARGIN - centre[0]
-        x = np.arange(2 * reach + 1)[None, :] + self.left - MARGIN - centre[1]
-        self.image = soma(y, x, design.radius, random)
-        self.spikes = np.zeros(design.frames, np.uint8)
-        self.calcium = np.zeros(design.frames, np.float32)
-
-    def fire(self, design: Design, phase: float, random: np.random.Generator) -> None:
-        """Draw spikes in bursts and the calcium they leave, seen `phase` of a volume (plus its row) into each."""
-        times = spike_times(design, random)
-        frame = np.floor(times * design.frame_rate).astype(int)
-        self.spikes = np.bincount(frame, minlength=design.frames)[: design.frames].astype(np.uint8)
-        passing = phase + self.centre[0] / design.height / design.slices
-        self.calcium = calcium(times, design, passing)
-
-    def pixels(self, design: Design) -> tuple[NDArray[np.int64], NDArray[np.int64], Floats]:
-        """Return rows, columns and weights of the pixels that belong to the cell (a fifth of its brightest)."""
-        rows, columns = np.nonzero(self.image > 0.2)
-        y, x = rows + self.top - MARGIN, columns + self.left - MARGIN
-        inside = (y >= 0) & (y < design.height) & (x >= 0) & (x < design.width)
-        return y[inside], x[inside], self.image[rows, columns][inside]
+def draw_cell(
+    centre: tuple[float, float], design: Design, random: np.random.Generator, *, phase: float = 0.0, fires: bool = True
+) -> Cell:
+    """Draw one soma and what it did; its plane is imaged from `phase` of every volume on."""
+    reach = int(np.ceil(1.8 * design.radius))
+    top, left = (round(position) + MARGIN - reach for position in centre)
+    y = np.arange(2 * reach + 1)[:, None] + top - MARGIN - centre[0]
+    x = np.arange(2 * reach + 1)[None, :] + left - MARGIN - centre[1]
+    image = soma(y, x, design.radius, random)
+    labelled = bool(random.random() < 0.4)
+    times = spike_times(design, random) if fires else np.zeros(0)
+    frames = np.floor(times * design.frame_rate).astype(int)
+    passing = phase + centre[0] / design.height / design.slices  # when the beam comes by
+    return Cell(
+        centre=centre,
+        top=top,
+        left=left,
+        image=image,
+        labelled=labelled,
+        spikes=np.bincount(frames, minlength=design.frames).astype(np.uint8),
+        calcium=calcium(times, design, passing),
+    )
 
 
 def soma(y: NDArray[np.floating], x: NDArray[np.floating], radius: float, random: np.random.Generator) -> Floats:
@@ -391,8 +378,19 @@ def _direction(angle: float) -> NDArray[np.float64]:
 
 
 def frame_shifts(moves: Floats, warp: float) -> Floats:
-    """Return the mean displacement of each frame whose start and end positions are given; (frame, 2) px."""
-    return (moves[:-1] + np.clip(np.diff(moves, axis=0), -warp, warp) / 2).astype(np.float32)
+    """Return the mean displacement of each frame; (frame, 2) px. `moves` as in `displace`."""
+    return (moves[:, 0] + _drift(moves, warp) / 2).astype(np.float32)
+
+
+def _moves(path: Floats, depth: int, design: Design) -> Floats:
+    """Return where every frame of one depth begins and ends; (frame, start and end, 2) px."""
+    starts, ends = (path[moment :: design.slices][: design.frames] for moment in (depth, depth + 1))
+    return np.stack([starts, ends], axis=1)
+
+
+def _drift(moves: Floats, warp: float) -> Floats:
+    """Return how far tissue moves while each frame is drawn, within limits; (frame, 2) px."""
+    return np.clip(moves[:, 1] - moves[:, 0], -warp, warp)
 
 
 def displace(scene: Floats, moves: Floats, design: Design) -> Floats:
@@ -403,15 +401,14 @@ def displace(scene: Floats, moves: Floats, design: Design) -> Floats:
     scene
         float32, (frame, y, x), `MARGIN` px larger on every side.
     moves
-        float32, (frame + 1, 2): position at the start of each frame.
+        float32, (frame, 2, 2): position (y, x) at the start and at the end of each frame, px.
 
     Returns
     -------
     float32, (frame, y, x); linear interpolation, first across rows, then along them.
     """
     rows = np.arange(design.height)
-    drift = np.clip(np.diff(moves, axis=0), -design.warp, design.warp)
-    at = moves[:-1, None, :] + drift[:, None, :] * (rows / design.height)[None, :, None]
+    at = moves[:, :1] + _drift(moves, design.warp)[:, None] * (rows / design.height)[None, :, None]
     frame = np.arange(len(scene))[:, None]
     source = rows + MARGIN - at[..., 0]
     whole = np.floor(source).astype(int)
@@ -454,15 +451,21 @@ def smooth(image: NDArray[np.floating], sigma: float) -> Floats:
     return out
 
 
-def _cells(design: Design, random: np.random.Generator) -> list[Cell]:
+def _cells(design: Design, plane: int, random: np.random.Generator) -> tuple[Cell, ...]:
     """Place somata at random, none closer than a diameter and a bit, none cut by motion at the edge."""
     for _ in range(100):
         places = _places(design, random)
         if len(places) == design.cells:
-            return [Cell(place, design, random) for place in places]
-    raise InvalidParameters(
-        f"{design.cells} cells of {design.radius} px do not fit into {design.height} x {design.width} px.",
-        hint="Ask for fewer cells, or a larger field.",
+            break
+    else:
+        raise InvalidParameters(
+            f"{design.cells} cells of {design.radius} px do not fit into {design.height} x {design.width} px.",
+            hint="Ask for fewer cells, or a larger field.",
+        )
+    phase = plane / design.slices
+    return tuple(
+        draw_cell(place, design, random, phase=phase, fires=number >= design.silent)
+        for number, place in enumerate(places)
     )
 
 
@@ -475,6 +478,44 @@ def _places(design: Design, random: np.random.Generator) -> list[tuple[float, fl
         if len(places) < design.cells and all(np.hypot(y - b, x - a) > apart for b, a in places):
             places.append((y, x))
     return places
+
+
+def _tissues(design: Design, cells: tuple[Cell, ...], random: np.random.Generator) -> tuple[Tissue, ...]:
+    """Return what each channel sees in one plane."""
+    neuropil = design.background * _texture(design, random)
+    clouds = neuropil * _clouds(design, random)
+    traces = _wander(design, len(clouds), random)
+    green, red = neuropil.copy(), 0.4 * neuropil
+    for cell in cells:
+        green[cell.place] += design.resting * cell.image
+        red[cell.place] += 1.5 * design.resting * cell.labelled * cell.image
+    indicator = Tissue(green, cells, design.resting, clouds, traces)
+    return (indicator, Tissue(red)) if design.structural else (indicator,)
+
+
+def _out_of_focus(design: Design, planes: list[tuple[Tissue, ...]]) -> tuple[Tissue, ...]:
+    """Return what is seen while the focus flies back: all planes at once, blurred."""
+    blurred = np.mean([smooth(tissues[0].still, 4.0) for tissues in planes], axis=0)
+    return (Tissue(blurred.astype(np.float32)),) * design.channels
+
+
+def _truth(design: Design, planes: list[tuple[Cell, ...]], moves: list[Floats]) -> Truth:
+    cells = [cell for plane in planes for cell in plane]
+    rows, columns, weights = zip(*(cell.pixels(design) for cell in cells))
+    shifts = [frame_shifts(moves[plane], design.warp) for plane in range(design.planes)]
+    return Truth(
+        frame_rate=design.frame_rate,
+        shape=(design.height, design.width),
+        plane=np.repeat(np.arange(design.planes), design.cells),
+        centre=np.array([cell.centre for cell in cells], np.float32),
+        mask_start=np.cumsum([0, *map(len, weights)], dtype=np.int64),
+        ypix=np.concatenate(rows).astype(np.int16),
+        xpix=np.concatenate(columns).astype(np.int16),
+        weight=np.concatenate(weights),
+        spikes=np.array([cell.spikes for cell in cells]),
+        calcium=np.array([cell.calcium for cell in cells]),
+        shifts=np.array(shifts),
+    )
 
 
 def _texture(design: Design, random: np.random.Generator) -> Floats:
@@ -502,7 +543,7 @@ def _clouds(design: Design, random: np.random.Generator, count: int = 6) -> Floa
     """Draw where neuropil brightens together: one field everywhere, the others patchy; (cloud, y, x)."""
     shape = (count, design.height + 2 * MARGIN, design.width + 2 * MARGIN)
     fields_ = smooth(random.standard_normal(shape, np.float32), 16.0)
-    fields_ = np.clip(fields_ / fields_.std(), 0, None)
+    fields_ = np.clip(fields_ / fields_.std(), 0, 1.8)
     fields_[0] = 1.0
     return fields_
 

@@ -13,8 +13,10 @@ from adamacs.core import clocks
 from adamacs.core.errors import AdamacsError, PlanRefused
 from adamacs.core.modality import RawFile, Row
 from adamacs.core.settings import Settings
+from adamacs.database import portable
 from adamacs.ingest.plan import IngestPlan, ScanPlan, compare, table_of
 
+_FAILURES: tuple[type[Exception], ...] = (AdamacsError, *portable.FAILURES, OSError, UnicodeError)
 _ATTEMPTS = 3  # a rival may write the same rows between our look and our insert
 
 
@@ -49,8 +51,8 @@ def _apply_or_explain(scan: ScanPlan, settings: Settings) -> Outcome:
         return Outcome(scan.scan_id, "refused", reason="; ".join(reasons))
     try:
         written = apply_scan(scan, settings)
-    except AdamacsError as error:
-        return Outcome(scan.scan_id, "failed", reason=str(error))
+    except _FAILURES as error:  # the others of the batch go on
+        return Outcome(scan.scan_id, "failed", reason=" ".join(str(error).split()) or type(error).__name__)
     return Outcome(scan.scan_id, "written" if written else "unchanged", written)
 
 

@@ -29,35 +29,53 @@ def find_recordings(paths: Iterable[Path], settings: Settings) -> tuple[list[Rec
         One problem per folder whose name looks like a recording and is none, per path outside the share, and
         per scan token that two folders claim: neither of these is returned.
     """
-    share = settings.root("share")
+    share = Path(os.path.normpath(settings.root("share")))
     found: dict[Path, Recording] = {}
     problems: list[Problem] = []
     for path in paths:
-        path = Path(os.path.normpath(Path(path).absolute()))  # not resolve: a link is never followed
-        if not path.is_dir():
-            problems.append(Problem("error", "There is no such folder.", str(path)))
-        elif share not in (path, *path.parents):
+        place = _below_share(Path(path), share)
+        if place is None:
             problems.append(Problem("error", f"The folder lies outside the share {share}.", str(path)))
+        elif link := next(
+            (part for part in (place, *place.parents) if share in part.parents and part.is_symlink()), None
+        ):
+            problems.append(Problem("error", "A link below the share is not followed.", str(link)))
+        elif not place.is_dir():
+            problems.append(Problem("error", "There is no such folder.", str(path)))
         else:
-            for folder in _candidates(path, share):
-                _read_name(folder, share, settings, found, problems)
+            for folder in _candidates(place, share):
+                _read_recording(folder, share, settings, found, problems)
     recordings = sorted(found.values(), key=lambda recording: recording.relative)
     return _without_twins(recordings, problems), problems
 
 
+def _below_share(path: Path, share: Path) -> Path | None:
+    """Return a path as it stands below the share, or None; the share itself may be reached by a link."""
+    place = Path(os.path.normpath(path.absolute()))
+    if place.is_relative_to(share):
+        return place
+    if place.is_relative_to(share.resolve()):
+        return share / place.relative_to(share.resolve())
+    return None
+
+
 def _candidates(path: Path, share: Path) -> Iterator[Path]:
-    """Yield folders that may be recordings, down to the depth at which they can stand."""
-    if path != share and tokens.is_candidate(path.name):
-        yield from _scans_of(path)
-        return
-    if len(path.relative_to(share).parts) < 2:
+    """Yield folders that may be recordings: below the share stands a person's folder, below that recordings."""
+    depth = len(path.relative_to(share).parts)
+    if depth == 0:
+        for person in _folders(path):
+            yield from [person] if tokens.is_candidate(person.name) else _candidates(person, share)
+    elif depth == 1 and not tokens.is_candidate(path.name):
         for entry in _folders(path):
-            yield from _candidates(entry, share)
+            if tokens.is_candidate(entry.name):
+                yield from _scans_of(entry)
+    else:
+        yield from _scans_of(path)
 
 
 def _scans_of(path: Path) -> Iterator[Path]:
     """Yield the scan folders of a nested session folder, or the folder itself."""
-    nested = [entry for entry in _folders(path) if entry.name.startswith("scan")]
+    nested = [entry for entry in _folders(path) if entry.name.startswith("scan")] if "_scan" not in path.name else []
     yield from nested or [path]
 
 
@@ -67,10 +85,15 @@ def _folders(path: Path) -> list[Path]:
     return [path / name for name in sorted(names)]
 
 
-def _read_name(
+def _read_recording(
     path: Path, share: Path, settings: Settings, found: dict[Path, Recording], problems: list[Problem]
 ) -> None:
     relative = path.relative_to(share)
+    try:
+        path.as_posix().encode()
+    except UnicodeEncodeError:
+        problems.append(Problem("error", "The name holds bytes that are no UTF-8.", repr(relative.as_posix())))
+        return
     try:
         folder = tokens.parse(relative, legacy=settings.ingest.legacy_tokens)
     except InvalidToken as refusal:
@@ -78,25 +101,38 @@ def _read_name(
         return
     depth = 3 if folder.layout == "nested" else 2
     if folder.scan_id is None:
-        problems.append(Problem("error", "The session folder holds no scan folder.", relative.as_posix()))
+        hint = f"Expected {tokens.EXAMPLE}, or {tokens.NESTED_EXAMPLE}."
+        problems.append(Problem("error", "The session folder holds no scan folder.", relative.as_posix(), hint))
     elif len(relative.parts) != depth:
         hint = f"Expected {tokens.EXAMPLE} in a folder named after the person."
         problems.append(Problem("error", "No person's folder stands above it.", relative.as_posix(), hint))
     else:
-        files = tuple(_files(path, share))
-        found[path] = Recording(folder, relative.parts[0], path, relative.as_posix(), files)
+        try:
+            files = tuple(_files(path, share))
+        except (OSError, UnicodeEncodeError) as error:
+            problems.append(Problem("error", f"The folder cannot be read ({error}).", relative.as_posix()))
+            return
+        if files:
+            found[path] = Recording(folder, relative.parts[0], path, relative.as_posix(), files)
+        else:
+            problems.append(Problem("error", "The folder is empty: has the copy begun?", relative.as_posix()))
 
 
 def _files(path: Path, share: Path) -> Iterator[RawFile]:
     """Yield the regular files below a recording folder, never following a link, in natural order."""
-    for folder, subfolders, names in os.walk(path):
+    for folder, subfolders, names in os.walk(path, onerror=_raise):
         subfolders.sort(key=natural)
         for name in sorted(names, key=natural):
             file = Path(folder, name)
+            file.as_posix().encode()
             status = file.lstat()
             if os.path.isfile(file) and not os.path.islink(file):  # noqa: PTH113, PTH114
                 time = clocks.from_file_time(status.st_mtime_ns)
                 yield RawFile(file.relative_to(share).as_posix(), status.st_size, time)
+
+
+def _raise(error: OSError) -> None:
+    raise error
 
 
 def natural(name: str) -> list[tuple[bool, int, str]]:

@@ -17,8 +17,16 @@ from adamacs.ingest.find import find_recordings
 
 FORMAT = 1
 
-# Tables whose rows say which scan this is: where the database says otherwise, the scan is refused.
-_IDENTITY = {"session.Session", "scan.ScanPath", "scan.ScanFile"}
+# Columns that say which scan this is: where the database says otherwise, the scan is refused. Others are a person's to
+# correct in the database, and stay as they are there.
+_IDENTITY = {
+    "subject.User": ("shorthand",),
+    "session.Session": ("subject", "session_date"),
+    "scan.Scan": ("acq_software",),
+    "scan.ScanPath": ("root", "path"),
+    "scan.ScanFile": ("root", "file_path", "file_size", "file_time"),
+}
+_LONGEST_NAME = 32  # characters of a person's folder
 
 
 @dataclass(frozen=True)
@@ -52,6 +60,7 @@ class IngestPlan:
 
     scans: tuple[ScanPlan, ...]
     problems: tuple[Problem, ...] = ()
+    paramset_idx: int = -1  # that new scans are staged with
 
     @property
     def refused(self) -> bool:
@@ -77,24 +86,6 @@ class IngestPlan:
         content = {"format": FORMAT, **asdict(self)}
         return json.dumps(content, indent=1, default=_plain)
 
-    @classmethod
-    def from_json(cls, text: str, where: Path | str = "") -> IngestPlan:
-        """Read a saved plan.
-
-        Raises
-        ------
-        PlanRefused
-            The text is no plan of this format.
-        """
-        try:
-            content = json.loads(text)
-            if content.pop("format") != FORMAT:
-                raise PlanRefused("The plan was saved by another version.", where, "Plan again.")
-            scans = tuple(_scan_from(scan) for scan in content["scans"])
-            return cls(scans, tuple(Problem(**problem) for problem in content["problems"]))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise PlanRefused("This is no saved ingest plan.", where, "Make one with `adamacs ingest plan`.") from error
-
 
 _STATES = ("new", "update", "unchanged", "refused")
 
@@ -111,7 +102,56 @@ def plan_ingest(paths: Iterable[Path], settings: Settings, *, paramset_idx: int 
         settings = replace(settings, ingest=replace(settings.ingest, paramset_idx=paramset_idx))
     recordings, problems = find_recordings(paths, settings)
     people = _People()
-    return IngestPlan(tuple(plan_scan(recording, settings, people) for recording in recordings), tuple(problems))
+    scans = tuple(plan_scan(recording, settings, people) for recording in recordings)
+    return IngestPlan(scans, tuple(problems), settings.ingest.paramset_idx)
+
+
+def replan(text: str, settings: Settings, where: Path | str = "") -> IngestPlan:
+    """Plan again what a saved plan holds; a scan that would now become something else is refused.
+
+    What was saved is only compared: no row that a file names reaches the database. A scan that was refused when the
+    plan was saved stays out.
+
+    Parameters
+    ----------
+    text
+        What `IngestPlan.to_json` gave.
+
+    Raises
+    ------
+    PlanRefused
+        The text is no plan of this format.
+    """
+    saved, index = _read_saved(text, where)
+    share = settings.root("share")
+    fresh = plan_ingest([share / path for path in saved], settings, paramset_idx=index)
+    scans = tuple(_compared(scan, saved.get(scan.path)) for scan in fresh.scans)
+    return replace(fresh, scans=scans)
+
+
+def _read_saved(text: str, where: Path | str) -> tuple[dict[str, Any], int]:
+    """Return the saved scans that were not refused, by path, and the parameter set they were planned with."""
+    try:
+        content = json.loads(text)
+        if content["format"] != FORMAT:
+            raise PlanRefused("The plan was saved by another version.", where, "Plan again.")
+        scans = {
+            str(scan["path"]): scan for scan in content["scans"] if scan["state"] in ("new", "update", "unchanged")
+        }
+        return scans, int(content["paramset_idx"])
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise PlanRefused("This is no saved ingest plan.", where, "Make one with `adamacs ingest plan`.") from error
+
+
+def _compared(scan: ScanPlan, saved: Any) -> ScanPlan:
+    now = json.loads(json.dumps(asdict(scan), default=_plain))
+    names = ("session_id", "scan_id", "rows", "files")
+    differing = [name for name in names if not isinstance(saved, dict) or saved.get(name) != now[name]]
+    if not differing:
+        return scan
+    what = f"The scan is not what the saved plan says any more: {', '.join(differing)} differ."
+    problem = Problem("error", what, scan.path, "Plan again.")
+    return replace(scan, state="refused", problems=(*scan.problems, problem))
 
 
 class _People:
@@ -124,6 +164,9 @@ class _People:
         """Return the row of who owns the folder, and what is odd about it."""
         name, initials = recording.username, recording.folder.initials
         known = self.by_shorthand.get(name)
+        if known is None and len(name) > _LONGEST_NAME:
+            what = f"The person's folder {name} has more than {_LONGEST_NAME} characters."
+            return {"user_id": 0, "name": name, "shorthand": name, "initials": initials}, [Problem("error", what)]
         if known is None:
             user_id = max((row["user_id"] for row in self.by_shorthand.values()), default=0) + 1
             known = {"user_id": user_id, "name": name, "shorthand": name, "initials": initials}
@@ -166,9 +209,30 @@ def compare(rows: Sequence[Row]) -> tuple[list[Row], list[Problem]]:
         held = (table & {name: row.values[name] for name in table.primary_key}).to_dicts()
         if not held:
             missing.append(row)
-        elif row.table in _IDENTITY:
+        else:
             conflicts += _differences(row, held[0])
-    return missing, conflicts
+    return missing, conflicts + _changed_files(rows, missing)
+
+
+def _changed_files(rows: Sequence[Row], missing: Sequence[Row]) -> list[Problem]:
+    """Tell of files that came or went since the scan was ingested."""
+    scan = next((row for row in rows if row.table == "scan.Scan"), None)
+    if scan is None or scan in missing:
+        return []
+    key = {name: scan.values[name] for name in ("session_id", "scan_id")}
+    came = [str(row.values["file_path"]) for row in missing if row.table == "scan.ScanFile"]
+    planned = {row.values["file_id"] for row in rows if row.table == "scan.ScanFile"}
+    held = (pipeline.scan.ScanFile & key).to_dicts()
+    went = [str(row["file_path"]) for row in held if row["file_id"] not in planned]
+    hint = f"`adamacs remove {key['scan_id']}`, then ingest it again."
+    told = (("came", came), ("went", went))
+    return [
+        Problem(
+            "error", f"{len(files)} files {verb} since the scan was ingested, such as {files[0]}.", key["scan_id"], hint
+        )
+        for verb, files in told
+        if files
+    ]
 
 
 def table_of(row: Row) -> Any:
@@ -205,7 +269,8 @@ def _spine_rows(recording: Recording, user: Mapping[str, Any], parts: Sequence[C
 
 
 def _differences(row: Row, held: Mapping[str, Any]) -> Iterator[Problem]:
-    for name, value in row.values.items():
+    for name in _IDENTITY.get(row.table, ()):
+        value = row.values[name]
         if held[name] != value:
             what = f"{row.table}.{name} is {held[name]} in the database and {value} in the folder."
             hint = "Was the folder renamed or changed since it was ingested? A scan is never re-keyed."
@@ -234,17 +299,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, date | datetime):
         return {"$": value.isoformat()}
     raise TypeError(f"{type(value).__name__} cannot stand in a plan")
-
-
-def _moment(value: Any) -> Any:
-    if isinstance(value, dict) and "$" in value:
-        text = value["$"]
-        return datetime.fromisoformat(text) if "T" in text else date.fromisoformat(text)
-    return value
-
-
-def _scan_from(content: dict[str, Any]) -> ScanPlan:
-    rows = tuple(Row(r["table"], {k: _moment(v) for k, v in r["values"].items()}) for r in content.pop("rows"))
-    files = tuple(RawFile(f["path"], f["size"], _moment(f["time"])) for f in content.pop("files"))
-    problems = tuple(Problem(**problem) for problem in content.pop("problems"))
-    return ScanPlan(rows=rows, files=files, problems=problems, **content)

@@ -67,15 +67,12 @@ def plan_removal(scan_id: str) -> RemovalPlan:
     restriction = {"session_id": key["session_id"]} if last else key
     tables = [(table, len(table)) for table in _dependents(top, restriction)]
     held = [(table, count) for table, count in tables if count]
-    imaging = pipeline.imaging
-    computed = (imaging.ProcessingTask & key & {"task_mode": "trigger"}).to_arrays("processing_output_dir").tolist()
-    curated = (imaging.Curation & key & {"manual_curation": True}).to_arrays("curation_output_dir").tolist()
     return RemovalPlan(
         session_id=key["session_id"],
         scan_id=scan_id,
         rows=tuple((_name(table), count) for table, count in held),
         arrays=tuple(sorted({file for table, _ in held for file in _array_files(table)})),
-        folders=tuple(computed + curated),
+        folders=tuple(_made_folders(key)),
         session=last,
     )
 
@@ -93,15 +90,30 @@ def apply_removal(plan: RemovalPlan, settings: Settings) -> None:
     for store, path in plan.arrays:
         for file in (path, arrays.sums_path(path)):
             stores.named(store).remove(file)
-    processed = settings.root("processed")
-    for folder in plan.folders:
-        shutil.rmtree(processed / folder, ignore_errors=True)
-        _remove_empty_parents(processed / folder, processed)
+    processed = settings.root("processed").resolve()
+    for relative in plan.folders:
+        folder = pipeline.imaging.result_folder(relative)
+        if folder.exists():
+            shutil.rmtree(folder)
+        _remove_empty_parents(folder, processed)
 
 
 def _dependents(top: Any, restriction: dict[str, Any]) -> list[Any]:
     """Return every table below `top` restricted to the rows that go, children first."""
     return [table & restriction for table in reversed(top().descendants(as_objects=True))]
+
+
+def _made_folders(key: dict[str, Any]) -> Iterator[str]:
+    """Yield the result folders that adamacs made for a scan: those of finished runs, and copies kept as curations.
+
+    What lies at the place of a request that never ran, or was taken over, is somebody else's.
+    """
+    imaging = pipeline.imaging
+    runs = imaging.Processing * imaging.ProcessingTask & key & {"task_mode": "trigger"}
+    curated = imaging.Curation & key & {"manual_curation": True}
+    for relative in (*runs.to_arrays("processing_output_dir"), *curated.to_arrays("curation_output_dir")):
+        if (imaging.result_folder(str(relative)) / "manifest.json").is_file():
+            yield str(relative)
 
 
 def _name(table: Any) -> str:

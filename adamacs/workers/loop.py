@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from datajoint.errors import DuplicateError
+
 from adamacs.core.errors import describe
 from adamacs.database import portable
 from adamacs.workers.roles import Role
@@ -68,14 +70,23 @@ def run(table: Any, key: dict[str, Any], tally: Tally) -> None:
     began = time.perf_counter()
     try:
         portable.make(table, key)
-    except Exception as error:
-        log.error("failed  %s: %s: %s", where, type(error).__name__, error)
-        log.debug("where it failed", exc_info=True)
-        tally.failed.append(f"{where}: {error}")
+    except DuplicateError as error:
+        if not table & key:
+            _fail(where, error, tally)
+        else:
+            log.info("done    %s, elsewhere", where)
+    except Exception as error:  # noqa: BLE001 the one place that may: the other keys go on
+        _fail(where, error, tally)
     else:
         tally.done[name] = tally.done.get(name, 0) + 1
         log.info("done    %s in %.1f s", where, time.perf_counter() - began)
     tally.seconds[name] = tally.seconds.get(name, 0.0) + time.perf_counter() - began
+
+
+def _fail(where: str, error: Exception, tally: Tally) -> None:
+    log.error("failed  %s: %s: %s", where, type(error).__name__, error)
+    log.debug("where it failed", exc_info=True)
+    tally.failed.append(f"{where}: {error}")
 
 
 def _first(table: Any, key: dict[str, Any], tried: set[tuple[str, str]]) -> bool:

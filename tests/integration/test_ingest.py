@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 
 from adamacs import pipeline
-from adamacs.core.errors import InvalidKey, PlanRefused
+from adamacs.core.errors import InvalidKey, PlanRefused, UnsafePath
 from adamacs.demo import lab as synthetic
 from adamacs.ingest import apply as apply_module
 from adamacs.ingest.apply import apply_plan
-from adamacs.ingest.plan import IngestPlan, plan_ingest
+from adamacs.ingest.plan import plan_ingest, replan
 from adamacs.ingest.remove import apply_removal, plan_removal
 from adamacs.workers import loop, roles
 
@@ -73,19 +73,145 @@ def test_rows_say_what_the_folder_says(mouse_lab, share):
         assert (share / file["file_path"]).stat().st_size == file["file_size"]
 
 
-def test_a_saved_plan_is_the_same_plan(mouse_lab, share, tmp_path):
+def test_a_saved_plan_is_the_same_plan(mouse_lab, share):
     planned = plan(mouse_lab)
-    read = IngestPlan.from_json(planned.to_json())
+    read = replan(planned.to_json(), mouse_lab.settings)
     assert read == planned
-    assert read.describe() == planned.describe()
     apply_plan(read, mouse_lab.settings)
     assert count()[2] == 3
 
 
-@pytest.mark.parametrize("text", ["", "{}", "[]", "null", '{"format": 99}', '{"format": 1, "scans": [{}]}'])
-def test_what_is_no_plan_is_refused(text):
+@pytest.mark.parametrize(
+    "text", ["", "{}", "[]", "null", "7", '{"format": 99}', '{"format": 1, "scans": [{}]}', '{"format": 1, "scans": 3}']
+)
+def test_what_is_no_plan_is_refused(mouse_lab, text):
     with pytest.raises(PlanRefused):
-        IngestPlan.from_json(text)
+        replan(text, mouse_lab.settings)
+
+
+def forged(planned, change):
+    """Return a saved plan in which a hand changed something."""
+    content = json.loads(planned.to_json())
+    change(content)
+    return json.dumps(content)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda plan: plan["scans"][0]["rows"].append({"table": "imaging.MaskType", "values": {"mask_type": "x"}}),
+        lambda plan: plan["scans"][0]["rows"][0]["values"].update(shorthand=[" OR true); DROP TABLE x; -- "]),
+        lambda plan: plan["scans"][0]["rows"][-1]["values"].update(file_path="../../../etc/hostname"),
+        lambda plan: plan["scans"][0]["rows"].__setitem__(0, {"table": "connect.Table", "values": {}}),
+        lambda plan: plan["scans"][0]["rows"].pop(),
+        lambda plan: plan["scans"][0]["files"][0].update(size=1),
+        lambda plan: plan["scans"][0].update(scan_id="scan00000000"),
+        lambda plan: plan["scans"].__setitem__(0, {**plan["scans"][0], "rows": None}),
+    ],
+)
+def test_a_plan_changed_by_hand_writes_nothing_of_its_scan(mouse_lab, share, change):
+    read = replan(forged(plan(mouse_lab), change), mouse_lab.settings)
+    assert [scan.state for scan in read.scans] == ["refused", "new", "new"]
+    outcomes = apply_plan(read, mouse_lab.settings)
+    assert [outcome.state for outcome in outcomes] == ["refused", "written", "written"]
+    assert count()[2] == 2
+    assert len(pipeline.imaging.MaskType & {"mask_type": "x"}) == 0
+
+
+@pytest.mark.parametrize("path", ["/etc", "../../outside", "demo", "demo/nothing"])
+def test_a_plan_that_names_other_folders_reads_nothing_there(mouse_lab, share, path):
+    read = replan(forged(plan(mouse_lab), lambda content: content["scans"][0].update(path=path)), mouse_lab.settings)
+    assert read.refused
+    apply_plan(read, mouse_lab.settings)
+    assert count()[2] == 2
+
+
+def test_a_plan_that_was_overtaken_asks_again(mouse_lab, share):
+    """Saved as unchanged, but the scan was removed since: that is a change, and a change is asked for."""
+    apply_plan(plan(mouse_lab), mouse_lab.settings)
+    saved = plan(mouse_lab).to_json()
+    removal = plan_removal(pipeline.scan.Scan.to_arrays("scan_id")[0])
+    apply_removal(removal, mouse_lab.settings)
+    assert replan(saved, mouse_lab.settings).changes
+    (mouse_lab.home / "plan.json").write_text(saved)
+    answer = command(mouse_lab, "ingest", "apply", str(mouse_lab.home / "plan.json"))
+    assert answer.returncode == 1
+    assert count()[2] == 2
+
+
+def test_two_new_people_planned_apart_are_never_mixed_up(mouse_lab, recordings):
+    share = mouse_lab.settings.root("share")
+    folders = sorted((recordings / "demo").iterdir())
+    for person, folder in zip(("bob", "carol"), folders, strict=False):
+        shutil.copytree(folder, share / person / folder.name)
+    first, second = (plan(mouse_lab, share / person) for person in ("bob", "carol"))
+    assert apply_plan(first, mouse_lab.settings)[0].state == "written"
+    assert apply_plan(second, mouse_lab.settings)[0].state == "failed"  # both were to be the first user
+    assert apply_plan(plan(mouse_lab, share / "carol"), mouse_lab.settings)[0].state == "written"
+    owners = (pipeline.scan.ScanPath * pipeline.subject.User).to_dicts()
+    assert all(row["path"].startswith(row["shorthand"] + "/") for row in owners)
+    assert len(owners) == 2
+
+
+def test_a_folder_that_is_still_empty_is_refused(mouse_lab, share):
+    folder = sorted((share / "demo").iterdir())[0]
+    for file in folder.iterdir():
+        file.unlink()
+    planned = plan(mouse_lab)
+    assert "empty" in planned.describe()
+    assert planned.refused
+    assert len(planned.scans) == 2
+
+
+def test_files_that_come_or_go_after_ingest_are_reported(mouse_lab, share):
+    apply_plan(plan(mouse_lab), mouse_lab.settings)
+    folder = sorted((share / "demo").iterdir())[0]
+    (folder / "zz_late.txt").write_text("late")
+    assert "1 files came since" in plan(mouse_lab).describe()
+    (folder / "zz_late.txt").unlink()
+    sorted(folder.iterdir())[-1].unlink()
+    assert "since the scan was ingested" in plan(mouse_lab).describe()
+    assert sorted(scan.state for scan in plan(mouse_lab).scans) == ["refused", "unchanged", "unchanged"]
+
+
+def test_a_scan_that_the_database_refuses_does_not_stop_the_batch(mouse_lab, share):
+    long = share / ("x" * 40)
+    (share / "demo").rename(share / "people")
+    folders = sorted((share / "people").iterdir())
+    long.mkdir()
+    folders[0].rename(long / folders[0].name)
+    planned = plan(mouse_lab)
+    assert sorted(scan.state for scan in planned.scans) == ["new", "new", "refused"]
+    assert sorted(o.state for o in apply_plan(planned, mouse_lab.settings)) == ["refused", "written", "written"]
+
+
+def test_removal_never_leaves_the_processed_root(mouse_lab, share, tmp_path):
+    apply_plan(plan(mouse_lab), mouse_lab.settings)
+    loop.drain(roles.named("cpu"))
+    victim = mouse_lab.home / "precious"
+    victim.mkdir()
+    (victim / "manifest.json").write_text("{}")
+    key = pipeline.scan.Scan.keys()[0]
+    index = pipeline.imaging.ProcessingParamSet.insert_new({})
+    task = {"paramset_idx": index, "processing_output_dir": "../precious", "task_mode": "trigger"}
+    pipeline.imaging.ProcessingTask.insert1({**key, **task})
+    run = {"processing_time": datetime(2026, 1, 1), "package_version": "", "manifest_digest": ""}
+    row = {**key, "paramset_idx": index, **run}
+    pipeline.imaging.Processing.insert1(row, allow_direct_insert=True)
+    with pytest.raises(UnsafePath):
+        plan_removal(key["scan_id"])
+    assert (victim / "manifest.json").exists()
+
+
+def test_a_folder_that_no_run_made_stays_when_its_scan_goes(mouse_lab, share):
+    index = pipeline.imaging.ProcessingParamSet.insert_new({})
+    apply_plan(plan(mouse_lab, paramset_idx=index), mouse_lab.settings)
+    task = pipeline.imaging.ProcessingTask.to_dicts()[0]
+    theirs = mouse_lab.settings.root("processed") / task["processing_output_dir"]
+    theirs.mkdir(parents=True)
+    (theirs / "notes.txt").write_text("by hand")
+    apply_removal(plan_removal(task["scan_id"]), mouse_lab.settings)
+    assert (theirs / "notes.txt").exists()
 
 
 def test_a_damaged_scan_is_refused_and_the_others_go_on(mouse_lab, share):
@@ -162,7 +288,7 @@ def _apply_in_child(home, text, barrier, states):
 
     pipeline.connect()
     barrier.wait()
-    states.put([outcome.state for outcome in apply_plan(IngestPlan.from_json(text), settings.active())])
+    states.put([outcome.state for outcome in apply_plan(replan(text, settings.active()), settings.active())])
 
 
 def test_many_processes_applying_one_plan_give_one_scan_each(mouse_lab, share):

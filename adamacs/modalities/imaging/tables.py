@@ -6,13 +6,13 @@ Arrays rest in the store `derived`; rows hold frozen references to them.
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path, PurePath, PurePosixPath
 
 import datajoint as dj
 import numpy as np
 
 from adamacs.core import clocks, devices, settings
-from adamacs.core.errors import InvalidParameters, ProcessingFailed
+from adamacs.core.errors import InvalidParameters, ProcessingFailed, UnsafePath
 from adamacs.modalities.imaging import numerics
 from adamacs.schemas import scan as scan_schema
 from adamacs.schemas.scan import Scan, ScanFile
@@ -20,6 +20,27 @@ from adamacs.storage import arrays
 from adamacs.storage.checksum import Manifest, blake3_of
 
 schema = dj.Schema()
+
+
+def result_folder(relative: str | PurePath) -> Path:
+    """Return where the folder of a task or a curation lies on this machine: absolute, every link followed.
+
+    Parameters
+    ----------
+    relative
+        POSIX, relative to the root `processed`, as the row holds it.
+
+    Raises
+    ------
+    UnsafePath
+        It names the root itself, or leads out of it: absolute, by `..`, or by a link.
+    """
+    root = settings.active().root("processed").resolve()
+    pure = PurePosixPath(relative)
+    folder = (root / pure).resolve()
+    if ".." in pure.parts or folder == root or not folder.is_relative_to(root):
+        raise UnsafePath(f"This is no folder below the root `processed`, {root}.", repr(str(relative)))
+    return folder
 
 
 @schema
