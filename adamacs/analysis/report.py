@@ -18,7 +18,7 @@ from adamacs.modalities.imaging import plots
 
 @dataclass(frozen=True)
 class Section:
-    """One field of one scan: what is known about it, and its pictures as PNG (base64)."""
+    """One field of one scan in one curation: what is known about it, and its pictures as PNG (base64)."""
 
     title: str
     facts: Mapping[str, str]
@@ -60,15 +60,18 @@ def _sections() -> Iterator[Section]:
     for key in fields.keys(order_by="KEY"):
         place = {name: value for name, value in key.items() if name != "fluo_channel"}
         info = (imaging.ScanInfo * imaging.ScanInfo.Field * pipeline.session.Session & place).fetch1()
-        run = (imaging.Processing * imaging.ProcessingParamSet & place).fetch1()
+        run = (imaging.Processing * imaging.ProcessingParamSet * imaging.Curation & place).fetch1()
         facts = {
             "subject, day": f"{info['subject']}, {info['session_date']}",
             "session, scan": f"{key['session_id']}, {key['scan_id']}",
             "field": f"{key['field_idx']}: plane {info['plane']}, {info['px_height']} x {info['px_width']} px",
             "acquisition": f"{info['nframes']} volumes at {info['fps']:.4g} Hz, {info['nchannels']} channels",
-            "processing": f"{run['processing_method']} {run['package_version']}, parameter set {key['paramset_idx']}",
+            "processing": f"{run['processing_method']} {run['package_version']}",
+            "parameter set": f"{key['paramset_idx']}: {run['paramset_desc']}",
+            "curation": f"{key['curation_id']}: {run['curation_note']}",
         }
-        yield Section(f"{key['scan_id']}, field {key['field_idx']}", facts, list(_pictures(place)))
+        which = f"parameter set {key['paramset_idx']}, curation {key['curation_id']}"
+        yield Section(f"{key['scan_id']}, field {key['field_idx']}, {which}", facts, list(_pictures(place)))
 
 
 def _pictures(key: Mapping[str, Any]) -> Iterator[str]:

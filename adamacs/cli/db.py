@@ -136,9 +136,9 @@ def restore(path: Path, yes: bool) -> None:
     """Fill an empty database from a dump at PATH."""
     from adamacs.database import dump as module
 
-    settings = settings_module.load()
-    confirm(f"restore {path} into the database of {settings.home}", yes)
-    module.restore(settings, path)
+    home = settings_module.find_home()
+    confirm(f"restore {path} into the database of {home}", yes)
+    module.restore(settings_module.create(home), path)
     click.echo("restored")
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from adamacs.demo.score import ScanScore
 
 REPORT = "report.html"
-_PARAMSET = 1
+_PARAMSET = 0
 
 
 @dataclass

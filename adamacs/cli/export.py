@@ -22,6 +22,7 @@ def export(table: str, key: str, column: str, output: Path) -> None:
     """
     from adamacs import pipeline
     from adamacs.core.errors import InvalidKey
+    from adamacs.storage.arrays import ArrayReference
     from adamacs.storage.export import export as write
 
     pipeline.connect()
@@ -36,5 +37,8 @@ def export(table: str, key: str, column: str, output: Path) -> None:
     row = one_row(place, key)
     if column not in place.heading.names:
         raise InvalidKey(f"There is no column {column}.", table, f"Columns: {', '.join(place.heading.names)}.")
-    write((place & row).fetch1(column), output)
+    stored = (place & row).fetch1(column)
+    if not isinstance(stored, ArrayReference):
+        raise InvalidKey(f"The column {column} holds no array.", table, f"It holds: {stored}.")
+    write(stored, output)
     click.echo(str(output))

@@ -50,7 +50,7 @@ def apply(paths: tuple[Path, ...], paramset: int | None, yes: bool, as_json: boo
     from adamacs.ingest.apply import Outcome, apply_plan
 
     settings = _connected()
-    planned = _saved(paths, settings) or _plan(paths, settings, paramset)
+    planned = _saved(paths, settings, paramset) or _plan(paths, settings, paramset)
     if planned.changes:
         confirm(planned.describe(), yes, as_json=as_json)
     else:
@@ -98,9 +98,11 @@ def _plan(paths: tuple[Path, ...], settings: Settings, paramset: int | None) -> 
     return plan_ingest(paths, settings, paramset_idx=paramset)
 
 
-def _saved(paths: tuple[Path, ...], settings: Settings) -> IngestPlan | None:
+def _saved(paths: tuple[Path, ...], settings: Settings, paramset: int | None) -> IngestPlan | None:
     from adamacs.ingest.plan import replan
 
-    if len(paths) == 1 and paths[0].is_file():
+    if len(paths) == 1 and (paths[0].is_file() or paths[0].suffix == ".json"):
+        if paramset is not None:
+            raise click.UsageError("A saved plan has its parameter set: plan again for another.")
         return replan(paths[0].read_text(encoding="utf-8"), settings, paths[0])
     return None

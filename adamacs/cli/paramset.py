@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import textwrap
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import click
 
 from adamacs.cli.prompt import confirm, json_option, print_json, yes_option
+from adamacs.core.errors import InvalidParameters
+
+_LONGEST = 1280  # characters of a description
 
 
 @click.group()
@@ -28,12 +33,16 @@ def list_sets(as_json: bool) -> None:
             print_json(row)
         else:
             tool = f"{row['processing_method']} {row['tool_version']}"
-            click.echo(f"{row['paramset_idx']:5}  {tool:16}  {row['paramset_desc']}  {json.dumps(row['params'])}")
+            note = "" if row["validated"] else "  (of found results: not validated)"
+            params = textwrap.shorten(json.dumps(row["params"]), 100, placeholder=" ...")
+            click.echo(f"{row['paramset_idx']:5}  {tool:16}  {row['paramset_desc']}{note}\n       {params}")
 
 
 @paramset.command()
 @click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False), required=False)
-@click.option("--index", type=int, help="The paramset_idx to give it; by default the next free one.")
+@click.option(
+    "--index", type=click.IntRange(0, 32767), help="The paramset_idx to give it; by default the next free one."
+)
 @click.option("--description", default="", help="What the set is meant for.")
 @yes_option
 def add(file: Path | None, index: int | None, description: str, yes: bool) -> None:
@@ -41,9 +50,18 @@ def add(file: Path | None, index: int | None, description: str, yes: bool) -> No
     from adamacs import pipeline
     from adamacs.modalities.imaging import parameters
 
-    params = tomllib.loads(file.read_text(encoding="utf-8")) if file else {}
+    if len(description) > _LONGEST:
+        raise click.UsageError(f"The description has more than {_LONGEST} characters.")
+    params = _read(file) if file else {}
     params = parameters.validate("suite2p", parameters.SUITE2P_VERSION, params)
     pipeline.connect()
     confirm(f"add Suite2p {parameters.SUITE2P_VERSION} parameters: {json.dumps(params)}", yes)
     number = pipeline.imaging.ProcessingParamSet.insert_new(params, paramset_idx=index, desc=description)
     click.echo(f"paramset_idx={number}")
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InvalidParameters(f"This is not valid TOML: {error}.", file) from error

@@ -83,7 +83,7 @@ def plan_grants(role: str, account: str, tables: Sequence[StoredTable], backend:
     _require_name(account)
     plan = [statement for schema in _schemas(tables) for statement in _reading(schema, account, backend)]
     for table in tables:
-        if rights := _writing(role, table.name):
+        if (rights := _writing(role, table.name)) and not table.schema.endswith("_meta"):
             plan.append(f"GRANT {rights} ON {_table(table, backend)} TO {_account(account, backend)}")
     return plan
 
@@ -141,6 +141,7 @@ def _reading(schema: str, account: str, backend: str) -> list[str]:
         return [f"GRANT SELECT, REFERENCES ON `{pattern}`.* TO {who}"]
     rights = "SELECT, REFERENCES"
     return [
+        f'REVOKE INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA "{schema}" FROM {who}',  # what another role gave
         f'GRANT USAGE ON SCHEMA "{schema}" TO {who}',
         f'GRANT {rights} ON ALL TABLES IN SCHEMA "{schema}" TO {who}',
         f'ALTER DEFAULT PRIVILEGES IN SCHEMA "{schema}" GRANT {rights} ON TABLES TO {who}',

@@ -69,6 +69,8 @@ def _candidates(path: Path, share: Path) -> Iterator[Path]:
         for entry in _folders(path):
             if tokens.is_candidate(entry.name):
                 yield from _scans_of(entry)
+            else:  # one level too deep: reported, not taken
+                yield from (deep for deep in _folders(entry) if tokens.is_candidate(deep.name))
     else:
         yield from _scans_of(path)
 
@@ -104,8 +106,11 @@ def _read_recording(
         hint = f"Expected {tokens.EXAMPLE}, or {tokens.NESTED_EXAMPLE}."
         problems.append(Problem("error", "The session folder holds no scan folder.", relative.as_posix(), hint))
     elif len(relative.parts) != depth:
-        hint = f"Expected {tokens.EXAMPLE} in a folder named after the person."
-        problems.append(Problem("error", "No person's folder stands above it.", relative.as_posix(), hint))
+        hint = f"Expected <share>/<person>/{tokens.EXAMPLE}."
+        what = (
+            "No person's folder stands above it." if len(relative.parts) < depth else "It lies too deep in the share."
+        )
+        problems.append(Problem("error", what, relative.as_posix(), hint))
     else:
         try:
             files = tuple(_files(path, share))

@@ -288,11 +288,17 @@ def _state(rows: Sequence[Row], missing: Sequence[Row], problems: Sequence[Probl
 def _describe_scan(scan: ScanPlan) -> Iterator[str]:
     size = sum(file.size for file in scan.files)
     yield f"{scan.state:9}  {scan.path}"
-    yield f"           {len(scan.files)} files, {size / 1e6:,.1f} MB; {scan.missing} of {len(scan.rows)} rows to write"
+    rows = "nothing will be written" if scan.state == "refused" else f"{scan.missing} of {len(scan.rows)} rows to write"
+    yield f"           files: {len(scan.files)}, {_size(size)}; {rows}"
     if scan.summary:
         yield f"           {scan.summary}"
     for problem in scan.problems:
         yield f"           {problem}"
+
+
+def _size(count: int) -> str:
+    unit = next((unit for unit in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)) if count >= unit[1]), ("bytes", 1))
+    return f"{count / unit[1]:,.3g} {unit[0]}"
 
 
 def _plain(value: Any) -> Any:

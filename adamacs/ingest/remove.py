@@ -86,6 +86,8 @@ def apply_removal(plan: RemovalPlan, settings: Settings) -> None:
         target = pipeline.session.Session & {"session_id": plan.session_id}
     else:
         target = pipeline.scan.Scan & {"session_id": plan.session_id, "scan_id": plan.scan_id}
+    for name in {store for store, _ in plan.arrays}:
+        stores.named(name).probe()  # a store that cannot be written would keep its files after the rows are gone
     target.delete(prompt=False)
     for store, path in plan.arrays:
         for file in (path, arrays.sums_path(path)):

@@ -1,3 +1,1 @@
 """One folder per kind of data. Each knows the spine; a derived one names those it stands on."""
-
-import adamacs.database  # before DataJoint is imported

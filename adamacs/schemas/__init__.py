@@ -1,3 +1,1 @@
 """The spine: what every instrument has."""
-
-import adamacs.database  # before DataJoint is imported

@@ -80,6 +80,25 @@ def path_of(row: dict) -> Path:
     return settings.active().root(row["root"]) / row["file_path"]
 
 
+def require_unchanged(row: dict) -> Path:
+    """Return the absolute path of a ScanFile row, after comparing the file with what was ingested.
+
+    Raises
+    ------
+    UnreadableFile
+        The file is gone, or its size or time of modification is another one.
+    """
+    path = path_of(row)
+    if not path.is_file():
+        raise UnreadableFile("The file is gone since it was ingested.", path, "Was the folder moved or renamed?")
+    status = path.stat()
+    found = {"file_size": status.st_size, "file_time": clocks.from_file_time(status.st_mtime_ns)}
+    if other := [f"{name} {found[name]}, not {row[name]}" for name in found if found[name] != row[name]]:
+        what = f"The file changed since it was ingested: {'; '.join(other)}."
+        raise UnreadableFile(what, path, "Put the recorded file back with its time (`cp -p`), or remove the scan.")
+    return path
+
+
 @schema
 class ScanFileChecksum(dj.Computed):
     definition = """
@@ -94,12 +113,7 @@ class ScanFileChecksum(dj.Computed):
         return ((ScanFile & key).fetch1(),)
 
     def make_compute(self, key, row):
-        path = path_of(row)
-        if not path.is_file():
-            raise UnreadableFile("The file is gone since it was ingested.", path, "Was the folder moved or renamed?")
-        if (size := path.stat().st_size) != row["file_size"]:
-            raise UnreadableFile(f"The file has {size} bytes, {row['file_size']} when it was ingested.", path)
-        return checksum.blake3_of(path), clocks.now()
+        return checksum.blake3_of(require_unchanged(row)), clocks.now()
 
     def make_insert(self, key, digest, now):
         self.insert1({**key, "blake3": digest, "verified_at": now})

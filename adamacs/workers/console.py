@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from adamacs.core import progress
 from adamacs.core.progress import Progress
 
 _EVERY = 0.2  # s between two redrawings of the moving line
-_WIDTH = 110  # columns
+_WIPE = "\x1b[K"  # to the end of the line
 
 
 class Line:
@@ -39,7 +40,8 @@ class Line:
         self._draw("")
 
     def _draw(self, text: str) -> None:
-        self._stream.write(f"\r{text[:_WIDTH]:{_WIDTH}}\r")
+        width = shutil.get_terminal_size().columns - 1  # a line that fills the terminal would wrap
+        self._stream.write(f"\r{_WIPE}{text[:width]}\r")
         self._stream.flush()
 
 

@@ -2,23 +2,38 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
-from adamacs.core.errors import CorruptArray, InvalidParameters, UnsafePath
+from adamacs.analysis.report import write_report
+from adamacs.core.errors import (
+    CorruptArray,
+    InvalidParameters,
+    PlanRefused,
+    ProcessingFailed,
+    UnreadableFile,
+    UnsafePath,
+)
 from adamacs.demo import lab as synthetic
 from adamacs.demo.suite2p import write_result
+from adamacs.database import portable
 from adamacs.ingest.apply import apply_plan
 from adamacs.ingest.plan import plan_ingest
 from adamacs.ingest.remove import apply_removal, plan_removal
+from adamacs.modalities.imaging import engine, numerics
 from adamacs.modalities.imaging.plan import apply_curation, apply_results, plan_curation, plan_results
+from adamacs.modalities.imaging.plots import plot_spikes, plot_traces
+from adamacs.modalities.imaging.tables import result_folder
 from adamacs.pipeline import imaging, scan
 from adamacs.storage import arrays, stores
 from adamacs.workers import loop, roles
 
-ROIS, FRAMES, SHAPE = 5, 40, (48, 48)
+ROIS = 5
 
 
 @pytest.fixture(scope="module")
@@ -42,15 +57,34 @@ def key_of(true):
     return {"session_id": true.session_id, "scan_id": true.scan_id}
 
 
+def found(lab, true, name="found", **options):
+    """Write results of a scan as Suite2p leaves them."""
+    folder = lab.settings.root("processed") / name / f"suite2p_exp{true.scan_id[4:]}"
+    field = (imaging.ScanInfo * imaging.ScanInfo.Field & key_of(true)).to_dicts()[0]
+    of_scan = {
+        "frames": field["nframes"],
+        "shape": (field["px_height"], field["px_width"]),
+        "planes": true.planes,
+        "channels": true.channels,
+    }
+    return folder, write_result(folder, **{"rois": ROIS, **of_scan, **options})
+
+
 def load(lab, true, **options):
-    """Write results of a scan as Suite2p leaves them, take them over and fill every table."""
-    folder = lab.settings.root("processed") / "found" / f"suite2p_exp{true.scan_id[4:]}"
-    options = {"rois": ROIS, "frames": FRAMES, "shape": SHAPE, "planes": true.planes, **options}
-    planes = write_result(folder, channels=true.channels, **options)
+    """Write results of a scan, take them over and fill every table."""
+    folder, planes = found(lab, true, **options)
     key = apply_results(plan_results(key_of(true), folder, lab.settings))
     tally = loop.drain(roles.named("cpu"))
     assert tally.failed == []
     return key, planes
+
+
+def edit(plane):
+    """Judge every ROI the other way, and save that as the GUI does."""
+    flipped = np.load(plane.folder / "iscell.npy")
+    flipped[:, 0] = 1 - flipped[:, 0]
+    np.save(plane.folder / "iscell.npy", flipped)
+    return flipped
 
 
 @pytest.mark.parametrize("version", ["1.1.0", "0.14.4"])
@@ -124,7 +158,7 @@ def test_no_cells_is_an_empty_result(mouse_lab, scans):
 def test_a_slice_reads_the_samples_that_it_names(mouse_lab, scans):
     key, (plane,) = load(mouse_lab, scans[0])
     trace = (imaging.Fluorescence.Trace & key & {"mask": 2}).fetch1("fluorescence")
-    assert (trace.shape, trace.dtype) == ((FRAMES,), np.dtype("f4"))
+    assert (trace.shape, trace.dtype) == ((24,), np.dtype("f4"))
     np.testing.assert_array_equal(trace[10:20], plane.arrays["F"][2, 10:20])
 
 
@@ -161,9 +195,7 @@ def test_corrupt_bytes_are_told_with_their_key_and_file(mouse_lab, scans):
 def test_a_curated_folder_becomes_a_further_curation_and_both_stay(mouse_lab, scans):
     key, (plane,) = load(mouse_lab, scans[0])
     before = len(imaging.MaskClassification.MaskType & key & {"curation_id": 1})
-    flipped = plane.arrays["iscell"].copy()
-    flipped[:, 0] = 1 - flipped[:, 0]
-    np.save(plane.folder / "iscell.npy", flipped)  # as the GUI saves it
+    flipped = edit(plane)
     plan = plan_curation(key, mouse_lab.settings, note="checked by eye")
     assert (plan.curation_id, plan.cells) == (2, int(flipped[:, 0].sum()))
     apply_curation(plan, mouse_lab.settings)
@@ -185,6 +217,217 @@ def test_a_curation_edited_in_place_is_not_taken_for_what_it_was(mouse_lab, scan
     assert all("plane0/iscell.npy" in reason and "curate add" in reason for reason in tally.failed)
     assert len(imaging.Segmentation & second) == 0
     assert len(imaging.Segmentation & key & {"curation_id": 1}) == 1
+
+
+def test_found_results_edited_before_all_tables_are_filled_are_not_read_as_they_were(mouse_lab, scans):
+    key, (plane,) = load(mouse_lab, scans[0])
+    first = {**key, "curation_id": 1}
+    (imaging.MaskClassification & first).delete(prompt=False)
+    flipped = edit(plane)
+    (reason,) = loop.drain(roles.named("cpu")).failed
+    assert "changed since" in reason
+    assert "curate add" in reason
+    np.save(plane.folder / "iscell.npy", plane.arrays["iscell"])
+    assert loop.drain(roles.named("cpu")).failed == []
+    accepted = (imaging.MaskClassification.MaskType & first).to_arrays("mask", order_by="mask").tolist()
+    assert accepted == np.flatnonzero(plane.arrays["iscell"][:, 0]).tolist() != np.flatnonzero(flipped[:, 0]).tolist()
+
+
+def test_a_copy_that_no_row_names_is_never_taken_for_a_later_edit(mouse_lab, scans):
+    key, (plane,) = load(mouse_lab, scans[0])
+    left = plan_curation(key, mouse_lab.settings)
+    engine.snapshot(left.source, result_folder(left.destination))  # killed before its row was there
+    flipped = edit(plane)
+    with pytest.raises(ProcessingFailed, match="another request"):
+        apply_curation(left, mouse_lab.settings)
+    plan = plan_curation(key, mouse_lab.settings)
+    assert (left.curation_id, plan.curation_id) == (2, 3)
+    kept = apply_curation(plan, mouse_lab.settings)
+    folder = result_folder((imaging.Curation & kept).fetch1("curation_output_dir"))
+    np.testing.assert_array_equal(np.load(folder / "plane0" / "iscell.npy"), flipped)
+
+
+def test_a_curation_whose_row_is_refused_leaves_no_copy(mouse_lab, scans):
+    key, _ = load(mouse_lab, scans[0])
+    plan = plan_curation(key, mouse_lab.settings, note="x" * 2001)
+    with pytest.raises(portable.FAILURES):
+        apply_curation(plan, mouse_lab.settings)
+    assert not result_folder(plan.destination).exists()
+    assert len(imaging.Curation & key) == 1
+
+
+MISFITS = [
+    ({"frames": 23}, "23 frames of plane 0, and the scan has 24"),
+    ({"shape": (56, 48)}, "56 x 48 px of plane 0, and the scan has 48 x 56"),
+    ({"planes": 2}, "planes 0, 1, and the scan has 1"),
+    ({"channels": 2}, "2 channels of plane 0, and the scan has 1"),
+]
+
+
+@pytest.mark.parametrize(("option", "told"), MISFITS)
+def test_results_of_another_scan_are_refused_wherever_they_come_in(mouse_lab, scans, option, told):
+    key, (plane,) = load(mouse_lab, scans[0])
+    folder, _ = found(mouse_lab, scans[0], name="other", **option)
+    with pytest.raises(ProcessingFailed, match=told):
+        plan_results(key_of(scans[0]), folder, mouse_lab.settings)
+    with pytest.raises(ProcessingFailed, match=told):
+        plan_curation(key, mouse_lab.settings, folder=folder)
+    (imaging.Processing & key).delete(prompt=False)
+    shutil.rmtree(plane.folder.parent)
+    folder.rename(plane.folder.parent)  # after it was planned
+    (reason,) = loop.drain(roles.named("cpu")).failed
+    assert told in reason
+    assert len(imaging.Processing()) == 0
+
+
+def test_an_incomplete_last_volume_is_no_misfit(mouse_lab, scans):
+    for number, frames in enumerate((11, 13)):
+        folder, _ = found(mouse_lab, scans[1], name=f"found{number}", frames=frames)
+        assert plan_results(key_of(scans[1]), folder, mouse_lab.settings).planes == 2
+
+
+def test_results_wait_until_the_headers_are_read(mouse_lab, scans):
+    folder, _ = found(mouse_lab, scans[0])
+    (imaging.ScanInfo & key_of(scans[0])).delete(prompt=False)
+    with pytest.raises(ProcessingFailed, match="adamacs work"):
+        plan_results(key_of(scans[0]), folder, mouse_lab.settings)
+
+
+def test_results_are_taken_over_once(mouse_lab, scans, monkeypatch):
+    folder, _ = found(mouse_lab, scans[0])
+    plan = plan_results(key_of(scans[0]), folder, mouse_lab.settings)
+    with monkeypatch.context() as patch:
+        patch.setattr(imaging.ProcessingTask, "insert1", _refuse)
+        with pytest.raises(RuntimeError, match="the server is gone"):
+            apply_results(plan)
+    assert len(imaging.ProcessingParamSet()) == 0
+    assert apply_results(plan) == apply_results(plan)
+    assert (len(imaging.ProcessingParamSet()), len(imaging.ProcessingTask())) == (1, 1)
+    again, _ = found(mouse_lab, scans[0], name="again")
+    with pytest.raises(PlanRefused, match="another task"):
+        apply_results(plan_results(key_of(scans[0]), again, mouse_lab.settings))
+
+
+def _refuse(*_, **__):
+    raise RuntimeError("the server is gone")
+
+
+@pytest.mark.parametrize("change", ["bytes", "size"])
+def test_raw_files_that_changed_since_ingest_are_not_read(mouse_lab, recordings, change):
+    share, (true, *_) = recordings
+    lab_share = mouse_lab.settings.root("share")
+    shutil.copytree(share, lab_share, dirs_exist_ok=True)
+    index = imaging.ProcessingParamSet.insert_new({})
+    settings = replace(mouse_lab.settings, ingest=replace(mouse_lab.settings.ingest, paramset_idx=index))
+    apply_plan(plan_ingest([lab_share], settings), settings)
+    imaging.ScanInfo.populate(key_of(true))
+    (imaging.ScanInfo & key_of(true)).proj().fetch1()
+    row = (scan.ScanFile & key_of(true)).to_dicts(order_by="file_id")[0]
+    path = lab_share / row["file_path"]
+    if change == "bytes":
+        data = path.read_bytes()
+        path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    else:
+        times = path.stat()
+        with path.open("ab") as file:
+            file.write(b"x")
+        os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    for table in (imaging.Processing, scan.ScanFileChecksum):
+        with pytest.raises(UnreadableFile, match="changed since it was ingested"):
+            table.populate(key_of(true))
+    (imaging.ScanInfo & key_of(true)).delete(prompt=False)
+    with pytest.raises(UnreadableFile, match="changed since it was ingested"):
+        imaging.ScanInfo.populate(key_of(true))
+
+
+@pytest.mark.parametrize("relative", ["", ".", "/etc", "..", "a/../../b", "a/../b", "link/result"])
+def test_a_result_folder_lies_strictly_below_its_root(mouse_lab, tmp_path, relative):
+    (mouse_lab.settings.root("processed") / "link").symlink_to(tmp_path)
+    with pytest.raises(UnsafePath):
+        result_folder(relative)
+    (mouse_lab.settings.root("processed") / "link").unlink()
+
+
+def test_a_task_that_leads_out_of_its_root_is_refused(mouse_lab, scans, tmp_path):
+    key, _ = load(mouse_lab, scans[0])
+    (imaging.Processing & key).delete(prompt=False)
+    _, _ = write_result(tmp_path / "out", planes=2)
+    imaging.ProcessingTask.update1({**key, "processing_output_dir": str(tmp_path / "out")})
+    (reason,) = loop.drain(roles.named("cpu")).failed
+    assert "no folder below the root" in reason
+    with pytest.raises(UnsafePath):
+        plan_curation(key, mouse_lab.settings)
+
+
+def test_a_mask_tells_the_plane_of_its_field(mouse_lab, scans):
+    key, _ = load(mouse_lab, scans[1])
+    (imaging.Segmentation & key).delete(prompt=False)
+    for number in (0, 1):  # as two ROIs of one plane: the folder's number is not the depth
+        imaging.ScanInfo.Field.update1({**key_of(scans[1]), "field_idx": number, "plane": 7})
+    assert loop.drain(roles.named("cpu")).failed == []
+    assert set((imaging.Segmentation.Mask & key).to_arrays("mask_center_z").tolist()) == {7.0}
+
+
+def test_a_report_tells_curations_apart(mouse_lab, scans, tmp_path):
+    key, (plane,) = load(mouse_lab, scans[0])
+    edit(plane)
+    apply_curation(plan_curation(key, mouse_lab.settings, note="checked by eye"), mouse_lab.settings)
+    assert loop.drain(roles.named("cpu")).failed == []
+    write_report(tmp_path / "report.html", title="Report")
+    text = (tmp_path / "report.html").read_text("utf-8")
+    index = key["paramset_idx"]
+    titles = [f"{key['scan_id']}, field 0, parameter set {index}, curation {number}</h2>" for number in (1, 2)]
+    assert all(text.count(title) == 1 for title in titles)
+    assert text.index("as the tool left it") < text.index("checked by eye")
+
+
+def drawn(draw, key):
+    axes = Figure().subplots()
+    draw(axes, key)
+    return axes
+
+
+def test_most_active_cells_are_accepted_masks(mouse_lab, scans):
+    key, (plane,) = load(mouse_lab, scans[0])
+    accepted = np.flatnonzero(plane.arrays["iscell"][:, 0])
+    assert 0 < len(accepted) < ROIS
+    axes = drawn(plot_traces, {**key, "curation_id": 1})
+    assert sorted(int(label.get_text()) for label in axes.get_yticklabels()) == accepted.tolist()
+    (imaging.MaskClassification & key).delete(prompt=False)
+    axes = drawn(plot_traces, {**key, "curation_id": 1})
+    assert len(axes.get_yticklabels()) == ROIS
+    assert "no mask was accepted" in axes.get_title()
+
+
+@pytest.mark.parametrize(
+    ("params", "share"),
+    [({}, 0.7), ({"extraction": {"neuropil_coefficient": 0.2}}, 0.2), ({"neucoeff": 0.4}, 0.4)],
+)
+def test_traces_subtract_the_neuropil_that_the_run_subtracted(mouse_lab, scans, monkeypatch, params, share):
+    folder, (plane,) = found(mouse_lab, scans[0])
+    plan = replace(plan_results(key_of(scans[0]), folder, mouse_lab.settings), params=params)
+    key = apply_results(plan)
+    assert loop.drain(roles.named("cpu")).failed == []
+    shown = []
+    monkeypatch.setattr(numerics, "dff", lambda trace, rate: shown.append(trace) or trace)
+    drawn(plot_traces, {**key, "curation_id": 1})
+    corrected = plane.arrays["F"] - share * plane.arrays["Fneu"]
+    assert shown
+    assert all(np.isclose(corrected, trace, rtol=1e-5).all(axis=1).any() for trace in shown)
+
+
+def test_one_missing_sample_does_not_blank_a_line(mouse_lab, scans, monkeypatch):
+    monkeypatch.setattr(numerics, "dff", lambda trace, rate: np.where(np.arange(len(trace)) == 3, np.nan, trace))
+    folder, (plane,) = found(mouse_lab, scans[0])
+    plane.arrays["spks"][:, 5] = np.nan
+    np.save(folder / "plane0" / "spks.npy", plane.arrays["spks"])
+    key = apply_results(plan_results(key_of(scans[0]), folder, mouse_lab.settings))
+    assert loop.drain(roles.named("cpu")).failed == []
+    axes = drawn(plot_traces, {**key, "curation_id": 1})
+    assert len(axes.lines) > 0
+    assert all(np.isfinite(line.get_ydata()).sum() == 23 for line in axes.lines)
+    (raster,) = (image.get_array() for image in drawn(plot_spikes, {**key, "curation_id": 1}).images)
+    assert np.nanmax(raster, axis=1).tolist() == [1.0] * ROIS
 
 
 def test_results_outside_the_processed_root_are_refused(mouse_lab, scans, tmp_path):
@@ -227,8 +470,7 @@ def test_removing_a_processed_scan_leaves_no_array_behind(mouse_lab, scans):
 
 def test_populate_works_too(mouse_lab, scans):
     """Notebooks may use DataJoint's own way; a worker and a notebook fill the same tables."""
-    folder = mouse_lab.settings.root("processed") / "found"
-    write_result(folder, rois=ROIS, frames=FRAMES, shape=SHAPE)
+    folder, _ = found(mouse_lab, scans[0])
     key = apply_results(plan_results(key_of(scans[0]), folder, mouse_lab.settings))
     for table in (imaging.Processing, imaging.MotionCorrection, imaging.Segmentation, imaging.Fluorescence):
         table.populate(key)

@@ -55,7 +55,7 @@ def test_a_terminal_gets_both_and_is_left_clean():
         progress.report("registration", 5, 10, "frames")
         logging.getLogger("adamacs.worker").info("done")
     assert "registration 5/10 frames" in stream.getvalue()
-    assert stream.getvalue().split("\r")[-2].strip() == ""
+    assert stream.getvalue().split("\r")[-2] == "\x1b[K"
 
 
 def test_afterwards_nobody_listens():

@@ -16,7 +16,7 @@ from adamacs.core.errors import ProcessingFailed, UnreadableFile
 from adamacs.demo import lab, scanimage
 from adamacs.demo import suite2p as demo
 from adamacs.modalities.imaging import reader
-from adamacs.modalities.imaging.engine import Acquisition, Region, acquisition_of, load, run_suite2p
+from adamacs.modalities.imaging.engine import Acquisition, Region, acquisition_of, load, run_suite2p, snapshot
 from adamacs.modalities.imaging.engine import folder as folders
 from adamacs.modalities.imaging.engine.run import fit_block
 from adamacs.modalities.imaging.reader.npy import read_object
@@ -239,13 +239,32 @@ def test_a_found_folder_is_loaded_and_nothing_is_written_into_it(tmp_path, versi
     demo.write_result(tmp_path / "suite2p", version=version, rois=3)
     before = Manifest.of(tmp_path / "suite2p")
     found = load(tmp_path / "suite2p")
-    assert (found.version, found.n_rois, found.digest) == (version, 3, before.digest)
+    assert (found.version, found.n_rois) == (version, 3)
+    assert found.digest == folders.content_of(tmp_path / "suite2p").digest
     assert Manifest.of(tmp_path / "suite2p") == before
 
 
 def test_a_landed_folder_is_loaded_with_the_digest_it_landed_with(tmp_path):
     done = landed(tmp_path)
     assert load(done.folder).digest == done.digest
+
+
+@pytest.mark.parametrize(("name", "counts"), [("iscell.npy", True), ("data.bin", False), ("notes.txt", False)])
+def test_the_content_of_a_result_is_what_is_read_of_it(tmp_path, name, counts):
+    done = landed(tmp_path)
+    assert folders.landed_content(done.folder) == folders.content_of(done.folder)
+    assert folders.content_of(done.folder).digest == done.digest
+    (done.folder / "plane0" / name).write_bytes(b"x")
+    assert (folders.content_of(done.folder) != folders.landed_content(done.folder)) is counts
+
+
+def test_a_copy_of_one_state_is_never_taken_for_one_of_another(tmp_path):
+    (plane,) = demo.write_result(tmp_path / "suite2p")
+    first = snapshot(tmp_path / "suite2p", tmp_path / "copy")
+    assert snapshot(tmp_path / "suite2p", tmp_path / "copy") == replace(first, reused=True)
+    np.save(plane.folder / "iscell.npy", 1 - plane.arrays["iscell"])
+    with pytest.raises(ProcessingFailed, match="content"):
+        snapshot(tmp_path / "suite2p", tmp_path / "copy")
 
 
 def test_a_missing_recording_is_named(tmp_path):

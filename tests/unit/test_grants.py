@@ -37,6 +37,7 @@ def test_every_role_writes_where_its_work_is(backend):
 def test_reading_on_postgresql_includes_the_keys_and_the_tables_made_later():
     plan = plan_grants("analyst", "ada", TABLES, "postgresql")
     assert plan == [
+        'REVOKE INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA "lab_scan" FROM "ada"',
         'GRANT USAGE ON SCHEMA "lab_scan" TO "ada"',
         'GRANT SELECT, REFERENCES ON ALL TABLES IN SCHEMA "lab_scan" TO "ada"',
         'ALTER DEFAULT PRIVILEGES IN SCHEMA "lab_scan" GRANT SELECT, REFERENCES ON TABLES TO "ada"',

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from adamacs.core import tokens
-from adamacs.core.errors import UnreadableFile, UnsafePath, describe
+from adamacs.core.errors import PlanRefused, UnreadableFile, UnsafePath, describe
 from adamacs.core.modality import Contribution, Problem, Recording, Row
 from adamacs.core.settings import Settings
 
@@ -74,7 +76,7 @@ class CurationPlan:
     key
         Of the Processing that it curates.
     curation_id
-        The next free one.
+        The next one of which neither a row nor a folder is there.
     source, destination
         Where it was edited, and where its copy will stand: absolute, and relative to the root `processed`.
     rois, cells
@@ -113,33 +115,60 @@ def plan_curation(
     ------
     UnreadableFile
         The folder holds no complete result.
+    ProcessingFailed
+        The results were made of another scan.
+    UnsafePath
+        The folder of the Processing leads out of the root `processed`.
     """
     from adamacs.modalities.imaging.reader import suite2p
 
-    relative = (_tables().ProcessingTask & key).fetch1("processing_output_dir")
-    source = folder or settings.root("processed") / relative
+    tables = _tables()
+    relative = (tables.ProcessingTask & key).fetch1("processing_output_dir")
+    source = folder or tables.result_folder(relative, settings)
     result = suite2p.read_result(source)
-    curation_id = max((_tables().Curation & key).to_arrays("curation_id").tolist()) + 1
+    tables.require_fit(result, *tables.scan_of(key))
+    curation_id = max((tables.Curation & key).to_arrays("curation_id").tolist()) + 1
+    while tables.result_folder(_curation_dir(relative, curation_id), settings).exists():
+        curation_id += 1  # a copy whose row never came, or that a removed scan left
     return CurationPlan(
         key=key,
         curation_id=curation_id,
         source=source.absolute(),
-        destination=PurePosixPath(f"{relative}_curation{curation_id}"),
+        destination=_curation_dir(relative, curation_id),
         rois=result.n_rois,
         cells=sum(int(plane.iscell[:, 0].sum()) for plane in result.planes),
         note=note,
     )
 
 
+def _curation_dir(relative: str, curation_id: int) -> PurePosixPath:
+    return PurePosixPath(f"{relative}_curation{curation_id}")
+
+
 def apply_curation(plan: CurationPlan, settings: Settings) -> dict[str, Any]:
-    """Keep a copy of the edited folder, and insert the Curation that names it; return its key."""
+    """Keep a copy of the edited folder, and insert the Curation that names it; return its key.
+
+    Where the row is refused, the copy goes again.
+    """
     from adamacs.modalities.imaging import engine
 
-    finished = engine.snapshot(plan.source, settings.root("processed") / plan.destination)
+    curations = _tables().Curation
+    finished = engine.snapshot(plan.source, _tables().result_folder(plan.destination, settings))
     key = {**plan.key, "curation_id": plan.curation_id}
-    row = {"curation_time": finished.time, "manual_curation": True, "curation_note": plan.note}
-    _tables().Curation.insert1({**key, "curation_output_dir": plan.destination.as_posix(), **row})
+    row = {**key, "curation_output_dir": plan.destination.as_posix()}
+    told = {"curation_time": finished.time, "manual_curation": True, "curation_note": plan.note}
+    with ExitStack() as undo:
+        if not finished.reused:
+            undo.callback(_remove_unnamed, finished.folder, curations & row)
+        curations.insert1({**row, **told})
+        undo.pop_all()
     return key
+
+
+def _remove_unnamed(folder: Path, rows: Any) -> None:
+    """Remove a copy that no row names; where the server cannot tell, it stays."""
+    if not rows:
+        shutil.rmtree(folder)
 
 
 @dataclass(frozen=True)
@@ -185,28 +214,46 @@ def plan_results(key: Mapping[str, Any], folder: Path, settings: Settings) -> Re
     UnreadableFile
         The folder holds no complete result.
     UnsafePath
-        The folder lies outside the root `processed`.
+        The folder lies outside the root `processed`, or is the root itself.
+    ProcessingFailed
+        The results were made of another scan, or the headers of this one were not read yet.
     """
     from adamacs.modalities.imaging.reader import suite2p
 
     root, folder = settings.root("processed").resolve(), folder.resolve()
     if not folder.is_relative_to(root):
         raise UnsafePath(f"The folder lies outside the root `processed`, {root}.", folder, "Move or link it there.")
-    result = suite2p.read_result(folder)
-    method, version, params = suite2p.parameters_of(result)
     relative = PurePosixPath(folder.relative_to(root).as_posix())
+    result = suite2p.read_result(_tables().result_folder(relative, settings))
+    _tables().require_fit(result, *_tables().scan_of(key))
+    method, version, params = suite2p.parameters_of(result)
     return ResultsPlan(key, relative, method, version, params, len(result.planes), result.n_rois)
 
 
 def apply_results(plan: ResultsPlan) -> dict[str, Any]:
-    """Insert the parameter set that the results were made with, and the task that loads them; return its key."""
-    desc = f"read from {plan.folder}"
-    index = _tables().ProcessingParamSet.insert_new(
-        plan.params, desc=desc[:1280], method=plan.method, tool_version=plan.version, validated=False
-    )
-    key = {**plan.key, "paramset_idx": index}
-    row = {"processing_output_dir": plan.folder.as_posix(), "task_mode": "load"}
-    _tables().ProcessingTask.insert1({**key, **row})
+    """Insert the parameter set that the results were made with, and the task that loads them; return its key.
+
+    Applying twice changes nothing.
+
+    Raises
+    ------
+    PlanRefused
+        The scan has another task with the same parameters.
+    """
+    desc = f"read from {plan.folder}"[:1280]
+    tasks = _tables().ProcessingTask
+    with tasks().connection.transaction:
+        index = _tables().ProcessingParamSet.insert_new(
+            plan.params, desc=desc, method=plan.method, tool_version=plan.version, validated=False
+        )
+        key = {**plan.key, "paramset_idx": index}
+        row = {"processing_output_dir": plan.folder.as_posix(), "task_mode": "load"}
+        found = (tasks & key).to_dicts()
+        if not found:
+            tasks.insert1({**key, **row})
+        elif any(found[0][name] != value for name, value in row.items()):
+            what = f"The scan has another task with these parameters: {found[0]['processing_output_dir']}."
+            raise PlanRefused(what, key, "One scan and parameter set have one result folder.")
     return key
 
 

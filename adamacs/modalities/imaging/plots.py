@@ -15,7 +15,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from adamacs.modalities.imaging import numerics
+from adamacs.modalities.imaging import numerics, parameters
 from adamacs.modalities.imaging import tables as _tables
 
 Key = Mapping[str, Any]
@@ -47,6 +47,8 @@ def plot_field(axes: Axes, key: Key) -> None:
 def plot_traces(axes: Axes, key: Key, *, masks: int = 12, seconds: float | None = None) -> None:
     """Draw dF/F of the most active cells, one above the other, with the inferred activity below each.
 
+    Where no mask was accepted as a cell, masks are drawn, and the title says so.
+
     Parameters
     ----------
     masks
@@ -56,11 +58,14 @@ def plot_traces(axes: Axes, key: Key, *, masks: int = 12, seconds: float | None 
     """
     rate = (tables.ScanInfo & key).fetch1("fps")
     here = (tables.Segmentation.Mask & key).proj()
-    rows = (tables.Fluorescence.Trace * tables.Activity.Trace & key & here).to_dicts(order_by="mask")
+    cells = (tables.MaskClassification.MaskType & key & here).proj()
+    traces = tables.Fluorescence.Trace * tables.Activity.Trace & key & here
+    rows = (traces & cells if cells else traces).to_dicts(order_by="mask")
     stop = None if seconds is None else max(2, int(seconds * rate))
-    chosen = sorted(rows, key=lambda row: -float(np.asarray(row["activity_trace"]).sum()))[:masks]
+    chosen = sorted(rows, key=lambda row: -float(np.nansum(np.asarray(row["activity_trace"]))))[:masks]
+    share = _neuropil_coefficient(key)
     for level, row in enumerate(chosen):
-        corrected = np.asarray(row["fluorescence"]) - 0.7 * np.asarray(row["neuropil_fluorescence"])
+        corrected = np.asarray(row["fluorescence"]) - share * np.asarray(row["neuropil_fluorescence"])
         dff = numerics.dff(corrected, rate)[:stop]
         spikes = row["activity_trace"][:stop]
         time = np.arange(len(dff)) / rate
@@ -69,7 +74,8 @@ def plot_traces(axes: Axes, key: Key, *, masks: int = 12, seconds: float | None 
     axes.set_yticks(range(len(chosen)), [str(row["mask"]) for row in chosen])
     axes.set_ylabel("mask")
     axes.set_xlabel("time (s)")
-    axes.set_title("dF/F (scaled to its maximum) and inferred activity")
+    of_whom = "" if cells else ", no mask was accepted: all masks"
+    axes.set_title(f"dF/F (scaled to its maximum) and inferred activity{of_whom}")
     axes.margins(x=0)
 
 
@@ -92,7 +98,7 @@ def plot_spikes(axes: Axes, key: Key) -> None:
     rate = (tables.ScanInfo & key).fetch1("fps")
     stored, first = (tables.Activity.Field & key).fetch1("activity_trace", "first_mask")
     activity = np.asarray(stored)
-    scale = activity.max(axis=1, keepdims=True) if activity.size else np.ones((len(activity), 1))
+    scale = np.fmax.reduce(activity, axis=1, keepdims=True) if activity.size else np.ones((len(activity), 1))
     raster = np.divide(activity, scale, out=np.zeros_like(activity), where=scale > 0)
     extent = (0.0, activity.shape[1] / rate, first + len(activity) - 0.5, first - 0.5)
     axes.imshow(raster, aspect="auto", cmap="magma", vmin=0, vmax=0.5, extent=extent, interpolation="nearest")
@@ -127,5 +133,15 @@ def _scale_bar(axes: Axes, key: Key, shape: tuple[int, ...]) -> None:
 
 
 def _unit(values: NDArray[Any]) -> NDArray[np.float64]:
-    span = float(np.max(values) - np.min(values)) if len(values) else 0.0
-    return (values - np.min(values)) / span if span else np.zeros(len(values))
+    """Scale from 0 to 1; what is NaN stays NaN, and the rest does not heed it."""
+    values = np.asarray(values, dtype=float)
+    low, high = (limit.reduce(values, initial=np.nan) for limit in (np.fmin, np.fmax))
+    return (values - low) / (high - low) if high > low else np.where(np.isnan(values), np.nan, 0.0)
+
+
+def _neuropil_coefficient(key: Key) -> float:
+    """Return the share of the neuropil that the run subtracted before deconvolution; Suite2p's default if not told."""
+    params = (tables.Processing * tables.ProcessingParamSet & key).fetch1("params")
+    default = parameters.defaults("suite2p", parameters.SUITE2P_VERSION)["extraction"]["neuropil_coefficient"]
+    nested = params.get("extraction", {}).get("neuropil_coefficient", default)  # 0.14 has no groups
+    return float(params.get("neucoeff", nested))

@@ -17,25 +17,26 @@ from adamacs.modalities.imaging import numerics
 from adamacs.schemas import scan as scan_schema
 from adamacs.schemas.scan import Scan, ScanFile
 from adamacs.storage import arrays
-from adamacs.storage.checksum import Manifest, blake3_of
 
 schema = dj.Schema()
 
 
-def result_folder(relative: str | PurePath) -> Path:
+def result_folder(relative: str | PurePath, lab: settings.Settings | None = None) -> Path:
     """Return where the folder of a task or a curation lies on this machine: absolute, every link followed.
 
     Parameters
     ----------
     relative
         POSIX, relative to the root `processed`, as the row holds it.
+    lab
+        The settings that name the root; by default those in use.
 
     Raises
     ------
     UnsafePath
         It names the root itself, or leads out of it: absolute, by `..`, or by a link.
     """
-    root = settings.active().root("processed").resolve()
+    root = (lab or settings.active()).root("processed").resolve()
     pure = PurePosixPath(relative)
     folder = (root / pure).resolve()
     if ".." in pure.parts or folder == root or not folder.is_relative_to(root):
@@ -114,7 +115,7 @@ class ScanInfo(dj.Imported):
     def make_compute(self, key, rows):
         from adamacs.modalities.imaging import reader
 
-        by_path = {scan_schema.path_of(row): row["file_id"] for row in rows}
+        by_path = {scan_schema.require_unchanged(row): row["file_id"] for row in rows}
         info = reader.read_scan(reader.single_acquisition(by_path))
         files = [{"file_id": by_path[file.path], "npages": file.pages} for file in info.files]
         return _scan_row(info), [_field_row(info, field) for field in info.fields], files
@@ -250,26 +251,28 @@ class Processing(dj.Computed):
     ---
     processing_time : datetime(6)  # naive UTC, when the folder was finished
     package_version : varchar(16)  # of the tool that made the folder; empty where it does not say
-    manifest_digest : varchar(64)  # blake3 (hex) of the folder's manifest
+    manifest_digest : varchar(64)  # blake3 (hex) over the checksums of the planes' arrays
     """
 
     @property
     def key_source(self):
         return ProcessingTask & ScanInfo
 
-    def make_fetch(self, key):  # the request with its parameters, and the files in order
+    def make_fetch(self, key):  # the request with its parameters, the files in order, and what the scan holds
         task = (ProcessingTask * ProcessingParamSet & key).fetch1()
-        return task, (ScanInfo.ScanFile * ScanFile & key).to_dicts(order_by="file_id")
+        return task, (ScanInfo.ScanFile * ScanFile & key).to_dicts(order_by="file_id"), *scan_of(key)
 
-    def make_compute(self, key, task, files):
+    def make_compute(self, key, task, files, info, fields):
         from adamacs.modalities.imaging import engine
+        from adamacs.modalities.imaging.reader import suite2p
 
-        folder = settings.active().root("processed") / task["processing_output_dir"]
+        folder = result_folder(task["processing_output_dir"])
         if task["task_mode"] == "load":
+            require_fit(suite2p.read_result(folder), info, fields)
             return (engine.load(folder),)
         if not task["validated"]:
             raise ProcessingFailed("These parameters came with foreign results and were never validated.", key)
-        return (_run_suite2p(folder, task, [scan_schema.path_of(row) for row in files]),)
+        return (_run_suite2p(folder, task, [scan_schema.require_unchanged(row) for row in files]),)
 
     def make_insert(self, key, finished):
         self.insert1(
@@ -323,30 +326,88 @@ class Curation(dj.Manual):
     """
 
 
-def read_results(folder):
-    """Read what Suite2p left in a curation's folder, relative to the root `processed`."""
+def scan_of(key):
+    """Return the row of ScanInfo and those of its fields, in the order of the planes of a result.
+
+    Raises
+    ------
+    ProcessingFailed
+        The headers of the scan were not read yet.
+    """
+    found = (ScanInfo & key).to_dicts()
+    if len(found) != 1:
+        hint = "Run `adamacs work` first: it reads them."
+        raise ProcessingFailed("The headers of this scan were not read yet.", key, hint)
+    return found[0], (ScanInfo.Field & key).to_dicts(order_by="field_idx")
+
+
+def require_fit(result, info, fields):
+    """Refuse results that were made of another scan.
+
+    Parameters
+    ----------
+    result
+        As `reader.suite2p.read_result` gives it; without the planes that were skipped as flyback.
+    info, fields
+        Of the scan, see `scan_of`.
+
+    Raises
+    ------
+    ProcessingFailed
+        Planes, frames, pixels or channels are others; all that differs is told.
+    """
+    if misfits := list(_misfits(result, info, fields)):
+        hint = f"Were they made of {info['scan_id']}?"
+        raise ProcessingFailed(f"The results do not fit the scan: {'; '.join(misfits)}.", result.folder, hint)
+
+
+def _misfits(result, info, fields):
+    numbers = [plane.index for plane in result.planes]
+    if numbers != list(range(len(fields))):
+        yield f"planes {', '.join(map(str, numbers))}, and the scan has {len(fields)} from 0"
+        return
+    spare = int(info["ndepths"] > 1)  # the last volume may be incomplete
+    channels = min(info["nchannels"], 2)  # Suite2p extracts no more
+    for plane, field in zip(result.planes, fields, strict=True):
+        height, width = field["px_height"], field["px_width"]
+        if abs(plane.nframes - info["nframes"]) > spare:
+            yield f"{plane.nframes} frames of plane {plane.index}, and the scan has {info['nframes']}"
+        if (plane.height, plane.width) != (height, width):
+            yield f"{plane.height} x {plane.width} px of plane {plane.index}, and the scan has {height} x {width}"
+        if (found := 1 + (plane.F_chan2 is not None)) != channels:
+            yield f"{found} channels of plane {plane.index}, and the scan has {info['nchannels']}"
+
+
+def read_results(curation):
+    """Read what Suite2p left in a curation's folder: `folder` relative to the root `processed`, and its `digest`."""
     from adamacs.modalities.imaging.reader import suite2p
 
-    path = settings.active().root("processed") / folder
-    _require_untouched(path)
+    path = result_folder(curation["folder"])
+    _require_untouched(path, curation["digest"])
     return suite2p.read_result(path)
 
 
-def _require_untouched(path):
+def _require_untouched(path, digest):
     """Refuse results that somebody edited in place: a curation stands for what they were when it was made."""
-    if not (path / "manifest.json").is_file():
-        return  # taken over as it is
-    manifest = Manifest.from_json((path / "manifest.json").read_text("utf-8"))
-    arrays_in_it = [entry for entry in manifest.entries if entry.path.endswith(".npy")]
-    if changed := [entry.path for entry in arrays_in_it if blake3_of(path / entry.path) != entry.blake3]:
-        what = f"The results changed since they were finished: {', '.join(changed)}."
-        raise ProcessingFailed(what, path, "`adamacs curate add` keeps an edited folder; then put the old files back.")
+    from adamacs.modalities.imaging import engine
+
+    landed, present = engine.landed_content(path), engine.content_of(path)
+    if digest is None:
+        digest = landed.digest if landed else present.digest
+    if present.digest == digest:
+        return
+    changed = {entry.path for entry in set(landed.entries) ^ set(present.entries)} if landed else ()
+    what = f"The results changed since they were finished{': ' if changed else ''}{', '.join(sorted(changed))}."
+    raise ProcessingFailed(what, path, "`adamacs curate add` keeps an edited folder; then put the old files back.")
 
 
 def _request(key):
-    """Return a curation's folder, and the fields of its scan by plane."""
-    folder = (Curation & key).fetch1("curation_output_dir")
-    return folder, (ScanInfo.Field & key).to_dicts(order_by="field_idx")
+    """Return what `read_results` wants to know of a curation, and the fields of its scan by plane."""
+    row = (Curation * Processing & key).fetch1()
+    # The tool's own state is told by Processing; the copy of a person's edits has a manifest of its own.
+    digest = row["manifest_digest"] if row["curation_id"] == 1 else None
+    curation = {"folder": row["curation_output_dir"], "digest": digest}
+    return curation, (ScanInfo.Field & key).to_dicts(order_by="field_idx")
 
 
 def _write(table, key, name, array):
@@ -368,9 +429,9 @@ class MotionCorrection(dj.Imported):
         -> master
         -> ScanInfo.Field
         ---
-        y_shifts : <array@derived>  # int32, (frame,), px
-        x_shifts : <array@derived>  # int32, (frame,), px
-        outlier_frames : <array@derived>  # bool, (frame,): left out of detection
+        y_shifts : <array@derived>  # int32, (frame,), px, at ScanInfo.fps
+        x_shifts : <array@derived>  # int32, (frame,), px, at ScanInfo.fps
+        outlier_frames : <array@derived>  # bool, (frame,), at ScanInfo.fps: left out of detection
         y_std : float32  # px
         x_std : float32  # px
         """
@@ -397,8 +458,8 @@ class MotionCorrection(dj.Imported):
         block_y_end   : int32  # px, exclusive
         block_x_start : int32  # px
         block_x_end   : int32  # px, exclusive
-        y_shifts : <array@derived>  # float32, (frame,), px, on top of the rigid ones
-        x_shifts : <array@derived>  # float32, (frame,), px, on top of the rigid ones
+        y_shifts : <array@derived>  # float32, (frame,), px, on top of the rigid ones, at ScanInfo.fps
+        x_shifts : <array@derived>  # float32, (frame,), px, on top of the rigid ones, at ScanInfo.fps
         y_std : float32  # px
         x_std : float32  # px
         """
@@ -415,14 +476,14 @@ class MotionCorrection(dj.Imported):
         max_proj_image    : <array@derived>  # float32, (y, x), px
         """
 
-    def make_fetch(self, key):  # the folder of the results, and the fields of the scan
+    def make_fetch(self, key):  # the folder of the results with its digest, and the fields of the scan
         return _request(key)
 
-    def make_compute(self, key, folder, fields):
+    def make_compute(self, key, curation, fields):
         parts = {"rigid": [], "nonrigid": [], "block": [], "summary": []}
-        results = read_results(folder)
+        results = read_results(curation)
         for plane in results.planes:
-            place = {"field_idx": _field_of(plane, fields, key)}
+            place = {"field_idx": _field_of(plane, fields, key)["field_idx"]}
             parts["rigid"].append({**place, **self._rigid(key, place, plane)})
             if plane.nonrigid:
                 parts["nonrigid"].append({**place, **numerics.block_layout(plane.blocks)})
@@ -470,10 +531,10 @@ class MotionCorrection(dj.Imported):
 
 
 def _field_of(plane, fields, key):
-    """Return the field index of a result plane: planes follow the fields in order."""
+    """Return the field of a result plane: planes follow the fields in order."""
     if plane.index >= len(fields):
         raise ProcessingFailed(f"The results hold plane {plane.index}, the scan {len(fields)} fields.", key)
-    return fields[plane.index]["field_idx"]
+    return fields[plane.index]
 
 
 MASK_PIXEL = np.dtype([("x", "<i4"), ("y", "<i4"), ("weight", "<f4")])  # px, px, 1
@@ -500,32 +561,33 @@ class Segmentation(dj.Computed):
         mask_npix     : int32
         mask_center_x : float32  # px
         mask_center_y : float32  # px
-        mask_center_z : float32  # plane
+        mask_center_z : float32  # index of the plane within a volume
         mask_xpix    : <array@derived>  # int32, (pixel,), px
         mask_ypix    : <array@derived>  # int32, (pixel,), px
         mask_weights : <array@derived>  # float32, (pixel,)
         """
 
-    def make_fetch(self, key):  # the folder of the results, and the fields of the scan
+    def make_fetch(self, key):  # the folder of the results with its digest, and the fields of the scan
         return _request(key)
 
-    def make_compute(self, key, folder, fields):
-        results = read_results(folder)
+    def make_compute(self, key, curation, fields):
+        results = read_results(curation)
         rois = [(plane, roi) for plane in results.planes for roi in plane.rois]
         pixels, bounds = numerics.join_masks([(roi.xpix, roi.ypix, roi.weights) for _, roi in rois], MASK_PIXEL)
         stored = _write(self, key, "masks", pixels)
         rows = []
         for number, (plane, roi) in enumerate(rois):
             part = stored.rows(bounds[number], bounds[number + 1])
+            field = _field_of(plane, fields, key)
             rows.append(
                 {
                     "mask": number,
-                    "field_idx": _field_of(plane, fields, key),
+                    "field_idx": field["field_idx"],
                     "segmentation_channel": results.functional_channel,
                     "mask_npix": len(roi.xpix),
                     "mask_center_x": float(np.median(roi.xpix)),
                     "mask_center_y": float(np.median(roi.ypix)),
-                    "mask_center_z": plane.index,
+                    "mask_center_z": field["plane"],
                     "mask_xpix": part.field("x"),
                     "mask_ypix": part.field("y"),
                     "mask_weights": part.field("weight"),
@@ -574,11 +636,11 @@ class MaskClassification(dj.Computed):
         confidence = null : float32  # 0 to 1
         """
 
-    def make_fetch(self, key):  # the folder of the results
+    def make_fetch(self, key):  # the folder of the results with its digest
         return _request(key)[:1]
 
-    def make_compute(self, key, folder):
-        judged = [row for plane in read_results(folder).planes for row in plane.iscell]
+    def make_compute(self, key, curation):
+        judged = [row for plane in read_results(curation).planes for row in plane.iscell]
         return ([(number, float(p)) for number, (accepted, p) in enumerate(judged) if accepted],)
 
     def make_insert(self, key, accepted):
@@ -602,8 +664,8 @@ class Fluorescence(dj.Computed):
         -> Channel.proj(fluo_channel='channel')
         ---
         first_mask : int32  # the mask of row 0; rows follow the masks
-        fluorescence          : <array@derived>  # float32, (mask, frame), arbitrary units
-        neuropil_fluorescence : <array@derived>  # float32, (mask, frame), arbitrary units
+        fluorescence          : <array@derived>  # float32, (mask, frame), arbitrary units, at ScanInfo.fps
+        neuropil_fluorescence : <array@derived>  # float32, (mask, frame), arbitrary units, at ScanInfo.fps
         """
 
     class Trace(dj.Part):
@@ -614,7 +676,7 @@ class Fluorescence(dj.Computed):
         -> Channel.proj(fluo_channel='channel')
         ---
         fluorescence          : <array@derived>  # float32, (frame,), arbitrary units, at ScanInfo.fps
-        neuropil_fluorescence : <array@derived>  # float32, (frame,), arbitrary units, around the mask
+        neuropil_fluorescence : <array@derived>  # float32, (frame,), arbitrary units, around the mask, at ScanInfo.fps
         """
 
     class StructuralTrace(dj.Part):
@@ -625,18 +687,18 @@ class Fluorescence(dj.Computed):
         -> Channel.proj(fluo_channel='channel')
         ---
         fluorescence          : <array@derived>  # float32, (frame,), arbitrary units, at ScanInfo.fps
-        neuropil_fluorescence : <array@derived>  # float32, (frame,), arbitrary units, around the mask
+        neuropil_fluorescence : <array@derived>  # float32, (frame,), arbitrary units, around the mask, at ScanInfo.fps
         """
 
-    def make_fetch(self, key):  # the folder of the results, and the fields of the scan
+    def make_fetch(self, key):  # the folder of the results with its digest, and the fields of the scan
         return _request(key)
 
-    def make_compute(self, key, folder, fields):
-        results = read_results(folder)
+    def make_compute(self, key, curation, fields):
+        results = read_results(curation)
         functional = results.functional_channel
         stored, first = [], 0
         for plane in results.planes:
-            place = {"field_idx": _field_of(plane, fields, key), "first_mask": first}
+            place = {"field_idx": _field_of(plane, fields, key)["field_idx"], "first_mask": first}
             stored.append(self._field(key, place, functional, plane.F, plane.Fneu))
             if plane.F_chan2 is not None:
                 stored.append(self._field(key, place, 1 - functional, plane.F_chan2, plane.Fneu_chan2))
@@ -692,7 +754,7 @@ class Activity(dj.Computed):
         -> Channel.proj(fluo_channel='channel')
         ---
         first_mask : int32  # the mask of row 0; rows follow the masks
-        activity_trace : <array@derived>  # float32, (mask, frame), arbitrary units
+        activity_trace : <array@derived>  # float32, (mask, frame), arbitrary units, at ScanInfo.fps
         """
 
     class Trace(dj.Part):
@@ -710,14 +772,17 @@ class Activity(dj.Computed):
         methods = ActivityExtractionMethod & {"extraction_method": "suite2p_deconvolution"}
         return (Fluorescence & (ProcessingParamSet & suite2p)) * methods
 
-    def make_fetch(self, key):  # the folder of the results, and the fields of the scan
+    def make_fetch(self, key):  # the folder of the results with its digest, and the fields of the scan
         return _request(key)
 
-    def make_compute(self, key, folder, fields):
-        results = read_results(folder)
+    def make_compute(self, key, curation, fields):
+        results = read_results(curation)
         stored, first = [], 0
         for plane in results.planes:
-            place = {"field_idx": _field_of(plane, fields, key), "fluo_channel": results.functional_channel}
+            place = {
+                "field_idx": _field_of(plane, fields, key)["field_idx"],
+                "fluo_channel": results.functional_channel,
+            }
             trace = _write(self, {**key, **place}, "activity_trace", plane.spks)
             stored.append({**place, "first_mask": first, "activity_trace": trace})
             first += len(plane.rois)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from adamacs.modalities.imaging.engine.acquisition import Acquisition, Region, acquisition_of
-from adamacs.modalities.imaging.engine.folder import Finished
+from adamacs.modalities.imaging.engine.folder import Finished, content_of, landed_content
 from adamacs.modalities.imaging.engine.run import load, run_suite2p
 from adamacs.modalities.imaging.engine.snapshot import snapshot
 from adamacs.modalities.imaging.engine.tool import import_suite2p
@@ -13,7 +13,9 @@ __all__ = [
     "Finished",
     "Region",
     "acquisition_of",
+    "content_of",
     "import_suite2p",
+    "landed_content",
     "load",
     "run_suite2p",
     "snapshot",

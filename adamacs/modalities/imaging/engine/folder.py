@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import shutil
 import socket
 import time
@@ -26,8 +27,8 @@ import numpy as np
 
 from adamacs.core.errors import ProcessingFailed, UnreadableFile
 from adamacs.modalities.imaging.reader.npy import read_object
-from adamacs.modalities.imaging.reader.suite2p import MANIFEST
-from adamacs.storage.checksum import Manifest, blake3_of
+from adamacs.modalities.imaging.reader.suite2p import MANIFEST, find_planes
+from adamacs.storage.checksum import Entry, Manifest, blake3_of
 
 try:
     import fcntl
@@ -39,6 +40,7 @@ logger = logging.getLogger(__name__)
 RESULT = "suite2p"  # the folder in an attempt that becomes the result; Suite2p gives this name itself
 RUN_LOG = "run.log"
 _LOCK = "lock"
+_CONTENT = re.compile(r"plane\d+/[^/]+\.npy")
 _OTHER_HOST_IS_DEAD_AFTER = 24 * 3600  # s; a lock of another host does not always reach this one
 
 
@@ -55,7 +57,7 @@ class Finished:
     version
         Of the tool that made it; empty where nothing says so.
     digest
-        blake3 (hex) of its manifest.
+        blake3 (hex) over its content, see `content_of`.
     n_rois
         ROIs in all planes together; 0 is a result like any other.
     reused
@@ -182,7 +184,32 @@ def find_finished(destination: Path, request: Mapping[str, Any]) -> Finished | N
     if difference := manifest.verify(destination, ignore=[MANIFEST]):
         hint = "Were they curated? Then add them with adamacs curate add; else move the folder away."
         raise ProcessingFailed(f"The results changed since they were finished ({difference}).", destination, hint)
-    return _finished(destination, record, reused=True)
+    return _finished(destination, record, manifest, reused=True)
+
+
+def content_of(folder: Path) -> Manifest:
+    """Return checksums of the files that a result's numbers come from, as they are now: every array of its planes.
+
+    Movies, logs and the joined view of all planes do not count.
+
+    Raises
+    ------
+    UnreadableFile
+        There is no plane folder, or a file changed while it was read.
+    """
+    planes = find_planes(folder)
+    files = {f"{plane.name}/{path.name}": path for plane in planes for path in plane.glob("*.npy")}
+    return Manifest(tuple(Entry(name, files[name].stat().st_size, blake3_of(files[name])) for name in sorted(files)))
+
+
+def landed_content(folder: Path) -> Manifest | None:
+    """Return the same as it was when the folder was finished; None where no manifest of ours tells it."""
+    path = find_planes(folder)[0].parent / MANIFEST
+    return _content(Manifest.from_json(path.read_text("utf-8"))) if path.is_file() else None
+
+
+def _content(manifest: Manifest) -> Manifest:
+    return Manifest(tuple(entry for entry in manifest.entries if _CONTENT.fullmatch(entry.path)))
 
 
 def land(result: Path, destination: Path, record: Mapping[str, Any]) -> Finished:
@@ -195,8 +222,9 @@ def land(result: Path, destination: Path, record: Mapping[str, Any]) -> Finished
     """
     request = _as_json(record["request"])
     finished = {**record, "request": request, "finished": datetime.now(UTC).replace(tzinfo=None).isoformat()}
-    manifest = json.loads(Manifest.of(result, ignore=[MANIFEST]).to_json()) | {"run": _as_json(finished)}
-    (result / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", "utf-8")
+    manifest = Manifest.of(result, ignore=[MANIFEST])
+    told = json.loads(manifest.to_json()) | {"run": _as_json(finished)}
+    (result / MANIFEST).write_text(json.dumps(told, indent=1) + "\n", "utf-8")
     _sync(result)
     try:
         result.rename(destination)
@@ -206,7 +234,7 @@ def land(result: Path, destination: Path, record: Mapping[str, Any]) -> Finished
             raise
         return landed
     _sync_folder(destination.parent)
-    return _finished(destination, manifest["run"], reused=False)
+    return _finished(destination, told["run"], manifest, reused=False)
 
 
 def bring_beside(attempt: Attempt) -> Path:
@@ -260,12 +288,12 @@ def _as_json(value: Any) -> Any:
     return json.loads(json.dumps(value, default=str))
 
 
-def _finished(folder: Path, record: Mapping[str, Any], *, reused: bool) -> Finished:
+def _finished(folder: Path, record: Mapping[str, Any], manifest: Manifest, *, reused: bool) -> Finished:
     return Finished(
         folder=folder,
         time=datetime.fromisoformat(record["finished"]),
         version=record["request"]["version"],
-        digest=blake3_of(folder / MANIFEST),
+        digest=_content(manifest).digest,
         n_rois=sum(record["rois"].values()),
         reused=reused,
     )

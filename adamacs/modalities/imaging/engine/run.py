@@ -24,8 +24,8 @@ from adamacs.modalities.imaging.engine.acquisition import Acquisition
 from adamacs.modalities.imaging.engine.folder import RESULT, RUN_LOG, Finished
 from adamacs.modalities.imaging.parameters import SUITE2P_VERSION
 from adamacs.modalities.imaging.reader.npy import read_array, read_object
-from adamacs.modalities.imaging.reader.suite2p import MANIFEST, NO_IMAGES, find_planes, read_result
-from adamacs.storage.checksum import Manifest, blake3_of
+from adamacs.modalities.imaging.reader.suite2p import NO_IMAGES, find_planes, read_result
+from adamacs.storage.checksum import blake3_of
 
 _LEFT_BESIDE = ("bad_frames.npy", "zstack.npy")  # files beside the raw ones that Suite2p heeds without being told
 
@@ -111,8 +111,7 @@ def load(folder: Path) -> Finished:
         It is no complete result of Suite2p 0.14 or 1.x.
     """
     result = read_result(folder)
-    manifest = folder / MANIFEST
-    digest = blake3_of(manifest) if manifest.exists() else Manifest.of(folder).digest
+    digest = folders.content_of(folder).digest
     return Finished(folder, result.time, result.version or "", digest, result.n_rois, reused=True)
 
 

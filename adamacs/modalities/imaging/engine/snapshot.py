@@ -29,7 +29,7 @@ def snapshot(source: Path, destination: Path) -> Finished:
     UnreadableFile
         The source holds no complete result.
     ProcessingFailed
-        Something else stands at the destination.
+        Something else, or a copy of another state, stands at the destination.
     """
     result = read_result(source)
     top = find_planes(source)[0].parent
@@ -37,9 +37,15 @@ def snapshot(source: Path, destination: Path) -> Finished:
         copy = attempt.work / RESULT
         ignored = shutil.ignore_patterns(MANIFEST, "*.attempt-*", "*_curation*")
         shutil.copytree(top, copy, ignore=ignored, copy_function=_link_movie)
+        content = folders.content_of(copy).digest  # the same edits again are the same request, others are not
         folders.rewrite_paths(copy, destination, {}, named=top)
         rois = {f"plane{plane.index}": len(plane.rois) for plane in result.planes}
-        request = {"method": "suite2p", "version": result.version or "", "curated_from": str(top)}
+        request = {
+            "method": "suite2p",
+            "version": result.version or "",
+            "curated_from": str(top),
+            "content": content,
+        }
         return folders.land(copy, destination, {"request": request, "rois": rois})
 
 
