@@ -64,14 +64,22 @@ def _sections() -> Iterator[Section]:
         facts = {
             "subject, day": f"{info['subject']}, {info['session_date']}",
             "session, scan": f"{key['session_id']}, {key['scan_id']}",
-            "field": f"{key['field_idx']}: plane {info['plane']}, {info['px_height']} x {info['px_width']} px",
-            "acquisition": f"{info['nframes']} volumes at {info['fps']:.4g} Hz, {info['nchannels']} channels",
+            "field": f"{key['field_idx']}: plane {info['plane']}, {_extent(info)}",
+            "acquisition": f"{info['nframes']} volumes at {info['fps']:.4g} Hz ({info['scan_duration']:.0f} s), "
+            f"channels: {info['nchannels']}",
             "processing": f"{run['processing_method']} {run['package_version']}",
             "parameter set": f"{key['paramset_idx']}: {run['paramset_desc']}",
             "curation": f"{key['curation_id']}: {run['curation_note']}",
         }
         which = f"parameter set {key['paramset_idx']}, curation {key['curation_id']}"
         yield Section(f"{key['scan_id']}, field {key['field_idx']}, {which}", facts, list(_pictures(place)))
+
+
+def _extent(info: Mapping[str, Any]) -> str:
+    pixels = f"{info['px_height']} x {info['px_width']} px"
+    if not info["um_height"]:
+        return pixels
+    return f"{pixels}, {info['um_height']:.0f} x {info['um_width']:.0f} µm"
 
 
 def _pictures(key: Mapping[str, Any]) -> Iterator[str]:

@@ -69,18 +69,20 @@ def apply(paths: tuple[Path, ...], paramset: int | None, yes: bool, as_json: boo
 
 @ingest.command()
 @click.argument("key", metavar="KEY")
-@click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False), required=False)
 @yes_option
-def results(key: str, folder: Path, yes: bool) -> None:
+def results(key: str, folder: Path | None, yes: bool) -> None:
     """Take over Suite2p results that lie in FOLDER, under the root `processed`, as a processing of a scan.
 
-    KEY names the scan: scan_id=scan9FY6AIRM. A worker then loads the results instead of computing them.
+    KEY names the scan: scan_id=scan9FY6AIRM. Without FOLDER, suite2p_exp9FY6AIRM and suite2p in a folder of the scan's
+    name are looked for. A worker then loads the results instead of computing them.
     """
     from adamacs import pipeline
-    from adamacs.modalities.imaging.plan import apply_results, plan_results
+    from adamacs.modalities.imaging.plan import apply_results, find_results, plan_results
 
     settings = _connected()
-    planned = plan_results(one_row(pipeline.scan.Scan, key), folder, settings)
+    scan = one_row(pipeline.scan.Scan, key)
+    planned = plan_results(scan, folder or find_results(scan["scan_id"], settings), settings)
     confirm(planned.describe(), yes)
     click.echo(describe(apply_results(planned)))
 

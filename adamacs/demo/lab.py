@@ -109,7 +109,12 @@ _LABS: Mapping[str, tuple[_Part, ...]] = {
         ),
     ),
     "small": (
-        _Part("ANM-0001", _FIRST, "bench2p", Design(height=128, width=128, frames=800, cells=18, least_spikes=18)),
+        _Part(
+            "ANM-0001",
+            _FIRST,
+            "bench2p",
+            Design(height=128, width=128, frames=1000, cells=18, least_spikes=18, amplitude=0.5),
+        ),
     ),
     "tiny": (
         _Part(

@@ -542,10 +542,10 @@ def _vessel(shape: tuple[int, int], random: np.random.Generator) -> Floats:
 def _clouds(design: Design, random: np.random.Generator, count: int = 6) -> Floats:
     """Draw where neuropil brightens together: one field everywhere, the others patchy; (cloud, y, x)."""
     shape = (count, design.height + 2 * MARGIN, design.width + 2 * MARGIN)
-    fields_ = smooth(random.standard_normal(shape, np.float32), 16.0)
-    fields_ = np.clip(fields_ / fields_.std(), 0, 1.8)
-    fields_[0] = 1.0
-    return fields_
+    clouds = smooth(random.standard_normal(shape, np.float32), 16.0)
+    clouds = np.clip(clouds / clouds.std(), 0, 1.8)
+    clouds[0] = 1.0
+    return clouds
 
 
 def _wander(design: Design, count: int, random: np.random.Generator) -> Floats:

@@ -19,14 +19,20 @@ from adamacs.core.errors import (
     UnreadableFile,
     UnsafePath,
 )
+from adamacs.database import portable
 from adamacs.demo import lab as synthetic
 from adamacs.demo.suite2p import write_result
-from adamacs.database import portable
 from adamacs.ingest.apply import apply_plan
 from adamacs.ingest.plan import plan_ingest
 from adamacs.ingest.remove import apply_removal, plan_removal
 from adamacs.modalities.imaging import engine, numerics
-from adamacs.modalities.imaging.plan import apply_curation, apply_results, plan_curation, plan_results
+from adamacs.modalities.imaging.plan import (
+    apply_curation,
+    apply_results,
+    find_results,
+    plan_curation,
+    plan_results,
+)
 from adamacs.modalities.imaging.plots import plot_spikes, plot_traces
 from adamacs.modalities.imaging.tables import result_folder
 from adamacs.pipeline import imaging, scan
@@ -425,9 +431,24 @@ def test_one_missing_sample_does_not_blank_a_line(mouse_lab, scans, monkeypatch)
     assert loop.drain(roles.named("cpu")).failed == []
     axes = drawn(plot_traces, {**key, "curation_id": 1})
     assert len(axes.lines) > 0
-    assert all(np.isfinite(line.get_ydata()).sum() == 23 for line in axes.lines)
+    for line in axes.lines:
+        height = line.get_ydata()
+        assert np.isnan(height).sum() == 1
+        assert np.nanmax(height) - np.nanmin(height) == pytest.approx(0.75)
     (raster,) = (image.get_array() for image in drawn(plot_spikes, {**key, "curation_id": 1}).images)
     assert np.nanmax(raster, axis=1).tolist() == [1.0] * ROIS
+
+
+def test_results_are_found_by_the_name_of_their_scan(mouse_lab, scans):
+    root, scan_id = mouse_lab.settings.root("processed"), scans[0].scan_id
+    with pytest.raises(PlanRefused, match="none"):
+        find_results(scan_id, mouse_lab.settings)
+    first = root / "archive" / f"suite2p_exp{scan_id[4:]}"
+    first.mkdir(parents=True)
+    assert find_results(scan_id, mouse_lab.settings) == first.resolve()
+    (root / f"XX_{scan_id}_x" / "suite2p").mkdir(parents=True)
+    with pytest.raises(PlanRefused, match="archive.*suite2p"):
+        find_results(scan_id, mouse_lab.settings)
 
 
 def test_results_outside_the_processed_root_are_refused(mouse_lab, scans, tmp_path):

@@ -55,7 +55,7 @@ def test_a_finished_folder_is_landed_without_computing_it_again(mouse_lab, small
     assert {path: path.stat().st_mtime_ns for path in manifest.parent.rglob("*")} == before
     assert len(imaging.Processing()) == len(imaging.Curation()) == 1
     traces = imaging.Fluorescence.Trace.to_dicts()
-    assert len(traces) >= 15
+    assert len(traces) >= 10
     assert all(np.isfinite(np.asarray(row["fluorescence"])).all() for row in traces)
     folder = imaging.Curation.to_arrays("curation_output_dir")[0]
     session, name = small_scan.session_id, small_scan.scan_id

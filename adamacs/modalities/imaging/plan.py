@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -24,7 +25,8 @@ def plan_scan(recording: Recording, settings: Settings) -> Contribution:
 
     tiffs = [file for file in recording.files if file.path.lower().endswith((".tif", ".tiff"))]
     if not tiffs:
-        return Contribution()
+        what = "The folder holds no TIFF: nothing of it will be processed as imaging."
+        return Contribution(problems=(Problem("warning", what, recording.relative),))
     share = settings.root("share")
     try:
         info = reader.read_scan(reader.single_acquisition(share / file.path for file in tiffs))
@@ -35,8 +37,22 @@ def plan_scan(recording: Recording, settings: Settings) -> Contribution:
         f"ScanImage: {info.nframes} volumes of {info.ndepths} planes, {info.nchannels} channels at {info.fps:.4g} Hz"
     )
     rows, problems = _task(recording, settings)
-    problems += tuple(Problem("warning", warning, recording.relative) for warning in info.warnings)
+    odd = (*info.warnings, *_strangers(recording, [file.path for file in tiffs], info.scan_datetime))
+    problems += tuple(Problem("warning", warning, recording.relative) for warning in odd)
     return Contribution(rows, problems, summary, {"acq_software": "ScanImage"})
+
+
+def _strangers(recording: Recording, files: Sequence[str], recorded: datetime | None) -> Iterator[str]:
+    """Tell where files or their header speak of another scan or day than the folder that holds them."""
+    folder = recording.folder
+    if recorded is not None and recorded.date() != folder.date:
+        yield f"The header was written on {recorded.date().isoformat()}, the folder says {folder.date.isoformat()}."
+    for file in files:
+        name = file.rpartition("/")[2]
+        if any(
+            tokens.is_token(part) and part.startswith("scan") and part != folder.scan_id for part in name.split("_")
+        ):
+            yield f"The file {name} names another scan."
 
 
 def _task(recording: Recording, settings: Settings) -> tuple[tuple[Row, ...], tuple[Problem, ...]]:
@@ -45,9 +61,9 @@ def _task(recording: Recording, settings: Settings) -> tuple[tuple[Row, ...], tu
         what = "No parameter set is chosen: the scan is not staged for processing."
         hint = "Give --paramset, or set ingest.paramset_idx."
         return (), (Problem("question", what, recording.relative, hint),)
-    known = _tables().ProcessingParamSet.to_arrays("paramset_idx").tolist()
+    known = (_tables().ProcessingParamSet & {"validated": True}).to_arrays("paramset_idx").tolist()
     if index not in known:
-        what = f"There is no parameter set {index}."
+        what = f"There is no validated parameter set {index}."
         hint = f"Known: {', '.join(map(str, sorted(known)))}." if known else "Add one with `adamacs paramset add`."
         return (), (Problem("error", what, recording.relative, hint),)
     session_id, scan_id = recording.folder.session_id, str(recording.folder.scan_id)
@@ -199,6 +215,27 @@ class ResultsPlan:
             f"take over {self.folder} as the processing of {describe(self.key)}: {self.method} {self.version}, "
             f"{self.planes} planes, {self.rois} ROIs, with its own parameters (not validated)"
         )
+
+
+def find_results(scan_id: str, settings: Settings) -> Path:
+    """Find the one result folder of a scan below the root `processed` that no task of it names yet.
+
+    Looked for are `suite2p_exp<payload>`, and `suite2p` in a folder whose name holds the scan's token.
+
+    Raises
+    ------
+    PlanRefused
+        There is none, or several: all are named.
+    """
+    root = settings.root("processed").resolve()
+    known = set((_tables().ProcessingTask & {"scan_id": scan_id}).to_arrays("processing_output_dir").tolist())
+    found = [*root.rglob(f"suite2p_exp{tokens.expid(scan_id)}")]
+    found += [folder for folder in root.rglob("suite2p") if any(scan_id in part for part in folder.parts)]
+    new = sorted(folder for folder in found if folder.is_dir() and folder.relative_to(root).as_posix() not in known)
+    if len(new) != 1:
+        names = ", ".join(folder.relative_to(root).as_posix() for folder in new) or "none"
+        raise PlanRefused(f"There is not one result folder, but: {names}.", {"scan_id": scan_id}, "Name it.")
+    return new[0]
 
 
 def plan_results(key: Mapping[str, Any], folder: Path, settings: Settings) -> ResultsPlan:

@@ -561,7 +561,7 @@ class Segmentation(dj.Computed):
         mask_npix     : int32
         mask_center_x : float32  # px
         mask_center_y : float32  # px
-        mask_center_z : float32  # index of the plane within a volume
+        mask_center_z : float32  # plane, counted within a volume
         mask_xpix    : <array@derived>  # int32, (pixel,), px
         mask_ypix    : <array@derived>  # int32, (pixel,), px
         mask_weights : <array@derived>  # float32, (pixel,)
