@@ -162,10 +162,10 @@ def _report(path: Path, scores: dict[str, ScanScore], *, anew: bool) -> None:
 
     if anew or not path.exists():
         note = (
-            "Synthetic recordings, scored against the truth they were made from. True cells: those that fired at "
-            "least 15 spikes; found: ROIs in the database; recall: true cells that an ROI matches; precision: ROIs that match "
-            "a cell; IoU: intersection over union of their pixels; r: correlation with the truth (spikes smoothed with "
-            "a Gaussian of 100 ms); traces: the 12 most active cells over the first 30 s."
+            "Synthetic recordings, scored against the truth they were made from. True cells: those that fired at least"
+            " 15 spikes; found: ROIs in the database; recall: true cells that an ROI matches; precision: ROIs that"
+            " match a cell; IoU: intersection over union of their pixels; r: correlation with the truth (spikes"
+            " smoothed with a Gaussian of 100 ms); traces: the 12 most active cells over the first 30 s."
         )
         write_report(path, title="adamacs demo", note=note, table=_rows(scores))
 

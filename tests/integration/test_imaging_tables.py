@@ -447,7 +447,7 @@ def test_results_are_found_by_the_name_of_their_scan(mouse_lab, scans):
     first.mkdir(parents=True)
     assert find_results(scan_id, mouse_lab.settings) == first.resolve()
     (root / f"XX_{scan_id}_x" / "suite2p").mkdir(parents=True)
-    with pytest.raises(PlanRefused, match="archive.*suite2p"):
+    with pytest.raises(PlanRefused, match=r"archive.*suite2p"):
         find_results(scan_id, mouse_lab.settings)
 
 
