@@ -550,8 +550,8 @@ def test_matlab_literals_are_read_and_anything_else_stays_text(text: str, value:
 @given(text=st.text())
 @settings(derandomize=True)
 def test_no_text_breaks_the_literal_reader(text: str) -> None:
-    matlab.numbers(matlab.literal(text))
-    matlab.read_header(text)
+    assert isinstance(matlab.numbers(matlab.literal(text)), tuple)
+    assert isinstance(matlab.read_header(text), matlab.Header)
 
 
 def test_deep_nesting_is_not_followed() -> None:
