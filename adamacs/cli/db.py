@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -86,7 +87,7 @@ def shell() -> None:
     environment = {**os.environ, "PGPASSWORD": server.password.reveal(), "MYSQL_PWD": server.password.reveal()}
     host, port = server.host, str(server.port)
     if server.backend == "postgresql":
-        command = ["psql", "-h", host, "-p", port, "-U", server.user, server.database]
+        command = [_psql(), "-h", host, "-p", port, "-U", server.user, server.database]
     else:
         command = ["mysql", "--protocol=tcp", "-h", host, "-P", port, "-u", server.user]
     try:
@@ -96,6 +97,17 @@ def shell() -> None:
 
         hint = "Install postgresql-client or mysql-client."
         raise ToolMissing(f"{command[0]} is not on the PATH.", hint=hint) from None
+
+
+def _psql() -> str:
+    """Return the shell on the PATH, else the one that comes with the embedded server."""
+    from adamacs.core.errors import ToolMissing
+    from adamacs.database import postgres
+
+    try:
+        return shutil.which("psql") or str(postgres.programs() / "psql")
+    except ToolMissing:
+        return "psql"  # which is then not found, and said so
 
 
 @db.command()

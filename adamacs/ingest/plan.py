@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import date, datetime
@@ -274,6 +275,9 @@ def _differences(row: Row, held: Mapping[str, Any]) -> Iterator[Problem]:
         if held[name] != value:
             what = f"{row.table}.{name} is {held[name]} in the database and {value} in the folder."
             hint = "Was the folder renamed or changed since it was ingested? A scan is never re-keyed."
+            if name == "file_time":
+                file = shlex.quote(held["file_path"])
+                hint = f"If only a copy lost its time, give it back: touch -d '{held[name]} UTC' {file}"
             yield Problem("error", what, str(row.values.get("scan_id", row.values.get("session_id", ""))), hint)
 
 
