@@ -10,7 +10,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: demo test lint docs bench clean help
+.PHONY: demo test lint docs bench chaos clean help
 
 PYTHON ?= python3
 TORCH ?= cpu
@@ -18,6 +18,7 @@ TORCH_INDEX ?=
 export ADAMACS_HOME ?= $(CURDIR)/lab
 VENV := .venv
 BIN := $(VENV)/bin
+CHAOS := BACKEND FAULTS KILLS STOPS OUTAGES STORES SECONDS SEED SLOTS RECORD
 PIP := $(BIN)/python -m pip --quiet --quiet --disable-pip-version-check
 
 help: ## Show the targets
@@ -40,6 +41,10 @@ docs: $(VENV)/docs.stamp ## Build the documentation into site/
 
 bench: $(VENV)/test.stamp ## Run every benchmark: one JSON line each, both sides in one run
 	for file in benchmarks/*.py; do $(BIN)/python $$file; done
+
+chaos: $(VENV)/test.stamp ## Kill real workers and see that nothing is lost: KILLS= SECONDS= SEED= BACKEND= FAULTS= RECORD=
+	@PATH="$(PATH):/usr/sbin" OMP_NUM_THREADS=1 $(BIN)/python -m tests.chaos.run $(foreach name,$(CHAOS),\
+	  $(if $($(name)),--$(shell echo $(name) | tr A-Z a-z)=$($(name))))
 
 clean: ## Remove what make made, but never a lab home
 	rm -rf $(VENV) build site *.egg-info .coverage htmlcov .*_cache .hypothesis

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from adamacs.core.settings import Settings
 
 MODALITIES: tuple[str, ...] = ("imaging",)
-SPINE: tuple[str, ...] = ("subject", "surgery", "equipment", "session", "scan")
+SPINE: tuple[str, ...] = ("subject", "surgery", "equipment", "session", "scan", "operations")
 
-__all__ = ["MODALITIES", "SPINE", "connect", "imaging", "initialise", "modalities", "modules"]  # noqa: F822
+__all__ = ["MODALITIES", "SPINE", "connect", "imaging", "initialise", "modalities", "modules", "table_name"]  # noqa: F822
 
 
 def connect(settings: Settings | None = None) -> dj.Connection:
@@ -82,6 +82,21 @@ def modules() -> tuple[ModuleType, ...]:
     """Return every module that holds tables, parents first."""
     spine = tuple(import_module(f"adamacs.schemas.{name}") for name in SPINE)
     return spine + tuple(import_module(f"adamacs.modalities.{name}.tables") for name in MODALITIES)
+
+
+def table_name(table: type) -> str:
+    """Return the name under which people know a table: `imaging.Processing`, of a part `imaging.Segmentation.Mask`.
+
+    Parameters
+    ----------
+    table
+        Its class. Of one that belongs to no module of the pipeline, the last part of its own module's name is taken.
+    """
+    places = {f"adamacs.schemas.{name}": name for name in SPINE}
+    places |= {f"adamacs.modalities.{name}.tables": name for name in MODALITIES}
+    module = f"{table.__module__}."
+    known = (name for place, name in places.items() if module.startswith(f"{place}."))
+    return f"{next(known, table.__module__.rpartition('.')[2])}.{table.__qualname__}"
 
 
 def __getattr__(name: str) -> Any:

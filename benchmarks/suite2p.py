@@ -84,7 +84,8 @@ def main() -> None:
     quick = parser.parse_args().quick
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder) / "lab"
-        environment = {**os.environ, "ADAMACS_HOME": str(home), "OMP_NUM_THREADS": str(os.cpu_count() or 1)}
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("ADAMACS_")}  # of no other lab
+        environment = {**kept, "ADAMACS_HOME": str(home), "OMP_NUM_THREADS": str(os.cpu_count() or 1)}
         try:
             run(PREPARE, environment, "small" if quick else "demo")
             sides = pairs(home, environment, 2 if quick else 5)

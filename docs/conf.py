@@ -29,7 +29,7 @@ html_show_copyright = False
 # The same files are read on a code host: plain Markdown, with ```mermaid and #heading links as they are there.
 myst_heading_anchors = 4
 myst_fence_as_directive = ["mermaid"]
-suppress_warnings = ["myst.strikethrough"]
+suppress_warnings = ["myst.strikethrough", "ref.python"]  # the latter: a Role of the settings, and one at work
 
 # Mermaid's script comes from its content network; offline a diagram shows as its own text, and the important ones
 # stand beside it as plain text too. See explanations/decisions/sphinx.md.

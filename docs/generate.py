@@ -1,4 +1,4 @@
-"""Write the reference pages that follow from the code: commands, settings, environment, tables, errors.
+"""Write what follows from the code: commands, settings, environment, tables, errors, failures, who fills which table.
 
 `python docs/generate.py` rewrites them; `--check` changes nothing and fails where one is stale. The output is
 committed, so that a reader of the repository and an offline build see it, and a change of the interface shows
@@ -21,14 +21,15 @@ from typing import Any
 
 import click
 
-from adamacs import pipeline
+from adamacs import cli, pipeline
 from adamacs.analysis import diagram
-from adamacs.core import errors, settings
+from adamacs.core import errors, failures, logs, points, settings
 from adamacs.schemas.definition import Catalogue, Column, ForeignKey, Table
+from adamacs.workers import roles
 
 HERE = Path(__file__).resolve().parent
 SOURCE = HERE.parent / "adamacs"
-REFERENCE = HERE / "reference"
+POPULATION = HERE / "explanations" / "worker_population.md"
 NOTE = "<!-- Written by docs/generate.py from the code: change the code, then run `python docs/generate.py`. -->"
 
 # Variables that are no setting: who reads them, and what they do.
@@ -37,10 +38,30 @@ OTHER_VARIABLES = {
         "every command, `make demo`",
         "The lab home. Without it: the nearest folder upwards that holds `adamacs.toml`, else `./lab`.",
     ),
+    logs.VARIABLE: (
+        "every command",
+        f"From which level on the [log](../how-to/logs.md) is shown: {', '.join(f'`{name}`' for name in logs.LEVELS)}. "
+        "`v` is `-v`, `vv` is `-vv`, and an option on the command line goes over the variable. Without it: `error`; "
+        "`adamacs work` and `adamacs demo` show `info`.",
+    ),
+    points.VARIABLE: (
+        "the chaos suite",
+        f"A place and an arrival at which a worker kills itself, `before commit:3`: {', '.join(points.NAMES)}. Never "
+        "set it where results are wanted.",
+    ),
     "ADAMACS_TEST_MYSQL_URL": (
         "`make test`",
         "A MySQL or MariaDB server whose account may create databases; the integration tests run there too. "
         "Without it they start `mariadbd` where it is installed.",
+    ),
+    "ADAMACS_TEST_POSTGRESQL_URL": (
+        "`make test`",
+        "A PostgreSQL server and database whose account may create schemas and roles; the integration tests run there "
+        "instead of on the embedded server.",
+    ),
+    "ADAMACS_REAL_DATA": (
+        "`make test`",
+        "A folder of real ScanImage recordings, which the reader's tests then read as well. Nothing is written there.",
     ),
     "ADAMACS_TEST_REQUIRE": (
         "`make test`",
@@ -66,8 +87,6 @@ OTHER_VARIABLES = {
 
 def command_line() -> str:
     """Return the page of every command with its arguments and options."""
-    from adamacs import cli
-
     with click.Context(cli.cli, info_name="adamacs") as context:
         verbs = {name: cli.cli.get_command(context, name) for name in cli.cli.list_commands(context)}
     index = [f"| [`adamacs {name}`](#adamacs-{name}) | {_cell(cli.VERBS[name][2])} |" for name in verbs]
@@ -77,6 +96,8 @@ def command_line() -> str:
         "`--yes` agrees beforehand, and without a terminal to ask at, nothing is changed. A KEY is "
         "`name=value[,name=value]`, never SQL. An error is one line on stderr and exit status 1; a command that is "
         "typed wrongly ends with 2. "
+        "`-v` (or `--verbose`), before or behind the verb, shows what is done, `-vv` every step "
+        "([Read the logs](../how-to/logs.md)). "
         "`-h` or `--help` behind any verb explains it, `--version` right behind `adamacs` tells the version, and "
         "`python -m adamacs` is the same command.",
         "\n".join(["| verb | what it does |", "|---|---|", *index]),
@@ -99,7 +120,7 @@ def _command(command: click.Command, path: list[str], parent: click.Context | No
                 yield from _command(child, [*path, name], context)
         return
     yield "\n".join(["```text", " ".join([title, *command.collect_usage_pieces(context)]), "```"])
-    options = [option for option in command.params if isinstance(option, click.Option) and not option.hidden]
+    options = [o for o in command.params if isinstance(o, click.Option) and not o.hidden and o is not cli.VERBOSE]
     if options:
         rows = [f"| {_flags(option)} | {_cell(option.help or '')}{_default(option)} |" for option in options]
         yield "\n".join(["| option | meaning |", "|---|---|", *rows])
@@ -143,7 +164,9 @@ def settings_page() -> str:
         parts.append(f"## {f'[{section}]' if section else 'At the top'}")
         parts.append("\n".join(["| setting | type | default | meaning |", "|---|---|---|---|", *lines]))
     parts.append(
-        "A lab has one store, `derived`, and every array lies there. `<name>` in the last section stands for it."
+        "`<name>` stands for the name of a store or role. A lab has one store, `derived`, and every array lies there. "
+        "The roles `cpu` and `gpu` are there unsaid; a section with another name adds one: "
+        '`[roles.tracking]`, `tables = ["imaging.Processing"]`, `needs = ["cuda", "memory:64"]`.'
     )
     return _page(parts)
 
@@ -157,8 +180,9 @@ def environment() -> str:
         [
             "# Environment variables",
             "A variable goes over the same setting in `adamacs.toml`. Truth values are written `true` or `false`. "
-            "`<NAME>` is the name of a store in capitals: `ADAMACS_STORES_DERIVED_SECRET_KEY`. A password inside "
-            "`ADAMACS_DATABASE_URL` is taken out and kept as `database.password`.",
+            "A list is written with commas: `ADAMACS_ROLES_GPU_NEEDS=cuda,memory:64`. "
+            "`<NAME>` is the name of a store or role in capitals: `ADAMACS_STORES_DERIVED_SECRET_KEY`. "
+            "A password inside `ADAMACS_DATABASE_URL` is taken out and kept as `database.password`.",
             "## Settings",
             "\n".join(["| variable | setting | meaning |", "|---|---|---|", *rows]),
             "## Others",
@@ -173,7 +197,7 @@ def variable_of(setting: str) -> str:
 
 
 def _value(default: Any) -> str:
-    if isinstance(default, settings.Secret) or default == "":
+    if isinstance(default, settings.Secret) or default in ("", ()):
         return ""
     return f"`{str(default).lower() if isinstance(default, bool) else default}`"
 
@@ -395,6 +419,154 @@ def _piece(value: ast.expr, words: Mapping[str, str]) -> str:
     return words[name] if name.isupper() and words.get(name) else f"<{name}>" if name else "…"
 
 
+# ---- failures
+
+_POLICIES = {
+    "retry": "tried again, later each time",
+    "wait": "waits until it is back",
+    "ask": "stops and asks",
+}
+
+
+def failure_page() -> str:
+    """Return the page of the classes of failures, and what a worker does about each."""
+    rows = [
+        f"| `{f.name}` | {_cell(f.sentence)} | {_POLICIES[f.policy]} | {_pauses(f)} | {_cell(f.cure)} |"
+        for f in failures.FAILURES
+    ]
+    return _page(
+        [
+            "# Failures",
+            "What a worker does when a key fails depends on the class of the failure. The class stands in front of the "
+            "message, as in `[permission] PermissionError: ...`, and on the command line it selects: "
+            "`--class permission`.",
+            "\n".join(["| class | what happened | the key | pauses | what to do |", "|---|---|---|---|---|", *rows]),
+            "A pause is drawn evenly between zero and a bound. The bound doubles with each attempt, from the first to "
+            "the last that the table names, so that keys which failed together do not come back together. A key that "
+            "is tried again stops and asks, too, after the attempts that the setting `workers.attempts` allows, and "
+            "one that kills its workers after `workers.kills`.",
+            "The class follows from the error and from what it was raised from. Numbers of the operating system count "
+            "before words: no right to a file is `permission` whichever tool met it; a full, read-only or failing "
+            "disk is `store`; a file that is not there is `missing_file`. A driver's error is `database` where the "
+            "server is away, busy or shutting down, `permission` where it refuses the account, and a `bug` otherwise. "
+            "A GPU that is out of memory is `memory`. What nothing here names is a `bug`.",
+        ]
+    )
+
+
+def _pauses(failure: failures.Failure) -> str:
+    if failure.policy == "ask":
+        return ""
+    return f"{_pause(failure.first)} to {_pause(failure.longest)}" if failure.longest else "none"
+
+
+def _pause(seconds: float) -> str:
+    return f"{seconds / 60:g} min" if seconds >= 60 else f"{seconds:g} s"
+
+
+# ---- worker population: a page of people's words, with parts between marks that are written here
+
+_MARKED = re.compile(r"(<!-- docs/generate\.py writes: (\w+) -->\n).*?(<!-- end of \2 -->)", re.DOTALL)
+
+
+def population_page() -> str:
+    """Return the page of roles and tables, its marked parts written anew from the code."""
+    parts = {"roles": _roles, "graph": _population_graph, "settings": _worker_settings}
+    page = _read(POPULATION)
+    if [name for _, name, _ in _MARKED.findall(page)] != list(parts):
+        raise ValueError(f"{POPULATION.name} must have these marked parts, in this order: {', '.join(parts)}")
+    return _MARKED.sub(lambda match: f"{match[1]}\n{parts[match[2]]()}\n\n{match[3]}", page)
+
+
+def _shipped() -> tuple[roles.Role, ...]:
+    return roles.roles_of(settings.Settings(home=HERE))  # a lab that sets nothing
+
+
+def _roles() -> str:
+    """Return a table of the roles, and for each a table of what it fills."""
+    rows = [f"| `{role.name}` | {_needs_of(role)} | {role.slots} | {len(role.fills)} |" for role in _shipped()]
+    parts = ["\n".join(["| role | what its host must have | slots | tables |", "|---|---|---|---|", *rows])]
+    for role in _shipped():
+        if tables := role.tables():
+            head = ["| | table | stands on | needs | keys at once | stands still for |", "|---|---|---|---|---|---|"]
+            lines = [f"| {n} | {_filled(table, role)} |" for n, table in enumerate(tables, 1)]
+            parts += [f"In this order, role `{role.name}`:", "\n".join([*head, *lines])]
+        else:
+            parts.append(f"Role `{role.name}` fills no table yet.")
+    return "\n\n".join(parts)
+
+
+def _needs_of(role: roles.Role) -> str:
+    own = ", ".join(f"`{need}`" for need in role.own_needs)
+    return own or ("what its tables need" if role.fills else "nothing")
+
+
+def _filled(table: Any, role: roles.Role) -> str:
+    name = pipeline.table_name(table)
+    needs = ", ".join(f"`{need}`" for need, owners in role.needs.items() if name in owners)
+    stale = getattr(table, "stale_after", None)
+    parents = ", ".join(f"`{parent}`" for parent in _parents(name))
+    batch = getattr(table, "batch", 1)
+    return f"`{name}` | {parents} | {needs} | {batch} | {_pause(stale) if stale else 'never ended'}"
+
+
+def _parents(name: str) -> list[str]:
+    """Return the tables that a table and its parts stand on; of a part its table, and no fixed vocabulary."""
+    catalogue = diagram.read_tables()
+    own = [table for table in catalogue if name in (_full(table), _master(table, catalogue))]
+    found = [catalogue.parent(table, key) for table in own for key in table.definition.parents]
+    names = [_master(parent, catalogue) for parent in found if parent.tier != "Lookup"]
+    return [parent for parent in dict.fromkeys(names) if parent != name]
+
+
+def _master(table: Table, catalogue: Catalogue) -> str:
+    return _full(catalogue.tables[table.master] if table.master else table)
+
+
+_LOOP = """\
+  setups["acquisition setups"] --> folders["recording folders"] --> ingest["adamacs ingest"] --> rows
+  people["students and analysts"] -- "ask, curate" --> rows
+  results --> people
+  results -. "not yet" .-> models["models: train, evaluate"]
+  models -. "stimuli for the next experiment" .-> setups"""
+
+
+def _population_graph() -> str:
+    """Return a drawing of what each role fills, what that stands on, and how answers become recordings again."""
+    filled = {role.name: [pipeline.table_name(table) for table in role.tables()] for role in _shipped()}
+    edges = [(parent, name) for names in filled.values() for name in names for parent in _parents(name)]
+    computed = [name for names in filled.values() for name in names]
+    asked = [parent for parent in dict.fromkeys(parent for parent, _ in edges) if parent not in computed]
+    edges += [(parent, name) for name in asked for parent in _parents(name) if parent in computed]
+    lines = ["flowchart TB", '  subgraph rows["written by ingest and people"]', *_nodes(asked), "  end"]
+    lines.append('  subgraph results["filled by workers"]')
+    for role, names in filled.items():
+        lines += [
+            f'  subgraph role_{role}["role {role}"]',
+            *(_nodes(names) or [f'    no_{role}["no table yet"]']),
+            "  end",
+        ]
+    lines += ["  end", *(f"  {_node(parent)} --> {_node(name)}" for parent, name in edges), _LOOP]
+    return "\n".join(["```mermaid", *lines, "```"])
+
+
+def _nodes(names: Iterable[str]) -> list[str]:
+    return [f'    {_node(name)}["{name}"]' for name in names]
+
+
+def _node(name: str) -> str:
+    return name.replace(".", "_")
+
+
+def _worker_settings() -> str:
+    rows = [
+        f"| `{name}` | {_value(default)} | {_cell(doc)} |"
+        for name, _, default, doc in settings.documented()
+        if name.startswith(("workers.", "roles."))
+    ]
+    return "\n".join(["| setting | default | meaning |", "|---|---|---|", *rows])
+
+
 # ---- writing
 
 
@@ -411,17 +583,19 @@ def _page(parts: list[str]) -> str:
 
 
 PAGES: dict[str, Callable[[], str]] = {
-    "command-line.md": command_line,
-    "settings.md": settings_page,
-    "environment.md": environment,
-    "tables.md": table_page,
-    "errors.md": error_page,
+    "reference/command-line.md": command_line,
+    "reference/settings.md": settings_page,
+    "reference/environment.md": environment,
+    "reference/tables.md": table_page,
+    "reference/errors.md": error_page,
+    "reference/failures.md": failure_page,
+    "explanations/worker_population.md": population_page,
 }
 
 
 def stale() -> list[str]:
-    """Return the names of the pages that say something else than the code."""
-    return [name for name, make in PAGES.items() if _read(REFERENCE / name) != make()]
+    """Return the pages that say something else than the code."""
+    return [name for name, make in PAGES.items() if _read(HERE / name) != make()]
 
 
 def _read(path: Path) -> str:
@@ -432,9 +606,9 @@ def main(arguments: list[str]) -> int:
     """Rewrite the pages, or with `--check` say which are stale; return the exit status."""
     outdated = stale()
     for name in outdated:
-        print(f"{'stale' if '--check' in arguments else 'written'}: docs/reference/{name}")  # noqa: T201
+        print(f"{'stale' if '--check' in arguments else 'written'}: docs/{name}")  # noqa: T201
         if "--check" not in arguments:
-            (REFERENCE / name).write_text(PAGES[name](), encoding="utf-8")
+            (HERE / name).write_text(PAGES[name](), encoding="utf-8")
     return 1 if outdated and "--check" in arguments else 0
 
 

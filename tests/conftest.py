@@ -1,24 +1,31 @@
 """Fixtures that every test may use. Unit tests need none of them; integration tests need a database server.
 
 The tables of one process belong to one server, so a run of the integration tests is on one kind of server,
-chosen by `--backend`; `make test` runs them once for each.
+chosen by `--backend`; `make test` runs them once for each. No test sees the lab that the environment names.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
+
+if TYPE_CHECKING:
+    from adamacs.database.address import Server
+
+pytest.register_assert_rewrite("tests.stores")  # a suite of tests that two modules run
 
 DATAJOINT_WARNINGS = [
     "ignore:datajoint.migrate is deprecated:DeprecationWarning",  # it warns of its own import
     "ignore:No datajoint.json found:UserWarning",  # adamacs.toml takes its place
 ]
-MYSQL_URL = "ADAMACS_TEST_MYSQL_URL"
+SERVER_URLS = {"postgresql": "ADAMACS_TEST_POSTGRESQL_URL", "mysql": "ADAMACS_TEST_MYSQL_URL"}
 REQUIRE = "ADAMACS_TEST_REQUIRE"
+FOR_TESTS = ("ADAMACS_TEST_", "ADAMACS_REAL_DATA")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -31,11 +38,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    for name in of_a_lab(os.environ):  # whose database, share and store no test may touch
+        del os.environ[name]
     for line in DATAJOINT_WARNINGS:
         config.addinivalue_line("filterwarnings", line)
     hypothesis.settings.register_profile("adamacs", database=None)  # no folder of examples is left behind
     hypothesis.settings.load_profile("adamacs")
     config.addinivalue_line("markers", "only_on(backend): the promise is about this kind of server alone")
+
+
+def of_a_lab(names: Iterable[str]) -> list[str]:
+    """Return the variables that say where some lab is, among the names of all."""
+    return [name for name in names if name.startswith("ADAMACS_") and not name.startswith(FOR_TESTS)]
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -59,24 +73,38 @@ def backend(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="session")
 def database_server(backend: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator:
-    """The server that all tests share: the embedded one, or one of the MySQL family."""
-    from adamacs.core.settings import Secret
-    from adamacs.database.address import parse_url
+    """The server that all tests share: the one whose URL is given, else a private one of the kind asked for."""
     from tests import servers
 
-    if backend == "postgresql":
+    if given := given_server(backend, os.environ):
+        yield given
+    elif backend == "postgresql":
         with servers.postgresql(tmp_path_factory.mktemp("server")) as server:
             yield server
-    elif url := os.environ.get(MYSQL_URL):
-        bare, password = _split_password(url)
-        yield parse_url(bare, Secret(password))
     elif program := servers.find_mariadb():
         with servers.mariadb(program) as server:
             yield server
     elif "mysql" in os.environ.get(REQUIRE, ""):
-        pytest.fail(f"{REQUIRE} asks for MySQL, and there is neither mariadbd nor {MYSQL_URL}.")
+        pytest.fail(f"{REQUIRE} asks for MySQL, and there is neither mariadbd nor {SERVER_URLS['mysql']}.")
     else:
-        pytest.skip(f"NO MYSQL SERVER: neither mariadbd is installed nor {MYSQL_URL} set; nothing ran on it.")
+        pytest.skip(
+            f"NO MYSQL SERVER: neither mariadbd is installed nor {SERVER_URLS['mysql']} set; nothing ran on it."
+        )
+
+
+def given_server(backend: str, environ: Mapping[str, str]) -> Server | None:
+    """Return the server that the environment gives to tests of this kind, or None."""
+    from adamacs.core.settings import Secret
+    from adamacs.database.address import parse_url
+
+    url = environ.get(SERVER_URLS[backend])
+    if not url:
+        return None
+    bare, password = _split_password(url)
+    server = parse_url(bare, Secret(password))
+    if server.backend != backend:
+        raise pytest.UsageError(f"{SERVER_URLS[backend]} names a server of another kind, {server.backend}.")
+    return server
 
 
 def _split_password(url: str) -> tuple[str, str]:

@@ -69,6 +69,16 @@ class Lab:
             self.connection.query("SET FOREIGN_KEY_CHECKS = 1")
 
 
+def drain() -> Any:
+    """Let what failed be tried again, as a person does who mended the cause, and compute everything of role `cpu`."""
+    from adamacs.database import portable
+    from adamacs.workers import loop, roles
+
+    for table in roles.computing_tables():
+        (portable.job_table(table) & "status IN ('error', 'pending')").delete_quick()
+    return loop.drain(roles.named("cpu"))
+
+
 def fresh_module(name: str, **names: Any) -> ModuleType:
     """Load `tests/tables/<name>.py` as a new module: tables bind to one database per process and copy."""
     spec = importlib.util.spec_from_file_location(f"tests.tables.{name}", TABLES / f"{name}.py")

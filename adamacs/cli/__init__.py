@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
@@ -21,15 +24,53 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "explain": ("explain", "explain", "Say what a folder name or a token means, or why it is refused."),
     "export": ("export", "export", "Write a stored array as .npy or .h5."),
     "ingest": ("ingest", "ingest", "Plan recordings into rows, and apply the plan."),
-    "paramset": ("paramset", "paramset", "List and add processing parameter sets."),
+    "jobs": ("jobs", "jobs", "List, retry, cancel, leave out and hurry keys that are not computed; pause workers."),
+    "paramset": ("paramset", "paramset", "List, add and activate processing parameter sets."),
     "remove": ("remove", "remove", "Remove one scan with everything computed from it; raw files stay."),
     "schema": ("schema", "schema", "Draw the tables."),
-    "work": ("work", "work", "Compute what is missing."),
+    "status": ("state", "status", "Tell what is done, running, failed and waiting, on one screen."),
+    "why": ("state", "why", "Tell why a row is missing, and what to do."),
+    "work": ("work", "work", "Compute what is missing, until told to stop."),
+    "workers": ("state", "workers", "List the workers that are alive, and what they do."),
 }
 
 
 # Whose errors tell what a database refused; they are not imported here, because that takes a second.
 _DATABASE = ("datajoint", "psycopg2", "pymysql")
+
+
+def _speak(ctx: click.Context, option: click.Parameter, count: int) -> None:
+    """Show the log of the command on standard error, from the level on that all its `-v` ask for together."""
+    before = ctx.meta.get(__name__, 0)
+    ctx.meta[__name__] = before + count
+    if count or ctx.parent is None:
+        ctx.with_resource(_log(before + count))
+
+
+@contextmanager
+def _log(verbosity: int) -> Iterator[None]:
+    from adamacs.core import logs
+
+    with logs.verbose(verbosity), logs.showing(logs.Terminal(level=logs.level())):
+        yield
+
+
+VERBOSE = click.Option(
+    ["-v", "--verbose"],
+    count=True,
+    expose_value=False,
+    callback=_speak,
+    help="Tell what is done (-v), or every step of it (-vv).",
+)
+
+
+def _may_be_verbose(command: click.Command) -> None:
+    """Let a verb and those below it take `-v` too, so that it may stand before the verb or behind it."""
+    if isinstance(command, click.Group):
+        for verb in command.commands.values():
+            _may_be_verbose(verb)
+    elif VERBOSE not in command.params:
+        command.params.append(VERBOSE)
 
 
 class LazyGroup(click.Group):
@@ -43,6 +84,7 @@ class LazyGroup(click.Group):
             return None
         module, name, _ = VERBS[cmd_name]
         command: click.Command = getattr(import_module(f"adamacs.cli.{module}"), name)
+        _may_be_verbose(command)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -50,7 +92,7 @@ class LazyGroup(click.Group):
             formatter.write_dl([(name, VERBS[name][2]) for name in self.list_commands(ctx)])
 
 
-@click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(cls=LazyGroup, params=[VERBOSE], context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="adamacs")
 def cli() -> None:
     """Recording folders become relational answers.
@@ -59,8 +101,16 @@ def cli() -> None:
     """
 
 
+def _forget_stray_variables() -> None:
+    """Forget DataJoint's variables of another project: a wrong value would end its import in a traceback."""
+    for name in [name for name in os.environ if name.upper().startswith("DJ_")]:
+        del os.environ[name]
+    os.environ["DJ_IGNORE_CONFIG_FILE"] = "true"
+
+
 def main(arguments: list[str] | None = None) -> Any:
     """Run the command line; an error that a user can mend becomes one line on stderr and exit status 1."""
+    _forget_stray_variables()
     try:
         return cli.main(arguments, prog_name="adamacs")
     except AdamacsError as error:

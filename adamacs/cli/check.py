@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from adamacs.cli.prompt import json_option, print_json
 from adamacs.core import devices
 from adamacs.core import settings as settings_module
 from adamacs.core.errors import AdamacsError
+from adamacs.core.modality import Modality
 from adamacs.core.settings import Settings, Store
 
 _LITTLE_SPACE = 10e9  # bytes; one two-photon scan is a few of them
@@ -44,10 +45,14 @@ class Line:
 
 
 @click.command()
-@click.option("--deep", is_flag=True, help="Import each tool in a child process, and try the device.")
+@click.option("--deep", is_flag=True, help="Import each tool in a child process, and compute on every device.")
 @json_option
 def check(deep: bool, as_json: bool) -> None:
-    """Tell whether database, roots, stores, tools and devices are fit for work."""
+    """Tell whether database, roots, stores, tools and devices are fit for work.
+
+    As for every verb that needs the database, an embedded server that is down is started; `adamacs db status` starts
+    none.
+    """
     settings_module.use(settings_module.load())
     lines = list(findings(settings_module.active(), deep=deep))
     for line in lines:
@@ -58,7 +63,7 @@ def check(deep: bool, as_json: bool) -> None:
 def findings(settings: Settings, *, deep: bool = False) -> Iterator[Line]:
     """Yield what is found, line by line."""
     yield Line("lab home", True, f"{settings.home} ({settings.time_zone})")
-    yield probe_database(settings)
+    yield probe_database(settings, start=True)
     for root in fields(settings.roots):
         yield _probe_folder(f"root {root.name}", settings.root(root.name))
     for name in settings.stores:
@@ -68,12 +73,12 @@ def findings(settings: Settings, *, deep: bool = False) -> Iterator[Line]:
     yield from _devices(settings, deep)
 
 
-def probe_database(settings: Settings) -> Line:
-    """Ask the server for its version. An embedded server that is down is told, not started."""
+def probe_database(settings: Settings, *, start: bool = False) -> Line:
+    """Ask the server for its version. An embedded server that is down is told, or started where that is wanted."""
     from adamacs.database import connect, ping
 
     try:
-        server = connect.server(settings)
+        server = connect.running_server(settings) if start else connect.server(settings)
         embedded = connect.embedded(settings)
         if embedded is not None and not embedded.is_running():
             return Line("database", None, "down; the next connection starts it", "adamacs db start")
@@ -88,7 +93,7 @@ def probe_database(settings: Settings) -> Line:
 
 def _probe_folder(subject: str, folder: Path) -> Line:
     if not folder.is_dir():
-        return Line(subject, False, f"{folder} does not exist", f"mkdir -p {folder}")
+        return Line(subject, False, f"{folder} does not exist", f"mkdir -p {shlex.quote(str(folder))}")
     probe = folder / f".adamacs-probe-{uuid.uuid4().hex}"
     try:
         probe.write_bytes(b"probe")
@@ -102,7 +107,7 @@ def _probe_store(name: str, settings: Settings) -> Line:
     from adamacs.storage import stores
 
     try:
-        stores.named(name).probe()
+        stores.named(name, settings).probe()
     except AdamacsError as error:
         return Line(f"store {name}", False, f"{error.where or name}: {error.what}", error.hint or "")
     return Line(f"store {name}", True, f"{_place(settings.store(name))} can be written and read")
@@ -130,25 +135,16 @@ def _tools(deep: bool) -> Iterator[Line]:
     from adamacs import pipeline
 
     for modality in pipeline.modalities():
-        for tool, extra in modality.tools.items():
-            try:
-                version = metadata.version(tool)
-            except metadata.PackageNotFoundError:
-                yield Line(
-                    f"tool {tool}",
-                    None,
-                    "not installed",
-                    f"pip install '{f'adamacs[{extra}]' if extra else 'adamacs'}'",
-                )
-                continue
-            yield _imported(tool, version) if deep else Line(f"tool {tool}", True, version)
+        for tool in modality.tools:
+            version = devices.installed(tool)
+            if version is None:
+                yield Line(f"tool {tool}", None, "not installed", modality.install_command(tool))
+            else:
+                yield _imported(tool, version, modality) if deep else Line(f"tool {tool}", True, version)
 
 
-_IMPORTS = {"suite2p": "from adamacs.modalities.imaging.engine import tool; tool.import_suite2p()"}
-
-
-def _imported(tool: str, version: str) -> Line:
-    answer = _child(_IMPORTS.get(tool, f"import {tool}"))
+def _imported(tool: str, version: str, modality: Modality) -> Line:
+    answer = _child(modality.import_code(tool))
     if answer is None:
         return Line(f"tool {tool}", True, f"{version}, imported")
     return Line(f"tool {tool}", False, f"{version}, but its import fails: {answer}", "reinstall the extra")
@@ -157,12 +153,23 @@ def _imported(tool: str, version: str) -> Line:
 def _devices(settings: Settings, deep: bool) -> Iterator[Line]:
     found = devices.cuda()
     yield Line("device", None if not found else True, "; ".join(found) or "no NVIDIA driver: CPU only")
+    usable = ["cpu", *(f"cuda:{number}" for number in range(len(found))), *sorted(devices.present() - {"cuda"})]
     wanted = settings.workers.device
-    if wanted != "cpu" and wanted not in devices.present():
-        yield Line("workers.device", False, f"{wanted} is demanded and absent", 'set workers.device = "cpu"')
-    elif deep and wanted != "cpu":
-        answer = _child(f"import torch; torch.ones(8, device={wanted!r}).sum().item()")
-        yield Line("workers.device", answer is None, answer or f"{wanted} computes", "" if not answer else "see torch")
+    demanded = "cuda:0" if wanted == "cuda" else wanted
+    if demanded not in usable:
+        what = f"{wanted} is demanded and absent; here: {', '.join(usable)}"
+        yield Line("workers.device", False, what, f'set workers.device = "{usable[-1]}"')
+    if deep and devices.installed("torch"):
+        yield from (_computing(device, device == demanded) for device in usable)
+
+
+def _computing(device: str, is_demanded: bool) -> Line:
+    """Compute on a device. One that cannot is a remark, unless workers are told to use it."""
+    answer = _child(f"import torch; torch.ones(8, device={device!r}).sum().item()")
+    if answer is None:
+        return Line(f"device {device}", True, "computes")
+    remedy = "install the build of torch that fits the driver"
+    return Line(f"device {device}", False if is_demanded else None, f"does not compute: {answer}", remedy)
 
 
 def _child(code: str) -> str | None:

@@ -1,4 +1,4 @@
-"""`adamacs curate add`."""
+"""`adamacs curate add|restore`."""
 
 from __future__ import annotations
 
@@ -34,3 +34,22 @@ def add(key: str, folder: Path | None, note: str, yes: bool) -> None:
     plan = plan_curation(row, settings.active(), folder=folder, note=note)
     confirm(plan.describe(), yes)
     click.echo(describe(apply_curation(plan, settings.active())))
+
+
+@curate.command()
+@click.argument("key", metavar="KEY")
+@yes_option
+def restore(key: str, yes: bool) -> None:
+    """Put back what Suite2p's GUI replaced in the folder of the Curation that KEY names, since it was finished.
+
+    KEY is name=value[,name=value], such as scan_id=scan9FY6AIRM,paramset_idx=0,curation_id=1.
+    """
+    from adamacs import pipeline
+    from adamacs.core import settings
+    from adamacs.modalities.imaging.plan import apply_restoration, plan_restoration
+
+    pipeline.connect()
+    plan = plan_restoration(one_row(pipeline.imaging.Curation, key), settings.active())
+    confirm(plan.describe(), yes)
+    apply_restoration(plan)
+    click.echo(f"put back {', '.join(plan.files)}")

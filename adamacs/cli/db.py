@@ -26,19 +26,31 @@ def db() -> None:
 
 
 @db.command()
-@click.option("--time-zone", default="UTC", show_default=True, help="Of the lab, as an IANA name: Europe/Berlin.")
+@click.option("--time-zone", help="Of a new lab, as an IANA name: Europe/Berlin. By default UTC.")
 @yes_option
-def init(time_zone: str, yes: bool) -> None:
+def init(time_zone: str | None, yes: bool) -> None:
     """Make the lab home, its database and every table. What is there already is kept."""
     from adamacs import pipeline
 
     home = settings_module.find_home()
     known = settings_module.load(home) if (home / settings_module.FILE).exists() else None
-    verb, zone = ("keep", known.time_zone) if known else ("make", time_zone)
+    if known:
+        _require_zone(time_zone, known)
+    verb, zone = ("keep", known.time_zone) if known else ("make", time_zone or "UTC")
     confirm(f"{verb} the lab home {home} in time zone {zone}; make its database and every table that is missing", yes)
-    settings = settings_module.create(home, time_zone)
+    settings = settings_module.create(home, zone)
     pipeline.initialise(settings)
     click.echo(f"ready: {home}")
+
+
+def _require_zone(wanted: str | None, known: Settings) -> None:
+    """Refuse another time zone than the lab has: it would be kept silently, and folder dates read in the wrong one."""
+    from adamacs.core.errors import InvalidSetting
+
+    if wanted is not None and wanted != known.time_zone:
+        what = f"The time zone of this lab is {known.time_zone}, not {wanted}."
+        hint = "Leave out --time-zone. If the lab's is wrong, edit time_zone there before recordings are ingested."
+        raise InvalidSetting(what, known.home / settings_module.FILE, hint)
 
 
 @db.command()

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -83,7 +84,35 @@ def _refuse_foreign(home: Path) -> None:
     if (home / settings_module.FILE).exists() and not (home / "truth").is_dir():
         hint = "Set ADAMACS_HOME to an empty folder."
         raise PlanRefused("This lab home is not the demo's: nothing was changed.", home, hint)
+    if away := list(_leading_away(_settings_to_be(home))):
+        variables = ", ".join(f"ADAMACS_{name.upper().replace('.', '_')}" for name in away)
+        what = f"The demo keeps to its own lab home, and settings lead elsewhere: {', '.join(away)}."
+        raise PlanRefused(what, home, f"Take them out of {settings_module.FILE}, or of the environment: {variables}.")
     (home / "truth").mkdir(parents=True, exist_ok=True)
+
+
+def _settings_to_be(home: Path) -> Settings:
+    """Return the settings that this lab home has, or would have; a new one takes those of the environment too."""
+    if (home / settings_module.FILE).exists():
+        return settings_module.load(home)
+    with tempfile.TemporaryDirectory() as empty:
+        (Path(empty) / settings_module.FILE).write_text(settings_module.template(), encoding="utf-8")
+        return settings_module.load(Path(empty))
+
+
+def _leading_away(settings: Settings) -> Iterator[str]:
+    """Yield the settings that name somebody's server, folders or bucket: a synthetic lab has no business there."""
+    if settings.database.url:
+        yield "database.url"
+    home = settings.home.resolve()
+    for root in fields(settings.roots):
+        if not settings.root(root.name).resolve().is_relative_to(home):
+            yield f"roots.{root.name}"
+    for name, store in settings.stores.items():
+        if store.protocol != "file":
+            yield f"stores.{name}.protocol"
+        elif not (home / Path(store.location).expanduser()).resolve().is_relative_to(home):
+            yield f"stores.{name}.location"
 
 
 def _run(settings: Settings, size: str, stages: Stages) -> Any:

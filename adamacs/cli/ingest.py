@@ -63,7 +63,7 @@ def apply(paths: tuple[Path, ...], paramset: int | None, yes: bool, as_json: boo
     outcomes = apply_plan(planned, settings, report=report)
     if as_json:
         print_json([asdict(outcome) for outcome in outcomes])
-    whole = not planned.problems and all(o.state in ("written", "unchanged") for o in outcomes)
+    whole = not planned.refused and all(o.state in ("written", "unchanged") for o in outcomes)
     sys.exit(0 if whole else 1)
 
 

@@ -90,12 +90,22 @@ def one_row(table: Any, text: str) -> dict[str, Any]:
     InvalidKey
         The KEY names a column that the table lacks, gives a number column a word, or names not exactly one row.
     """
-    key = {name: _typed(table, name, value, text) for name, value in _pairs(text).items()}
-    rows = (table & key).keys()
+    rows = (table & typed_key(table, text)).keys()
     if len(rows) != 1:
         raise InvalidKey(f"The KEY names {len(rows)} rows, not one.", text, f"Columns: {', '.join(table.primary_key)}.")
     row: dict[str, Any] = rows[0]
     return row
+
+
+def typed_key(table: Any, text: str) -> dict[str, Any]:
+    """Read a KEY, each value as its column of the table demands.
+
+    Raises
+    ------
+    InvalidKey
+        It is no KEY, names a column that the table lacks, or gives a number column a word.
+    """
+    return {name: _typed(table, name, value, text) for name, value in _pairs(text).items()}
 
 
 def _typed(table: Any, name: str, value: str, text: str) -> int | str:

@@ -2,30 +2,50 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from dataclasses import asdict
 
 import click
 
-from adamacs.cli.prompt import json_option, print_json
+from adamacs.cli.prompt import json_option, parse_key, print_json
 
 
 @click.command()
 @click.option("--role", default="cpu", show_default=True, help="Kind of host: decides which tables are filled.")
-@click.option("--drain", is_flag=True, help="Stop when nothing is left; so far the only way to run.")
+@click.option("--drain", "mode", flag_value="drain", help="Stop when nothing is left that can be computed now.")
+@click.option("--once", "mode", flag_value="once", help="Give each table one turn, then stop.")
+@click.option("--tables", multiple=True, metavar="TABLE", help="Fill only this table of the role; may be repeated.")
+@click.option("--restrict", metavar="KEY", help="Compute only keys like this: name=value[,name=value].")
+@click.option("--slots", type=click.IntRange(1), help="Keys computed at once, each in a process of its own.")
 @json_option
-def work(role: str, drain: bool, as_json: bool) -> None:
-    """Compute what is missing. Exit status 1 when a key failed."""
-    from adamacs import pipeline
-    from adamacs.workers import console, loop, roles
+def work(
+    role: str, mode: str | None, tables: tuple[str, ...], restrict: str | None, slots: int | None, as_json: bool
+) -> None:
+    """Compute what is missing, until told to stop.
 
-    if not drain:
-        raise click.UsageError("Give --drain: a worker that waits for new keys comes later.")
-    pipeline.connect()
+    With --drain or --once, exit status 1 when a key failed. Told to stop (SIGTERM, Ctrl-C), it finishes the keys in
+    work; told twice, it ends them and hands them back.
+    """
+    from adamacs import pipeline
+    from adamacs.core import settings as lab_settings
+    from adamacs.workers import console, roles
+    from adamacs.workers.supervisor import Supervisor
+
+    settings = lab_settings.load()
+    chosen = roles.named(role, settings)
+    if tables:
+        chosen = chosen.only(tables)
+    chosen.demand(settings)
+    pipeline.connect(settings)
+    restriction = parse_key(restrict) if restrict else None
     with console.shown(sys.stderr):
-        tally = loop.drain(roles.named(role))
+        daemon = Supervisor(chosen, settings, mode=mode or "forever", slots=slots or 0, restriction=restriction)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, daemon.stop)
+        tally = daemon.run()
     if as_json:
         print_json(asdict(tally))
     else:
         click.echo(tally.describe())
-    sys.exit(1 if tally.failed else 0)
+    sys.exit(1 if mode and tally.failed else 0)  # a daemon that is stopped has not failed

@@ -6,7 +6,11 @@ import os
 import platform
 import shutil
 import subprocess
+from importlib import metadata
+from pathlib import Path
 
+_CGROUPS = Path("/sys/fs/cgroup")
+_OWN_GROUPS = Path("/proc/self/cgroup")
 _PATIENCE = 10  # s; a driver that hangs must not hang the caller
 
 
@@ -30,6 +34,40 @@ def cuda() -> list[str]:
     except (OSError, subprocess.TimeoutExpired):
         return []
     return [line.partition(" (UUID")[0] for line in answer.stdout.splitlines() if line.startswith("GPU ")]
+
+
+def installed(tool: str) -> str | None:
+    """Return the version of an installed distribution, read from its metadata; None where there is none."""
+    try:
+        return metadata.version(tool)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def memory() -> int:
+    """Return how much memory this process could use if it were alone, bytes.
+
+    All memory of the machine, or less where a service unit or container grants less. What is free just now says
+    little: it changes with every other process, and files that the system caches count as used.
+    """
+    import psutil
+
+    return min([psutil.virtual_memory().total, *_granted()])
+
+
+def _granted() -> list[int]:
+    """Return the limits of the control groups that this process is in (Linux), bytes."""
+    try:
+        lines = _OWN_GROUPS.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return []
+    group = next((line.removeprefix("0::/") for line in lines if line.startswith("0::/")), None)
+    if group is None:
+        return []
+    folders = [_CGROUPS / group, *(_CGROUPS / group).parents]
+    files = [folder / "memory.max" for folder in folders if folder.is_relative_to(_CGROUPS)]
+    words = [file.read_text().strip() for file in files if file.is_file()]
+    return [int(word) for word in words if word.isdigit()]
 
 
 def cores() -> int:

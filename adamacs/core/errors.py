@@ -71,6 +71,10 @@ class UnreadableFile(AdamacsError):
     """A recording's file is truncated, foreign or contradicts itself."""
 
 
+class MissingFile(UnreadableFile):
+    """A recording's file is not where it should be: it was moved, or its share is not mounted."""
+
+
 class UnsafePath(AdamacsError):
     """A path leads out of the root it must stay under."""
 

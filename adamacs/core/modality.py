@@ -89,17 +89,35 @@ class Modality:
         The module that holds the tables.
     fills
         Per worker role, the tables it fills, in the order in which they depend on each other.
+    needs
+        Per table, what a host must have to fill it, as `tool:suite2p`; `adamacs.workers.roles` knows the kinds.
     plan
         `module:function` of (Recording, Settings) to Contribution; empty where folders hold nothing of it.
     tools
         Distributions whose versions `adamacs check` shows, with the extra that installs them.
+    imports
+        Per tool that is not simply imported under its own name, the `module:function` that does it as a run would.
     """
 
     name: str
     tables: str
     fills: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    needs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     plan: str = ""
     tools: Mapping[str, str] = field(default_factory=dict)
+    imports: Mapping[str, str] = field(default_factory=dict)
+
+    def import_code(self, tool: str) -> str:
+        """Return the Python code that imports one of the tools as a run would."""
+        if tool not in self.imports:
+            return f"import {tool}"
+        module, _, function = self.imports[tool].partition(":")
+        return f"from {module} import {function}; {function}()"
+
+    def install_command(self, tool: str) -> str:
+        """Return the command that installs one of the tools, with the versions that were tested."""
+        extra = self.tools.get(tool, "")
+        return f"pip install '{f'adamacs[{extra}]' if extra else 'adamacs'}'"
 
     def planner(self) -> Callable[[Recording, Settings], Contribution] | None:
         """Return the function that plans a recording folder, or None."""

@@ -55,6 +55,11 @@ def report(stage: str, done: float = 0, total: float | None = None, unit: str = 
         listener(Progress(stage, done, total, unit))
 
 
+def listener() -> Listener | None:
+    """Return who listens now."""
+    return _listener.get()
+
+
 @contextmanager
 def listening(listener: Listener | None) -> Iterator[None]:
     """Send what is reported inside the block to `listener`; `None` makes the block silent."""

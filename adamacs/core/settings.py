@@ -7,11 +7,12 @@ A secret stands only in the environment or in `secrets.toml` beside `adamacs.tom
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import re
 import stat
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -24,6 +25,7 @@ from adamacs.core.errors import InvalidSetting, nearest
 
 FILE = "adamacs.toml"
 SECRETS_FILE = "secrets.toml"
+TEXTS = tuple[str, ...]  # an array in TOML, commas in the environment
 
 
 class Secret:
@@ -91,6 +93,30 @@ class Store:
     access_key: str = setting("", "Access key of an S3 store.")
     secret_key: Secret = setting(Secret(""), "Secret key of an S3 store.")
 
+    @classmethod
+    def called(cls, name: str, **given: Any) -> Store:
+        """Return the store of this name; no two share a folder by default."""
+        return cls(**{"location": f"stores/{name}", **given})
+
+
+@dataclass(frozen=True)
+class Role:
+    """One kind of host that computes. Beside what is set here it fills the tables that modalities give it."""
+
+    tables: TEXTS = setting((), "Tables that it takes from the role that ships with them, as `imaging.Processing`.")
+    needs: TEXTS = setting(
+        (),
+        "What a host must have to take the role: `cuda`, `mps`, `tool:suite2p`, `memory:16` (GB of the whole host), "
+        "`store:derived`, `root:processed` (both writable). The role `gpu` needs `cuda` unless told otherwise.",
+    )
+    memory: float = setting(0.0, "Memory that one slot may take, GB; 0: what `workers.memory` says.")
+    slots: int = setting(0, "Keys computed at once on a host; 0: one.")
+
+    @classmethod
+    def called(cls, name: str, **given: Any) -> Role:
+        """Return the role of this name; `gpu` is one that ships."""
+        return cls(**({"needs": ("cuda",)} if name == "gpu" else {}) | given)
+
 
 @dataclass(frozen=True)
 class Ingest:
@@ -102,11 +128,23 @@ class Ingest:
 
 @dataclass(frozen=True)
 class Workers:
-    """What a worker may use of its machine."""
+    """What a worker may use of its machine, and how long it tries."""
 
     threads: int = setting(0, "Threads per worker; 0: all cores that the process may use.")
     device: str = setting("cpu", "Where Suite2p's torch steps run: `cpu`, `cuda` or `mps`. Demanded, never guessed.")
     scratch: str = setting("", "Fast local folder for intermediate files; empty: beside the results.")
+    memory: float = setting(0.0, "Memory that one slot may take before it is ended, GB; 0: no limit.")
+    keys_per_process: int = setting(1000, "A slot's process is replaced by a fresh one after so many keys.")
+    poll: float = setting(2.0, "How often a worker without work looks for new keys, every so many s.")
+    beat: float = setting(5.0, "How often a worker says that it is alive, every so many s; under half of the lease.")
+    lease: float = setting(30.0, "A worker that was silent for so many s is taken for dead, and its keys go to others.")
+    attempts: int = setting(5, "How often a key is tried whose failures may pass by themselves, before it stops.")
+    kills: int = setting(3, "After how many killed workers a key stops.")
+    only_workers_write: bool = setting(
+        False, "Refuse `populate()` of a notebook on tables that workers fill: for labs with several hosts."
+    )
+    keep_failed_days: int = setting(14, "How many days the bulk outputs of a key's last failed attempt are kept.")
+    log_folder: str = setting("logs", "Where each worker writes its log, relative to the lab home.")
 
 
 @dataclass(frozen=True)
@@ -119,7 +157,8 @@ class Settings:
     roots: Roots = field(default_factory=Roots)
     ingest: Ingest = field(default_factory=Ingest)
     workers: Workers = field(default_factory=Workers)
-    stores: Mapping[str, Store] = field(default_factory=lambda: MappingProxyType({"derived": Store()}))
+    stores: Mapping[str, Store] = field(default_factory=lambda: _named_sections("stores", {}))
+    roles: Mapping[str, Role] = field(default_factory=lambda: _named_sections("roles", {}))
 
     def root(self, name: str) -> Path:
         """Return the absolute folder of a named root."""
@@ -135,6 +174,11 @@ class Settings:
         return self.stores[name]
 
     @property
+    def logs(self) -> Path:
+        """The absolute folder of the logs."""
+        return self.home / _expanded(self.workers.log_folder)
+
+    @property
     def zone(self) -> ZoneInfo:
         """The lab's time zone."""
         return ZoneInfo(self.time_zone)
@@ -147,13 +191,16 @@ def _expanded(folder: str) -> Path:
         raise InvalidSetting("This account has no home folder here.", folder, "Write the path in full.") from error
 
 
-SECTIONS: Mapping[str, type] = {
-    "database": Database,
-    "roots": Roots,
-    "ingest": Ingest,
-    "workers": Workers,
-    "stores": Store,
-}
+@dataclass(frozen=True)
+class Named:
+    """A kind of section that stands once per name, as `[stores.derived]`; some names are there unsaid."""
+
+    kind: type[Store] | type[Role]
+    always: tuple[str, ...]
+
+
+SECTIONS: Mapping[str, type] = {"database": Database, "roots": Roots, "ingest": Ingest, "workers": Workers}
+NAMED: Mapping[str, Named] = {"stores": Named(Store, ("derived",)), "roles": Named(Role, ("cpu", "gpu"))}
 _ELSEWHERE = f"Put it into {SECRETS_FILE} beside it (mode 0600), or into the environment."
 
 
@@ -212,19 +259,23 @@ def active() -> Settings:
 def documented() -> Iterator[tuple[str, str, Any, str]]:
     """Yield (name, type, default, sentence) of every setting, for the reference page."""
     for name, kind, default, doc in _declared():
-        yield name, kind.__name__, default, doc
+        yield name, "list" if kind == TEXTS else kind.__name__, default, doc
 
 
 def _declared() -> Iterator[tuple[str, type, Any, str]]:
     for section in dataclasses.fields(Settings):
         if section.name in SECTIONS:
-            kind = SECTIONS[section.name]
-            prefix = f"{section.name}.<name>" if kind is Store else section.name
-            hints = get_type_hints(kind)
-            for f in dataclasses.fields(kind):
-                yield f"{prefix}.{f.name}", hints[f.name], f.default, f.metadata["doc"]
+            yield from _fields(section.name, SECTIONS[section.name])
+        elif section.name in NAMED:
+            yield from _fields(f"{section.name}.<name>", NAMED[section.name].kind)
         elif section.name != "home":
             yield section.name, str, section.default, section.metadata["doc"]
+
+
+def _fields(prefix: str, kind: type) -> Iterator[tuple[str, type, Any, str]]:
+    hints = get_type_hints(kind)
+    for f in dataclasses.fields(kind):
+        yield f"{prefix}.{f.name}", hints[f.name], f.default, f.metadata["doc"]
 
 
 def create(home: Path, time_zone: str = "UTC") -> Settings:
@@ -280,7 +331,7 @@ def _from_file(path: Path, *, secrets_allowed: bool) -> dict[str, Any]:
         elif kind is Secret and not secrets_allowed:
             raise InvalidSetting(f"The secret {name} must not stand in {FILE}.", path, _ELSEWHERE)
         else:
-            found[name] = Secret(value) if kind is Secret and isinstance(value, str) else value
+            found[name] = _converted(value, kind)
             _check(name, found[name], path)
     if _split_password(found, path) and not secrets_allowed:
         raise InvalidSetting("database.url holds a password.", path, _ELSEWHERE)
@@ -304,26 +355,45 @@ def _flat(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any
             yield prefix + name, value
 
 
+def _converted(value: Any, kind: type) -> Any:
+    """Return a value of TOML as its setting holds it. What does not fit stays what it is, to be refused."""
+    if kind is Secret and isinstance(value, str):
+        return Secret(value)
+    if kind is float and type(value) is int and abs(value) < 2**53:
+        return float(value)
+    return tuple(value) if kind == TEXTS and isinstance(value, list) else value
+
+
 def _empty_section(name: str, value: Any, path: Path) -> dict[str, Any]:
-    """Return what a section without settings means; refuse every other name that is no setting."""
+    """Return a mark for a named section without settings; refuse every other name that is no setting."""
     section, _, rest = name.partition(".")
-    store, _, setting = rest.partition(".")
-    if store and section == "stores" and not re.fullmatch(_STORE, store):
-        raise InvalidSetting(f"{store!r} is no name of a store.", path, "It takes a-z, 0-9 and _, a letter first.")
-    if section not in SECTIONS or setting or (store and section != "stores"):
-        known = [pattern.replace("<name>", store or "derived") for pattern in _kinds()]
-        raise InvalidSetting(f"{name} is no setting.", path, nearest(name, known))
+    own, _, setting = rest.partition(".")
+    if own and section in NAMED and not re.fullmatch(_NAME, own):
+        raise InvalidSetting(f"{own!r} is no name in {section}.", path, "It takes a-z, 0-9 and _, a letter first.")
+    if section not in {*SECTIONS, *NAMED} or setting or (own and section not in NAMED):
+        raise InvalidSetting(f"{name} is no setting.", path, nearest(name, list(_every({name: None}))))
     if value != {}:
         raise InvalidSetting(f"{name} is a section, not a value.", path, f"Write [{name}] and its settings below.")
-    return {f"{name}.protocol": Store.protocol} if store else {}
+    return {name: None} if own else {}
+
+
+def _every(found: Mapping[str, Any]) -> Iterator[str]:
+    """Yield every setting that there is; one of a named section once for each name."""
+    for pattern in _kinds():
+        section, _, rest = pattern.partition(".<name>.")
+        yield from (f"{section}.{name}.{rest}" for name in _names(section, found)) if rest else (pattern,)
+
+
+def _names(section: str, found: Mapping[str, Any]) -> list[str]:
+    """Return the names that a section has, those first that are there unsaid."""
+    given = (name.split(".")[1] for name in found if name.startswith(f"{section}."))
+    return list(dict.fromkeys([*NAMED[section].always, *given]))
 
 
 def _from_environment(environ: Mapping[str, str], found: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings that variables give; `found` names the stores that there are."""
-    stores = {"derived", *(name.split(".")[1] for name in found if name.startswith("stores."))}
-    names = {pattern.replace("<name>", store) for pattern in _kinds() for store in stores}
-    variables = {f"ADAMACS_{name.upper().replace('.', '_')}": name for name in names}
-    sections = tuple(f"ADAMACS_{section.upper()}_" for section in SECTIONS)
+    """Return the settings that variables give; `found` names the stores and roles that there are."""
+    variables = {f"ADAMACS_{name.upper().replace('.', '_')}": name for name in _every(found)}
+    sections = tuple(f"ADAMACS_{section.upper()}_" for section in (*SECTIONS, *NAMED))
     values: dict[str, Any] = {}
     for variable, text in environ.items():
         if variable in variables:
@@ -346,6 +416,10 @@ def _read_word(text: str, name: str, variable: str) -> Any:
         value = _WORDS.get(text.lower(), text)
     elif kind is int and re.fullmatch(r"-?[0-9]{1,18}", text):
         value = int(text)
+    elif kind is float and re.fullmatch(r"-?[0-9]{1,15}(\.[0-9]{1,15})?", text):
+        value = float(text)
+    elif kind == TEXTS:
+        value = tuple(filter(None, map(str.strip, text.split(","))))
     _check(name, value, variable)
     return value
 
@@ -369,11 +443,11 @@ def _kinds() -> dict[str, type]:
     return {name: kind for name, kind, *_ in _declared()}
 
 
-_STORE = r"[a-z][a-z0-9_]*"
+_NAME = r"[a-z][a-z0-9_]*"
 
 
 def _pattern(name: str) -> str:
-    return re.sub(rf"^stores\.{_STORE}\.", "stores.<name>.", name)
+    return re.sub(rf"^({'|'.join(NAMED)})\.{_NAME}\.", r"\1.<name>.", name)
 
 
 def _is_time_zone(name: str) -> bool:
@@ -381,6 +455,18 @@ def _is_time_zone(name: str) -> bool:
         return bool(ZoneInfo(name))
     except (KeyError, ValueError, OSError):
         return False
+
+
+def _not_negative(number: float) -> bool:
+    return 0 <= number < math.inf
+
+
+def _above_zero(number: float) -> bool:
+    return 0 < number < math.inf
+
+
+def _are_tables(names: Collection[str]) -> bool:
+    return all(re.fullmatch(r"[a-z][a-z0-9_]*\.[A-Z][A-Za-z0-9]*", name) for name in names)
 
 
 _RULES: Mapping[str, tuple[Callable[[Any], object], str]] = {
@@ -391,29 +477,65 @@ _RULES: Mapping[str, tuple[Callable[[Any], object], str]] = {
     ),
     "stores.<name>.protocol": (lambda word: word in {"file", "s3"}, "It takes file or s3."),
     "ingest.paramset_idx": (lambda number: number >= -1, "It takes an index, or -1."),
-    "workers.threads": (lambda number: number >= 0, "It takes a number of threads, or 0 for all cores."),
+    "roles.<name>.tables": (_are_tables, "It takes names such as imaging.Processing."),
+    "roles.<name>.memory": (_not_negative, "It takes GB, or 0 for what workers.memory says."),
+    "roles.<name>.slots": (_not_negative, "It takes a number of slots, or 0 for one."),
+    "workers.threads": (_not_negative, "It takes a number of threads, or 0 for all cores."),
+    "workers.memory": (_not_negative, "It takes GB, or 0 for no limit."),
+    "workers.keys_per_process": (_above_zero, "It takes a number of keys, at least 1."),
+    "workers.poll": (_above_zero, "It takes seconds, more than 0."),
+    "workers.beat": (_above_zero, "It takes seconds, more than 0."),
+    "workers.lease": (_above_zero, "It takes seconds, more than 0."),
+    "workers.attempts": (_above_zero, "It takes a number of attempts, at least 1."),
+    "workers.kills": (_above_zero, "It takes a number of killed workers, at least 1."),
+    "workers.keep_failed_days": (_not_negative, "It takes a number of days; 0 keeps nothing."),
+    "workers.log_folder": (bool, "It takes a folder."),
     "workers.device": (re.compile(r"cpu|mps|cuda(:[0-9]+)?").fullmatch, "It takes cpu, cuda, cuda:1 or mps."),
 }
-_TYPES = {str: "a text", int: "a whole number", bool: "true or false", Secret: "a text"}
+_TYPES: Mapping[Any, str] = {
+    str: "a text",
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    Secret: "a text",
+    TEXTS: "a list of texts",
+}
 
 
 def _check(name: str, value: Any, where: Path | str) -> None:
     """Refuse a value of another type, or one that the setting does not take; never show a secret."""
     kind = _kinds()[_pattern(name)]
-    if type(value) is not kind:
-        shown = "This" if kind is Secret or isinstance(value, list | dict) else repr(value)
+    if not _is_a(value, kind):
+        shown = "This" if kind is Secret or isinstance(value, list | tuple | dict) else repr(value)
         raise InvalidSetting(f"{shown} is no value of {name}.", where, f"It takes {_TYPES[kind]}.")
     fits, hint = _RULES.get(_pattern(name), (None, ""))
     if fits and not fits(value):
-        raise InvalidSetting(f"{value!r} is no value of {name}.", where, hint)
+        shown = ", ".join(value) if kind == TEXTS else repr(value)
+        raise InvalidSetting(f"{shown} is no value of {name}.", where, hint)
+
+
+def _is_a(value: Any, kind: type) -> bool:
+    if kind == TEXTS:
+        return type(value) is tuple and all(type(text) is str for text in value)
+    return type(value) is kind
 
 
 def _assembled(found: Mapping[str, Any], home: Path) -> Settings:
-    sections = {name: kind(**_below(name, found)) for name, kind in SECTIONS.items() if kind is not Store}
-    names = dict.fromkeys(["derived", *(name.split(".")[1] for name in found if name.startswith("stores."))])
-    stores = {name: Store(**{"location": f"stores/{name}", **_below(f"stores.{name}", found)}) for name in names}
+    sections: dict[str, Any] = {name: kind(**_below(name, found)) for name, kind in SECTIONS.items()}
+    sections |= {name: _named_sections(name, found) for name in NAMED}
     top = {name: value for name, value in found.items() if "." not in name}
-    return Settings(home=home, stores=MappingProxyType(stores), **sections, **top)
+    settings = Settings(home=home, **sections, **top)
+    beat, lease = settings.workers.beat, settings.workers.lease
+    if beat >= lease / 2:  # one late beat must not cost a living worker its keys
+        what = f"workers.beat is {beat:g} s, and workers.lease only {lease:g} s."
+        raise InvalidSetting(what, home / FILE, "Make the beat shorter than half of the lease.")
+    return settings
+
+
+def _named_sections(section: str, found: Mapping[str, Any]) -> Mapping[str, Any]:
+    kind = NAMED[section].kind
+    names = _names(section, found)
+    return MappingProxyType({name: kind.called(name, **_below(f"{section}.{name}", found)) for name in names})
 
 
 def _below(section: str, found: Mapping[str, Any]) -> dict[str, Any]:

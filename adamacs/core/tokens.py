@@ -30,7 +30,7 @@ _STRICT = re.compile(r"[0-9A-Z]{8}")
 _LEGACY = re.compile(r"[0-9A-Za-z]{1,59}")
 _INITIALS = re.compile(r"[A-Z]{2}")
 _SUBJECT = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,15}")
-_DATE = re.compile(r"(\d{4})-(\d{2})-(\d{2})")
+_DATE = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})")  # \d would admit the digits of every script
 _PREFIXES = ("scan", "sess")
 
 
@@ -78,17 +78,12 @@ def parse(path: str | PurePath, *, legacy: bool = False) -> ParsedFolder:
     """
     parts = _names(path)
     name = parts[-1] if parts else ""
-    if name.startswith("scan") and "_" not in name:
-        if len(parts) < 2:
-            raise InvalidToken("A scan folder needs its session folder above it.", name, f"Expected {NESTED_EXAMPLE}.")
-        session = _parse_name(parts[-2], legacy)
-        if session.scan_id is not None:
-            raise InvalidToken(
-                "A scan folder stands inside a folder that already names a scan.", f"{parts[-2]}/{name}", _expected()
-            )
-        _check_payload(name, "scan", name, legacy)
-        return _with_warnings(session, scan_id=name)
-    return _with_warnings(_parse_name(name, legacy))
+    if not name.startswith("scan"):  # a name that opens with initials never does
+        return _with_warnings(_parse_name(name, legacy))
+    try:
+        return _with_warnings(_parse_session_of(parts, legacy), scan_id=name)
+    except InvalidToken as refusal:
+        raise InvalidToken(refusal.what, refusal.where, f"Expected {NESTED_EXAMPLE}.") from None
 
 
 def format_folder(initials: str, subject: str, day: date, session_id: str, scan_id: str | None = None) -> str:
@@ -101,7 +96,9 @@ def format_folder(initials: str, subject: str, day: date, session_id: str, scan_
     """
     scan = f"_{scan_id}" if scan_id else ""
     name = f"{initials}_{subject}_{day.isoformat()}{scan}_{session_id}"
-    parse(name)
+    read = parse(name)
+    if (read.session_id, read.scan_id) != (session_id, scan_id or None):
+        raise InvalidToken("These are not one session token and one scan token.", name, _expected())
     return name
 
 
@@ -191,6 +188,18 @@ def _names(path: str | PurePath) -> list[str]:
 
 def _expected() -> str:
     return f"Expected {EXAMPLE}."
+
+
+def _parse_session_of(parts: list[str], legacy: bool) -> ParsedFolder:
+    """Read the session folder above a scan folder, which is the last of the parts, and check both."""
+    name = parts[-1]
+    if len(parts) < 2:
+        raise InvalidToken("A scan folder needs its session folder above it.", name)
+    session = _parse_name(parts[-2], legacy)
+    if session.scan_id is not None:
+        raise InvalidToken("A scan folder stands inside a folder that already names a scan.", f"{parts[-2]}/{name}")
+    _check_payload(name, "scan", name, legacy)
+    return session
 
 
 def _parse_name(name: str, legacy: bool) -> ParsedFolder:

@@ -6,6 +6,9 @@
 | `student` | all   | Manual tables              | Manual tables       | nothing             |
 | `worker`  | all   | Manual, computed and queue | computed and queue  | computed and queue  |
 
+What workers say of themselves (`operations`) is written by the role `worker` alone: it adds to the record of workers
+and attempts, and changes heartbeats and pauses. Operators of queues, who retry, exclude or pause, take that role too.
+
 No role makes or drops tables: that is for the account that owns them. A worker inserts into Manual tables too,
 because a result may bring its first manual row with it (the first Curation of a Processing). PostgreSQL shows an
 account the keys of a table only with a privilege beyond SELECT, hence REFERENCES: without it DataJoint sees no
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
 ROLES = ("analyst", "student", "worker")
 
 _MANUAL = re.compile(r"[a-z]")  # a Manual table or a part of one, by its first letter
+_CHANGING = ("heartbeat", "pause")  # of the tables of operations; the others only grow
 _COMPUTED = re.compile(r"_|~~")  # Imported, Computed, their parts, and job tables
 
 
@@ -83,7 +87,7 @@ def plan_grants(role: str, account: str, tables: Sequence[StoredTable], backend:
     _require_name(account)
     plan = [statement for schema in _schemas(tables) for statement in _reading(schema, account, backend)]
     for table in tables:
-        if (rights := _writing(role, table.name)) and not table.schema.endswith("_meta"):
+        if (rights := _writing(role, table)) and not table.schema.endswith("_meta"):
             plan.append(f"GRANT {rights} ON {_table(table, backend)} TO {_account(account, backend)}")
     return plan
 
@@ -91,20 +95,21 @@ def plan_grants(role: str, account: str, tables: Sequence[StoredTable], backend:
 def create_account(connection: dj.Connection, account: str) -> Secret | None:
     """Make an account with a random password, and return the password; None where the account exists already.
 
-    The server sees the password scrambled (PostgreSQL) or not in any log (MySQL).
+    The server sees the password scrambled (PostgreSQL), or hides it from its own logs (MySQL); no log here shows it.
     """
+    from adamacs.database import portable
+
     _require_name(account)
     backend = connection.adapter.backend
     if _account_exists(connection, account):
         return None
     password = Secret(secrets.token_urlsafe(18))  # no quotes, no backslashes
     if backend == "postgresql":
-        from psycopg2.extensions import encrypt_password
-
-        scrambled = encrypt_password(password.reveal(), account, scope=connection._conn, algorithm="scram-sha-256")
-        connection.query(f"CREATE ROLE {_account(account, backend)} LOGIN PASSWORD '{scrambled}'")
+        secret = portable.scrambled(connection, account, password)
+        statement = f"CREATE ROLE {_account(account, backend)} LOGIN PASSWORD '{secret}'"
     else:
-        connection.query(_escaped(f"CREATE USER {_account(account, backend)} IDENTIFIED BY '{password.reveal()}'"))
+        statement = f"CREATE USER {_account(account, backend)} IDENTIFIED BY '{password.reveal()}'"
+    portable.execute_unlogged(connection, statement)
     return password
 
 
@@ -148,13 +153,16 @@ def _reading(schema: str, account: str, backend: str) -> list[str]:
     ]
 
 
-def _writing(role: str, table: str) -> str:
+def _writing(role: str, table: StoredTable) -> str:
     """Return the rights of a role on a table beyond reading it."""
-    if role == "student" and _MANUAL.match(table):
+    if table.schema.endswith("_operations"):  # what workers say of themselves
+        rights = "INSERT, UPDATE, DELETE" if table.name in _CHANGING else "INSERT"
+        return rights if role == "worker" else ""
+    if role == "student" and _MANUAL.match(table.name):
         return "INSERT, UPDATE"
-    if role == "worker" and _COMPUTED.match(table):
+    if role == "worker" and _COMPUTED.match(table.name):
         return "INSERT, UPDATE, DELETE"
-    if role == "worker" and _MANUAL.match(table):
+    if role == "worker" and _MANUAL.match(table.name):
         return "INSERT"
     return ""
 

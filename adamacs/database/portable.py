@@ -14,6 +14,9 @@ from __future__ import annotations
 import contextlib
 import inspect
 import logging
+import math
+import os
+import socket
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from itertools import count
@@ -35,8 +38,9 @@ from datajoint.user_tables import Part
 from datajoint.utils import from_camel_case
 from pydantic_settings import BaseSettings
 
-from adamacs.core.errors import DatabaseUnavailable, PlanRefused, ToolMissing
-from adamacs.core.settings import Store
+from adamacs.core import settings
+from adamacs.core.errors import DatabaseUnavailable, InvalidRequest, PlanRefused, ToolMissing
+from adamacs.core.settings import Secret, Store
 from adamacs.database.address import Server
 
 try:
@@ -52,9 +56,16 @@ if psycopg2 is not None:
 # What a database refuses or cannot do, however the driver or DataJoint says it.
 FAILURES: tuple[type[Exception], ...] = (*_CLIENT_ERRORS, dj.errors.DataJointError)
 
+# The connection is gone, and the server does not take another one.
+LOST: tuple[type[Exception], ...] = (LostConnectionError,)
+UNREACHABLE: tuple[type[Exception], ...] = (LostConnectionError, DatabaseUnavailable, *_CLIENT_ERRORS)
+
 _LOST_POSTGRESQL = {None, "57P01", "57P02", "57P03"}  # no answer, shut down, crashed, starting
+_IDLE_IN_TRANSACTION = "25P03"
 _LOST_MYSQL = {1053, 1927, 4031}  # shutting down, killed (MariaDB), idle for too long (MySQL)
 _STILL_REFERRED_TO = "23001"
+_WITHIN = "_adamacs_within_transaction"  # attribute of a connection
+LEAST_URGENT = 127  # the greatest priority that a job row holds
 _BYTEA = 17  # PostgreSQL's number of the type
 
 Method = Callable[..., Any]
@@ -67,10 +78,14 @@ def _reconnecting(original: Method) -> Method:
 
     `Connection.query` reconnects by itself after a loss; where the server is still down, a daemon must meet the
     same LostConnectionError as for the loss. The id marks our job reservations and must be that of the session.
+    Within a `transaction` nothing reconnects: DataJoint may forget there that it was in one (`in_transaction` does,
+    on a dead connection), and what follows would be committed statement by statement.
     """
 
     def connect(self: Any) -> None:
         again = self._conn is not None
+        if again and getattr(self, _WITHIN, False):
+            raise LostConnectionError("The connection was lost within a transaction.")
         try:
             original(self)
         except _CLIENT_ERRORS as error:
@@ -95,6 +110,8 @@ def _translating_postgresql(original: Method) -> Method:
         if isinstance(error, psycopg2.InterfaceError):
             return LostConnectionError(str(error).strip())
         if isinstance(error, psycopg2.OperationalError) and error.pgcode in _LOST_POSTGRESQL:
+            return LostConnectionError(str(error).strip())
+        if getattr(error, "pgcode", None) == _IDLE_IN_TRANSACTION:  # of another class, but as final
             return LostConnectionError(str(error).strip())
         if getattr(error, "pgcode", None) == _STILL_REFERRED_TO:
             return IntegrityError(str(error))
@@ -157,6 +174,36 @@ def _is_aborted(connection: Any) -> bool:
 # ---- values
 
 
+_longest_idle: float | None = None  # s that a transaction of this process may stand still
+
+
+def limit_idle_transactions(connection: dj.Connection, seconds: float) -> None:
+    """Let the server end transactions of this process that stand still for so long, from now on.
+
+    What a transaction locked, others wait for. A worker that was stopped, or whose host lost its power, in the middle
+    of one would hold up every other worker: for ever, or until the server gives the connection up, by default after
+    hours. MySQL, unlike PostgreSQL and MariaDB, knows no such limit.
+
+    Parameters
+    ----------
+    connection
+        An open one; those that this process opens later are limited too.
+    """
+    global _longest_idle
+    _longest_idle = seconds
+    for statement in _idle_limit(connection._conn):
+        connection.query(statement)
+
+
+def _idle_limit(connection: Any) -> Iterator[str]:
+    if _longest_idle is None:
+        return
+    if not isinstance(connection, pymysql.Connection):
+        yield f"SET idle_in_transaction_session_timeout = {math.ceil(1000 * _longest_idle)}"
+    elif "MariaDB" in connection.get_server_info():
+        yield f"SET SESSION idle_transaction_timeout = {math.ceil(_longest_idle)}"
+
+
 def _prepared_postgresql(original: Method) -> Method:
     """Defects: bytes come back as memoryview, and the time zone of a session is whatever the server prefers.
 
@@ -167,11 +214,34 @@ def _prepared_postgresql(original: Method) -> Method:
         connection = original(self, *arguments, **keywords)
         whole = psycopg2_extensions.new_type((_BYTEA,), "BYTES", _as_bytes)
         psycopg2_extensions.register_type(whole, connection)
+        _notice_loss(socket.socket(fileno=os.dup(connection.fileno())))
         with connection.cursor() as cursor:
             cursor.execute("SET TIME ZONE 'UTC'")
+            for statement in _idle_limit(connection):
+                cursor.execute(statement)
         return connection
 
     return connect
+
+
+def _notice_loss(wire: socket.socket) -> None:
+    """Defect: a server that vanished without a word (a pulled cable) is waited for longer than a quarter of an hour.
+
+    Takes the socket, an own handle of the connection's, and closes it.
+    """
+    with wire:
+        if wire.family not in (socket.AF_INET, socket.AF_INET6):
+            return
+        wire.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        chosen = {
+            "TCP_KEEPIDLE": 10,
+            "TCP_KEEPINTVL": 5,
+            "TCP_KEEPCNT": 4,
+            "TCP_USER_TIMEOUT": 30_000,
+        }  # s, the last ms
+        for name, value in chosen.items():
+            if hasattr(socket, name):
+                wire.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
 def _as_bytes(value: Any, cursor: Any) -> bytes | None:
@@ -179,15 +249,35 @@ def _as_bytes(value: Any, cursor: Any) -> bytes | None:
 
 
 def _prepared_mysql(original: Method) -> Method:
-    """Defect: the time zone of a session is whatever the server prefers; see the other one."""
+    """Defect: the time zone of a session is whatever the server prefers; see the other one.
+
+    And the isolation is made that of PostgreSQL. With the family's own, INSERT ... SELECT and every DELETE lock rows
+    and gaps that they only pass by, so that workers at the same queue wait for each other and deadlock.
+    """
 
     def connect(self: Any, *arguments: Any, **keywords: Any) -> Any:
         connection = original(self, *arguments, **keywords)
+        _notice_loss(socket.socket(fileno=os.dup(connection._sock.fileno())))
         with connection.cursor() as cursor:
             cursor.execute("SET time_zone = '+00:00'")
+            cursor.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
+            for statement in _idle_limit(connection):
+                cursor.execute(statement)
         return connection
 
     return connect
+
+
+def _in_every_script(original: Method) -> Method:
+    """Defect: a schema gets the server's character set; a MariaDB that nobody configured has latin1.
+
+    Names of files and what errors say of them hold any character.
+    """
+
+    def create_schema_sql(self: Any, schema_name: str) -> str:
+        return f"{original(self, schema_name)} DEFAULT CHARACTER SET utf8mb4"
+
+    return create_schema_sql
 
 
 def _recognising_json(original: Method) -> Method:
@@ -205,6 +295,17 @@ def _recognising_json(original: Method) -> Method:
                 self._attributes[name] = attribute._replace(json=stored_as == "json")
 
     return _init_from_database
+
+
+def _remembering_server(original: Method) -> Method:
+    """Defect: a joined or nested query forgets its server: renaming a column of it is a syntax error on PostgreSQL."""
+
+    def derive(self: Any, *arguments: Any, **keywords: Any) -> Any:
+        derived = original(self, *arguments, **keywords)
+        derived.table_info = self.table_info
+        return derived
+
+    return derive
 
 
 def _silent(_: Method) -> Method:
@@ -276,6 +377,45 @@ def _not_exists(adapter: Any, other: Any, common: list[str]) -> str:
     return f"NOT EXISTS (SELECT 1 FROM ({source}) AS {renamed} WHERE {same})"  # noqa: S608
 
 
+# ---- queues: what a person asks for
+
+_filled: set[str] = set()  # full names of the tables of the lab that compute: a role fills each of them
+
+
+def _raising_priority(original: Method) -> Method:
+    """Defect: `refresh(KEY, priority=1)` does nothing, and says nothing, for a key that waits already.
+
+    Where daemons run, every key waits within seconds after it can be computed.
+    """
+
+    def refresh(self: Any, *restrictions: Any, priority: int | None = None, **options: Any) -> dict[str, int]:
+        result: dict[str, int] = original(self, *restrictions, priority=priority, **options)
+        if priority is not None and restrictions:
+            keys = self._target.key_source & condition.AndList(restrictions)
+            result["raised"] = _raise_priority(self, keys, priority, LEAST_URGENT)
+        return result
+
+    return refresh
+
+
+def _left_to_workers(original: Method) -> Method:
+    """No defect, but a rule of ours: where the lab's settings say so, only workers fill tables that roles fill.
+
+    SQL rights are not file rights: on one of several hosts a notebook may write rows of arrays that no other host can
+    read. Workers do not call `populate`.
+    """
+
+    def populate(self: Any, *restrictions: Any, **options: Any) -> Any:
+        if self.full_table_name in _filled and (lab := settings.active()).workers.only_workers_write:
+            name = f"{self.database.removeprefix(f'{lab.database.prefix}_')}.{type(self).__name__}"
+            key = restrictions[0] if len(restrictions) == 1 and isinstance(restrictions[0], Mapping) else "KEY"
+            hint = f"Let a worker do it next: {name}.jobs.refresh({key}, priority=1)"
+            raise InvalidRequest(f"In this lab only workers fill {name}.", hint=hint)
+        return original(self, *restrictions, **options)
+
+    return populate
+
+
 # ---- applying
 
 
@@ -285,12 +425,17 @@ def _mends() -> Iterator[tuple[Any, str, Callable[[Method], Method]]]:
     yield MySQLAdapter, "translate_error", _translating_mysql
     yield MySQLAdapter, "connect", _prepared_mysql
     yield MySQLAdapter, "ping", _raising_ping
+    yield MySQLAdapter, "create_schema_sql", _in_every_script
     yield PostgreSQLAdapter, "translate_error", _translating_postgresql
     yield PostgreSQLAdapter, "connect", _prepared_postgresql
     yield PostgreSQLAdapter, "ping", _raising_ping
     yield PostgreSQLAdapter, "get_cursor", _cursor_of_closed
     yield Heading, "_init_from_database", _recognising_json
+    for name in ("join", "set_primary_key", "make_subquery_heading"):
+        yield Heading, name, _remembering_server
     yield dj_connection, "_warn_if_mariadb", _silent
+    yield jobs.Job, "refresh", _raising_priority
+    yield AutoPopulate, "populate", _left_to_workers
     for module in (condition, expression, table, jobs):  # each imported the function by its name
         yield module, "make_condition", _differing
 
@@ -377,6 +522,7 @@ def connect(server: Server) -> dj.Connection:
     ToolMissing
         The server's driver is not installed.
     """
+    os.environ.setdefault("PGCONNECT_TIMEOUT", "10")  # s; without it a host that is off is waited for minutes
     # PyMySQL takes an empty dict, which DataJoint makes of True, for "if the server likes to".
     demanded: bool | dict[str, Any] = {"check_hostname": False} if server.backend == "mysql" else True
     try:
@@ -407,6 +553,24 @@ def _unavailable(server: Server, error: Exception) -> DatabaseUnavailable:
     return DatabaseUnavailable(f"The database does not answer: {said}.", server.url, "Check: adamacs db status")
 
 
+def execute_unlogged(connection: dj.Connection, statement: str) -> None:
+    """Run one statement that holds a secret. `%` stands for itself.
+
+    Defect: DataJoint logs every statement that it runs at DEBUG, passwords included.
+    """
+    try:
+        with connection._conn.cursor() as cursor:
+            cursor.execute(statement)
+    except _CLIENT_ERRORS as error:
+        raise connection.adapter.translate_error(error) from error
+
+
+def scrambled(connection: dj.Connection, account: str, password: Secret) -> str:
+    """Return a password as PostgreSQL stores it (SCRAM), so that the server never sees it."""
+    driver = connection._conn
+    return psycopg2_extensions.encrypt_password(password.reveal(), account, scope=driver, algorithm="scram-sha-256")
+
+
 # ---- schemas and tables
 
 
@@ -426,6 +590,7 @@ def bind(schema: Any, name: str, connection: dj.Connection) -> None:
         for part in _parts(master):
             part._master = master
             _bind_table(part, schema, {**names, "master": master, "self": part})
+    _filled.update(cls.full_table_name for cls in _computing(schema))
 
 
 def _bind_table(cls: Any, schema: Any, context: dict[str, Any]) -> None:
@@ -452,6 +617,10 @@ def table_names(schema: Any) -> list[str]:
     return names
 
 
+def _computing(schema: Any) -> Iterator[Any]:
+    return (cls for cls, _ in schema.declare_list if issubclass(cls, AutoPopulate))
+
+
 def declare_jobs(schema: Any) -> None:
     """Make the job table of every table that computes, which DataJoint would make at the first use.
 
@@ -462,11 +631,11 @@ def declare_jobs(schema: Any) -> None:
     level = log.level
     log.setLevel(logging.ERROR)
     try:
-        for cls, _ in schema.declare_list:
-            if issubclass(cls, AutoPopulate):
-                queue = jobs.Job(cls())
-                if not queue.is_declared:
-                    queue.declare()
+        for cls in _computing(schema):
+            queue = jobs.Job(cls())
+            if not queue.is_declared:
+                queue.declare()
+            _filled.add(cls.full_table_name)
     finally:
         log.setLevel(level)
 
@@ -485,15 +654,163 @@ def make(table: Any, key: Mapping[str, Any]) -> None:
     PlanRefused
         What the result stands on changed while it was computed.
     """
-    instance = table()
-    key = dict(key)
-    fetched = instance.make_fetch(dict(key))
-    computed = instance.make_compute(dict(key), *fetched)
-    with instance.connection.transaction:
-        if instance.make_fetch(dict(key)) != fetched:
-            raise PlanRefused("What this stands on changed while it was computed.", key, "Run it again.")
-        table._allow_insert = True
+    parts = Parts(table, key)
+    fetched = parts.fetch()
+    computed = parts.compute(fetched)
+    with transaction(table.connection):
+        parts.insert(fetched, computed)
+
+
+class Parts:
+    """The three parts of `make` for one key of a table; a table with a plain `make` has the last one only."""
+
+    def __init__(self, table: Any, key: Mapping[str, Any]) -> None:
+        self.table = table
+        self.key = dict(key)
+        self.instance = table()
+        self.is_plain = not inspect.isgeneratorfunction(table.make)
+
+    def fetch(self) -> Any:
+        """Read what the result stands on."""
+        return () if self.is_plain else self.instance.make_fetch(dict(self.key))
+
+    def compute(self, fetched: Any) -> Any:
+        """Compute; the database is not asked."""
+        return () if self.is_plain else self.instance.make_compute(dict(self.key), *fetched)
+
+    def insert(self, fetched: Any, computed: Any) -> None:
+        """Insert the result, inside a transaction of the caller, if what it stands on is still the same.
+
+        Raises
+        ------
+        PlanRefused
+            It changed while it was computed.
+        """
+        if self.fetch() != fetched:
+            raise PlanRefused("What this stands on changed while it was computed.", self.key, "Run it again.")
+        self.insert_computed(computed)
+
+    def insert_computed(self, computed: Any) -> None:
+        """Insert the result, inside the transaction of the caller in which it was also fetched."""
+        self.table._allow_insert = True
         try:
-            instance.make_insert(dict(key), *computed)
+            if self.is_plain:
+                self.instance.make(dict(self.key))
+            else:
+                self.instance.make_insert(dict(self.key), *computed)
         finally:
-            table._allow_insert = False
+            self.table._allow_insert = False
+
+
+# ---- queues
+
+
+def job_table(table: Any) -> Any:
+    """Return the job table of a bound table that computes; it was made with the schema."""
+    return jobs.Job(table())
+
+
+def has_default_source(table: Any) -> bool:
+    """Whether a table's key source is DataJoint's own: the join of what the primary key refers to."""
+    return inspect.getattr_static(table, "key_source") is AutoPopulate.__dict__["key_source"]
+
+
+def counting(query: Any) -> str:
+    """Write the count of a query's rows, which for a whole table is quicker than that of a subquery."""
+    return f"SELECT COUNT(*) FROM {query.from_clause()}{query.where_clause()}"  # noqa: S608 - DataJoint's own texts
+
+
+def raise_priority(table: Any, keys: Any, priority: int, up_to: int) -> int:
+    """Let keys that wait be taken sooner, and return how many those are.
+
+    Parameters
+    ----------
+    table
+        A bound table that computes.
+    keys
+        Query of its keys.
+    priority
+        The new one; lower is sooner.
+    up_to
+        Keys that were put behind this one stay there.
+    """
+    return _raise_priority(job_table(table), keys, priority, up_to)
+
+
+def _raise_priority(queue: Any, keys: Any, priority: int, up_to: int) -> int:
+    column, status = map(queue.adapter.quote_identifier, ("priority", "status"))
+    these = condition.make_condition(queue, keys.proj(), set(), semantic_check=False)
+    text = (
+        f"UPDATE {queue.full_table_name} SET {column} = %s "  # noqa: S608 - quoted names and our own queries only
+        f"WHERE {status} = 'pending' AND {column} > %s AND {column} <= %s AND {these}"
+    )
+    return int(queue.connection.query(text, (priority, priority, up_to)).rowcount)
+
+
+def without(query: Any, other: Any) -> Any:
+    """Return the rows of a query that have no partner in a job table, whose keys have a lineage of their own."""
+    return query.restrict(condition.Not(other), semantic_check=False)
+
+
+def seconds_from_now(connection: Any, seconds: str = "%s") -> str:
+    """Write the instant that many seconds from now, on the clock of the database; `seconds` is an SQL expression."""
+    if connection.adapter.backend == "postgresql":
+        return f"CURRENT_TIMESTAMP + {seconds} * INTERVAL '1 second'"
+    return f"CURRENT_TIMESTAMP(6) + INTERVAL ({seconds}) SECOND"
+
+
+def seconds_since(connection: Any, column: str) -> str:
+    """Write how many seconds ago the instant in a column was, on the clock of the database."""
+    if connection.adapter.backend == "postgresql":
+        return f"EXTRACT(EPOCH FROM CURRENT_TIMESTAMP - {column})::float8"
+    return f"TIMESTAMPDIFF(MICROSECOND, {column}, CURRENT_TIMESTAMP(6)) / 1e6"
+
+
+def relaxed(connection: Any) -> str:
+    """Return what stands before a statement whose commit need not reach the disk before it is answered."""
+    if connection.adapter.backend == "postgresql":
+        return "SET LOCAL synchronous_commit TO OFF; "
+    return ""
+
+
+@contextlib.contextmanager
+def transaction(connection: Any) -> Iterator[None]:
+    """Commit what the block does, or nothing of it.
+
+    Defect: `connection.transaction` forgets that the transaction ended where the commit itself failed, and covers
+    the error of the block by that of the rollback where the connection is gone.
+    """
+    connection.start_transaction()
+    setattr(connection, _WITHIN, True)
+    try:
+        yield
+        connection.commit_transaction()
+    except BaseException:
+        try:
+            connection.cancel_transaction()
+        except (*_CLIENT_ERRORS, LostConnectionError):
+            connection._in_transaction = False  # it ended with the connection, on the server's side
+        raise
+    finally:
+        setattr(connection, _WITHIN, False)
+
+
+def savepoint(connection: Any, name: str, *, first: bool) -> str:
+    """Write a savepoint that takes the place of the last one of its name; PostgreSQL would keep both."""
+    again = connection.adapter.backend == "postgresql" and not first
+    return f"RELEASE SAVEPOINT {name}; SAVEPOINT {name}" if again else f"SAVEPOINT {name}"
+
+
+def separate_connection(server: Server) -> dj.Connection:
+    """Open a further connection, for a thread of its own; tables stay with the one of the process."""
+    return dj.Connection(server.host, server.user, server.password.reveal(), port=server.port, use_tls=server.use_tls)
+
+
+def storable(text: str, length: int) -> str:
+    """Return a text as every server takes it, cut to a length: file names that are no UTF-8 and NUL are spelt out."""
+    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")[:length]
+
+
+def plain(value: Any) -> Any:
+    """Return a value of a key as JSON can hold it: numbers and texts stay, everything else becomes text."""
+    return value if isinstance(value, str | int | float | bool | None) else str(value)

@@ -67,17 +67,17 @@ def apply_scan(scan: ScanPlan, settings: Settings) -> int:
     _check_files(scan.files, settings)
     for attempt in range(1, _ATTEMPTS + 1):
         try:
-            return _write_missing(scan)
+            return _write_missing(scan, settings)
         except DuplicateError:
             if attempt == _ATTEMPTS:
                 raise
     raise AssertionError("unreachable")
 
 
-def _write_missing(scan: ScanPlan) -> int:
+def _write_missing(scan: ScanPlan, settings: Settings) -> int:
     connection = pipeline.scan.schema.connection
     with connection.transaction:
-        missing, conflicts = compare(scan.rows)
+        missing, conflicts = compare(scan.rows, settings)
         if conflicts:
             raise PlanRefused(conflicts[0].what, {"scan_id": scan.scan_id}, conflicts[0].hint)
         for rows in _by_table(missing):

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from adamacs.core import clocks, tokens
 from adamacs.core.errors import InvalidToken
 from adamacs.core.modality import Problem, RawFile, Recording
+from adamacs.core.names import natural_order
 from adamacs.core.settings import Settings
 
 _NOT_A_RECORDING = (".", "$", "System Volume Information")
+_LOOKED_INTO = 5_000  # folders of one person that are no recordings; on a share over the network some seconds
 
 
 def find_recordings(paths: Iterable[Path], settings: Settings) -> tuple[list[Recording], list[Problem]]:
@@ -26,8 +28,9 @@ def find_recordings(paths: Iterable[Path], settings: Settings) -> tuple[list[Rec
     Returns
     -------
     recordings, problems
-        One problem per folder whose name looks like a recording and is none, per path outside the share, and
-        per scan token that two folders claim: neither of these is returned.
+        One per folder whose name looks like a recording and is none or that lies too deep, however deep, per path
+        outside the share, and per scan token that two folders claim: none of these is returned. A warning per folder
+        that could not be looked into.
     """
     share = Path(os.path.normpath(settings.root("share")))
     found: dict[Path, Recording] = {}
@@ -43,7 +46,7 @@ def find_recordings(paths: Iterable[Path], settings: Settings) -> tuple[list[Rec
         elif not place.is_dir():
             problems.append(Problem("error", "There is no such folder.", str(path)))
         else:
-            for folder in _candidates(place, share):
+            for folder in _candidates(place, share, problems):
                 _read_recording(folder, share, settings, found, problems)
     recordings = sorted(found.values(), key=lambda recording: recording.relative)
     return _without_twins(recordings, problems), problems
@@ -59,26 +62,51 @@ def _below_share(path: Path, share: Path) -> Path | None:
     return None
 
 
-def _candidates(path: Path, share: Path) -> Iterator[Path]:
+def _candidates(path: Path, share: Path, problems: list[Problem]) -> Iterator[Path]:
     """Yield folders that may be recordings: below the share stands a person's folder, below that recordings."""
-    depth = len(path.relative_to(share).parts)
-    if depth == 0:
+    if path == share:
         for person in _folders(path):
-            yield from [person] if tokens.is_candidate(person.name) else _candidates(person, share)
-    elif depth == 1 and not tokens.is_candidate(path.name):
-        for entry in _folders(path):
-            if tokens.is_candidate(entry.name):
-                yield from _scans_of(entry)
-            else:  # one level too deep: reported, not taken
-                yield from (deep for deep in _folders(entry) if tokens.is_candidate(deep.name))
+            yield from _candidates(person, share, problems)
+    elif tokens.is_candidate(path.name):
+        yield from _scans_of(path, share, problems)
     else:
-        yield from _scans_of(path)
+        found = list(_search(path, share, problems))
+        yield from found or ([path] if path.parent != share else [])  # who named it by hand is told why it is none
 
 
-def _scans_of(path: Path) -> Iterator[Path]:
+def _search(top: Path, share: Path, problems: list[Problem]) -> Iterator[Path]:
+    """Yield what may be a recording at any depth, so that one that lies too deep is told of; near ones first."""
+    waiting, looked_into = deque([top]), 0
+    while waiting:
+        if looked_into == _LOOKED_INTO:
+            what = f"More than {_LOOKED_INTO} folders here are no recordings: those below them were not looked at."
+            hint = "Move what is no recording out of the share, or name the folder of the recordings."
+            problems.append(Problem("warning", what, top.relative_to(share).as_posix(), hint))
+            return
+        folder = waiting.popleft()
+        looked_into += 1
+        for entry in _readable_folders(folder, share, problems, "warning") or ():
+            if tokens.is_candidate(entry.name):
+                yield from _scans_of(entry, share, problems)
+            else:
+                waiting.append(entry)
+
+
+def _scans_of(path: Path, share: Path, problems: list[Problem]) -> Iterator[Path]:
     """Yield the scan folders of a nested session folder, or the folder itself."""
-    nested = [entry for entry in _folders(path) if entry.name.startswith("scan")] if "_scan" not in path.name else []
-    yield from nested or [path]
+    inside = [] if "_scan" in path.name else _readable_folders(path, share, problems, "error")
+    if inside is not None:
+        yield from [entry for entry in inside if entry.name.startswith("scan")] or [path]
+
+
+def _readable_folders(path: Path, share: Path, problems: list[Problem], severity: str) -> list[Path] | None:
+    """List the folders in a folder; one that cannot be read becomes a problem, and None."""
+    try:
+        return _folders(path)
+    except OSError as error:
+        where = path.relative_to(share).as_posix()
+        problems.append(Problem(severity, f"The folder cannot be read ({error.strerror}).", where))
+        return None
 
 
 def _folders(path: Path) -> list[Path]:
@@ -126,8 +154,8 @@ def _read_recording(
 def _files(path: Path, share: Path) -> Iterator[RawFile]:
     """Yield the regular files below a recording folder, never following a link, in natural order."""
     for folder, subfolders, names in os.walk(path, onerror=_raise):
-        subfolders.sort(key=natural)
-        for name in sorted(names, key=natural):
+        subfolders.sort(key=natural_order)
+        for name in sorted(names, key=natural_order):
             file = Path(folder, name)
             file.as_posix().encode()
             status = file.lstat()
@@ -138,17 +166,6 @@ def _files(path: Path, share: Path) -> Iterator[RawFile]:
 
 def _raise(error: OSError) -> None:
     raise error
-
-
-def natural(name: str) -> list[tuple[bool, int, str]]:
-    """Sort key under which file_2 comes before file_10."""
-    pieces: list[str] = []
-    for character in name:
-        if pieces and pieces[-1].isdecimal() == character.isdecimal():
-            pieces[-1] += character
-        else:
-            pieces.append(character)
-    return [(not p.isdecimal(), int(p) if p.isdecimal() else 0, p) for p in pieces]
 
 
 def _without_twins(recordings: list[Recording], problems: list[Problem]) -> list[Recording]:

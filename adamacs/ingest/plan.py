@@ -66,7 +66,11 @@ class IngestPlan:
     @property
     def refused(self) -> bool:
         """Whether any folder of the batch is refused."""
-        return bool(self.problems) or any(scan.state == "refused" for scan in self.scans)
+        return bool(self._not_understood) or any(scan.state == "refused" for scan in self.scans)
+
+    @property
+    def _not_understood(self) -> list[Problem]:
+        return [problem for problem in self.problems if problem.severity == "error"]
 
     @property
     def changes(self) -> bool:
@@ -79,7 +83,7 @@ class IngestPlan:
         lines += [str(problem) for problem in self.problems]
         counts = {state: sum(scan.state == state for scan in self.scans) for state in _STATES}
         total = ", ".join(f"{count} {state}" for state, count in counts.items() if count) or "no scans"
-        unread = f"; {len(self.problems)} folders not understood" if self.problems else ""
+        unread = f"; {len(self._not_understood)} folders not understood" if self._not_understood else ""
         return "\n".join([*lines, total + unread])
 
     def to_json(self) -> str:
@@ -186,7 +190,7 @@ def plan_scan(recording: Recording, settings: Settings, people: _People) -> Scan
     parts = list(_contributions(recording, settings))
     rows = tuple(_spine_rows(recording, user, parts)) + tuple(row for part in parts for row in part.rows)
     problems += [problem for part in parts for problem in part.problems]
-    missing, conflicts = compare(rows)
+    missing, conflicts = compare(rows, settings)
     problems += conflicts
     return ScanPlan(
         session_id=recording.folder.session_id,
@@ -201,7 +205,7 @@ def plan_scan(recording: Recording, settings: Settings, people: _People) -> Scan
     )
 
 
-def compare(rows: Sequence[Row]) -> tuple[list[Row], list[Problem]]:
+def compare(rows: Sequence[Row], settings: Settings) -> tuple[list[Row], list[Problem]]:
     """Return the rows that the database lacks, and where it says something else about this scan."""
     missing: list[Row] = []
     conflicts: list[Problem] = []
@@ -211,7 +215,7 @@ def compare(rows: Sequence[Row]) -> tuple[list[Row], list[Problem]]:
         if not held:
             missing.append(row)
         else:
-            conflicts += _differences(row, held[0])
+            conflicts += _differences(row, held[0], settings)
     return missing, conflicts + _changed_files(rows, missing)
 
 
@@ -269,15 +273,15 @@ def _spine_rows(recording: Recording, user: Mapping[str, Any], parts: Sequence[C
         yield Row("scan.ScanFile", {**scan, "file_id": number, **values})
 
 
-def _differences(row: Row, held: Mapping[str, Any]) -> Iterator[Problem]:
+def _differences(row: Row, held: Mapping[str, Any], settings: Settings) -> Iterator[Problem]:
     for name in _IDENTITY.get(row.table, ()):
         value = row.values[name]
         if held[name] != value:
             what = f"{row.table}.{name} is {held[name]} in the database and {value} in the folder."
             hint = "Was the folder renamed or changed since it was ingested? A scan is never re-keyed."
             if name == "file_time":
-                file = shlex.quote(held["file_path"])
-                hint = f"If only a copy lost its time, give it back: touch -d '{held[name]} UTC' {file}"
+                file = shlex.quote(str(settings.root(held["root"]) / held["file_path"]))
+                hint = f"If only a copy lost its time, give it back: touch -d {held[name].isoformat()}Z {file}"
             yield Problem("error", what, str(row.values.get("scan_id", row.values.get("session_id", ""))), hint)
 
 

@@ -97,7 +97,7 @@ class Table:
     schema
         The name under which people know its module: `imaging`.
     module
-        Where its class stands: `adamacs.modalities.imaging.tables`.
+        Where its class stands: `adamacs.modalities.imaging.tables.motion`.
     name
         Within the module: `ScanInfo`, and `ScanInfo.Field` of a part.
     tier
@@ -183,26 +183,47 @@ def read_source(text: str, module: str, schema: str, package: str | None = None)
     """
     package = module.rpartition(".")[0] if package is None else package
     tree = ast.parse(text)
-    tables = [table for node in tree.body for table in _tables(node, "", module, schema)]
+    texts = _texts(tree.body)
+    tables = [table for node in tree.body for table in _tables(node, "", module, schema, texts)]
     imports = {f"{module}.{name}": path for node in tree.body for name, path in _imports(node, package)}
     return Source(tuple(tables), imports)
 
 
-def _tables(node: ast.stmt, master: str, module: str, schema: str) -> Iterator[Table]:
+def _texts(nodes: Iterable[ast.stmt]) -> dict[str, str]:
+    """Return the texts that a module gives names to: lines that several of its definitions share."""
+    return {
+        target.id: node.value.value
+        for node in nodes
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+
+
+def _tables(node: ast.stmt, master: str, module: str, schema: str, texts: Mapping[str, str]) -> Iterator[Table]:
     if not isinstance(node, ast.ClassDef):
         return
     bases = {ast.unparse(base).rpartition(".")[2] for base in node.bases}
     if tier := next((tier for tier in ("Part", *TIERS) if tier in bases), None):
-        yield Table(schema, module, master + node.name, tier, parse(_definition(node)))
+        yield Table(schema, module, master + node.name, tier, parse(_definition(node, texts)))
         for inner in node.body:
-            yield from _tables(inner, f"{master}{node.name}.", module, schema)
+            yield from _tables(inner, f"{master}{node.name}.", module, schema, texts)
 
 
-def _definition(node: ast.ClassDef) -> str:
+def _definition(node: ast.ClassDef, texts: Mapping[str, str]) -> str:
     for line in node.body:
         if isinstance(line, ast.Assign) and "definition" in map(ast.unparse, line.targets):
-            return str(ast.literal_eval(line.value))
+            return _joined(line.value, texts)
     raise ValueError(f"The table {node.name} has no definition")
+
+
+def _joined(node: ast.expr, texts: Mapping[str, str]) -> str:
+    """Return a text that is written out, named in the module, or the sum of such texts."""
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
+        return _joined(node.left, texts) + _joined(node.right, texts)
+    if isinstance(node, ast.Name) and node.id in texts:
+        return texts[node.id]
+    return str(ast.literal_eval(node))
 
 
 def _imports(node: ast.stmt, package: str) -> Iterator[tuple[str, str]]:
@@ -217,6 +238,8 @@ def _imports(node: ast.stmt, package: str) -> Iterator[tuple[str, str]]:
 def read_module(module: str, schema: str) -> list[Source]:
     """Read the tables of an installed module, or of every file of a package; only what it lies in is imported.
 
+    The files of a package come in the order in which the package itself imports them, then those it does not import.
+
     Raises
     ------
     ModuleNotFoundError
@@ -228,8 +251,10 @@ def read_module(module: str, schema: str) -> list[Source]:
     path = Path(spec.origin)
     own = read_source(path.read_text(encoding="utf-8"), module, schema, spec.parent)
     inner = sorted(path.parent.glob("*.py")) if spec.submodule_search_locations else []
-    texts = {f"{module}.{file.stem}": file.read_text(encoding="utf-8") for file in inner if file != path}
-    return [own, *(read_source(text, name, schema) for name, text in texts.items())]
+    files = {f"{module}.{file.stem}": file for file in inner if file != path}
+    imported = [name for origin in own.imports.values() if (name := origin.rpartition(".")[0]) in files]
+    names = dict.fromkeys([*imported, *files])
+    return [own, *(read_source(files[name].read_text(encoding="utf-8"), name, schema) for name in names)]
 
 
 class Catalogue:

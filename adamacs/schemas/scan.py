@@ -7,7 +7,7 @@ from pathlib import Path
 import datajoint as dj
 
 from adamacs.core import clocks, settings
-from adamacs.core.errors import UnreadableFile
+from adamacs.core.errors import MissingFile, UnreadableFile
 from adamacs.schemas.equipment import Equipment
 from adamacs.schemas.session import Session
 from adamacs.schemas.subject import User
@@ -85,12 +85,14 @@ def require_unchanged(row: dict) -> Path:
 
     Raises
     ------
+    MissingFile
+        The file is gone, or its share is not mounted.
     UnreadableFile
-        The file is gone, or its size or time of modification is another one.
+        Its size or time of modification is another one.
     """
     path = path_of(row)
     if not path.is_file():
-        raise UnreadableFile("The file is gone since it was ingested.", path, "Was the folder moved or renamed?")
+        raise MissingFile("The file is gone since it was ingested.", path, "Was the folder moved or renamed?")
     status = path.stat()
     found = {"file_size": status.st_size, "file_time": clocks.from_file_time(status.st_mtime_ns)}
     if other := [f"{name} {found[name]}, not {row[name]}" for name in found if found[name] != row[name]]:

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from blake3 import blake3
 
-from adamacs.core import settings
+from adamacs.core import points, settings
 from adamacs.core.errors import CorruptArray, UnstorableArray, describe
 from adamacs.storage import frames, stores
 from adamacs.storage.frames import Layout, Source
@@ -215,8 +215,10 @@ def write(store: str | Store, path: str, array: Any) -> ArrayReference:
     values = _values(array)
     with place.create(sums_path(path), path) as (sums, file):
         layout = frames.write(file, values, _threads())
+        points.reach("mid array write")
         table = layout.to_bytes()
         sums.write(table)
+    points.reach("after rename")
     return ArrayReference(place.name, path, layout.shape, layout.dtype, blake3(table).hexdigest())
 
 

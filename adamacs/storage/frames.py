@@ -54,7 +54,7 @@ class Source:
     read: Callable[[int, int | None], bytes]
     size: Callable[[], int]
     where: str
-    span: int = 1 << 19  # bytes that one read should fetch
+    span: int = 1 << 21  # bytes that one read should fetch
     streams: int = 1  # reads that should run at once
 
     def corrupt(self, what: str) -> CorruptArray:

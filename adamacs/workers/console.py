@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
-from adamacs.core import progress
+from adamacs.core import logs, progress
 from adamacs.core.progress import Progress
 
 _EVERY = 0.2  # s between two redrawings of the moving line
@@ -61,13 +61,12 @@ def describe(step: Progress, elapsed: float) -> str:
     return text
 
 
-class _Handler(logging.StreamHandler[TextIO]):
+class _Handler(logs.Terminal):
     """Write log lines above the moving line."""
 
-    def __init__(self, stream: TextIO, line: Line | None) -> None:
-        super().__init__(stream)
+    def __init__(self, stream: TextIO, level: int, line: Line | None) -> None:
+        super().__init__(stream, level)
         self._line = line
-        self.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
 
     def emit(self, record: logging.LogRecord) -> None:
         if self._line:
@@ -77,18 +76,16 @@ class _Handler(logging.StreamHandler[TextIO]):
 
 @contextmanager
 def shown(stream: TextIO) -> Iterator[None]:
-    """Show log and progress of adamacs on a stream for the length of a block."""
+    """Show log and progress of adamacs on a stream for the length of a block.
+
+    Unlike other commands, a worker tells what it begins and ends: its level is INFO unless `-v`, `-vv` or
+    ADAMACS_LOG_LEVEL say otherwise.
+    """
     line = Line(stream) if stream.isatty() else None
-    handler = _Handler(stream, line)
-    logger = logging.getLogger("adamacs")
-    level = logger.level
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
-    try:
-        with progress.listening(line):
-            yield
-    finally:
-        if line:
-            line.clear()
-        logger.removeHandler(handler)
-        logger.setLevel(level)
+    with logs.showing(_Handler(stream, logs.level(logging.INFO), line)):
+        try:
+            with progress.listening(line):
+                yield
+        finally:
+            if line:
+                line.clear()

@@ -5,12 +5,17 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 pytestmark = pytest.mark.slow
+
+
+README = Path(__file__).parents[2] / "README.md"
 
 
 class Demo:
@@ -19,18 +24,25 @@ class Demo:
     def __init__(self, home):
         self.home = home
 
-    def run(self, *command):
-        """Run a Python command line in the lab home, and return what it printed."""
-        environment = {**os.environ, "ADAMACS_HOME": str(self.home)}
+    def run(self, *command, typed="", **variables):
+        """Run a Python command line as a person does who went to the lab home, and return what it printed."""
         answer = subprocess.run(
-            [sys.executable, *command], env=environment, capture_output=True, text=True, timeout=900, check=False
+            [sys.executable, *command],
+            env={**os.environ, **variables},
+            cwd=self.home if self.home.exists() else None,
+            input=typed,
+            capture_output=True,
+            text=True,
+            timeout=900,
+            check=False,
         )
         assert answer.returncode == 0, answer.stderr[-4000:]
+        assert "Traceback" not in answer.stderr, answer.stderr[-4000:]  # what an interactive Python says of an error
         return answer.stdout
 
     def demo(self):
         """Run the demo, and return its JSON line."""
-        return json.loads(self.run("-m", "adamacs", "demo", "--json").splitlines()[-1])
+        return json.loads(self.run("-m", "adamacs", "demo", "--json", ADAMACS_HOME=str(self.home)).splitlines()[-1])
 
     def files(self):
         """Return size and time of every file but the database's own."""
@@ -56,6 +68,7 @@ def test_the_truth_is_recovered(demo):
     assert summary["recall"] >= 0.85
     assert summary["precision"] >= 0.95
     assert summary["spike_r"] >= 0.85
+    assert summary["dff_r"] >= 0.9  # dF/F against the calcium of the model
 
 
 def test_the_tables_hold_as_many_cells_as_the_demo_says(demo):
@@ -73,6 +86,16 @@ trace = (imaging.Fluorescence.Trace & key).fetch1("fluorescence")
 print(trace[100:200].shape, np.array_equal(trace[100:200], np.asarray(trace)[100:200]))
 """
     assert demo.run("-c", code).strip() == "(100,) True"
+
+
+def test_the_lines_on_the_first_page_of_the_readme_run_as_they_are_typed(demo):
+    (block,) = re.findall(r"## Ten lines.*?```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    assert len([line for line in block.splitlines() if line.strip()]) <= 10
+    told = "print('told', len(session.Session * scan.Scan * imaging.ScanInfo), len(cells) > 0, trace[100:200].shape)\n"
+    shown = demo.run("-i", "-q", "-c", "", typed=block + told)
+    assert shown.splitlines()[-1] == "told 3 True (100,)"
+    assert "scan_id" in shown  # the table that its first question shows
+    assert shown.count("array([") == 2  # the samples, and the mean activity of every mask
 
 
 def test_a_second_run_changes_nothing(demo):

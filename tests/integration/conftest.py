@@ -28,11 +28,15 @@ def mouse_lab(_pipeline_lab):
     """The lab of `adamacs.pipeline`, without a recording and without a row but those of the vocabulary."""
     from adamacs import pipeline
     from adamacs.core import settings
+    from adamacs.database import portable
+    from adamacs.workers import roles
 
     settings.use(_pipeline_lab.settings)
     yield _pipeline_lab
     if pipeline.scan.schema.connection.in_transaction:
         pipeline.scan.schema.connection.cancel_transaction()
+    for table in roles.computing_tables():
+        portable.job_table(table).delete_quick()
     for table in _filled_tables():
         table().delete_quick()
     for name in ("share", "processed", "stores/derived"):
@@ -51,3 +55,20 @@ def _filled_tables():
         for master in reversed(masters):
             parts = [part for part in vars(master).values() if isinstance(part, type) and issubclass(part, dj.Part)]
             yield from (*reversed(parts), master)
+
+
+@pytest.fixture(scope="module")
+def work(_pipeline_lab):
+    """The tables of `tests/tables/work.py` in the lab of the pipeline."""
+    return _pipeline_lab.tables("work")
+
+
+@pytest.fixture
+def items(work, mouse_lab):
+    """The same, with three items to compute."""
+    work.Item.insert([{"item": n, "value": n} for n in range(3)])
+    yield work
+    for table in (work.Total, work.Costly, work.Cheap):
+        table.jobs.delete()
+        table().delete_quick()
+    work.Item().delete_quick()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import shutil
 import stat
 import subprocess
@@ -15,7 +16,7 @@ import pytest
 from adamacs.core import settings as core_settings
 from adamacs.core.errors import DatabaseUnavailable, PlanRefused, ToolMissing, UnreadableFile
 from adamacs.core.settings import Secret
-from adamacs.database import connect, dump
+from adamacs.database import connect, dump, postgres
 from tests.labs import fresh_module
 
 on_postgresql = pytest.mark.only_on("postgresql")
@@ -145,7 +146,10 @@ def older_server():
 
     program = servers.find_older_postgresql()
     if program is None:
-        pytest.skip("no PostgreSQL older than the embedded one is installed on this machine")
+        message = (
+            f"NO OLDER POSTGRESQL: /usr/lib/postgresql holds none below {postgres.MAJOR}; no dump was brought there."
+        )
+        (pytest.fail if "oldpostgres" in os.environ.get("ADAMACS_TEST_REQUIRE", "") else pytest.skip)(message)
     with servers.older_postgresql(program) as server:
         yield server
 

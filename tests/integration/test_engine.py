@@ -27,8 +27,9 @@ from adamacs.modalities.imaging.parameters import SUITE2P_VERSION
 from adamacs.modalities.imaging.reader.npy import read_object
 from adamacs.modalities.imaging.reader.suite2p import lay_blocks, read_result
 from adamacs.storage.checksum import Manifest
+from adamacs.storage.failed import FailedAttempts
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.only_on("postgresql")]  # once: no database is asked
 
 SIDE, FRAMES, RATE = 96, 240, 20.0
 PARAMETERS = {"tau": 0.5, "registration": {"batch_size": 500}}
@@ -242,6 +243,22 @@ def test_a_failed_run_says_why_and_leaves_nothing_behind(tmp_path):
     assert list((tmp_path / "processed").iterdir()) == []
 
 
+def test_log_and_request_of_a_failed_run_are_kept(tmp_path):
+    files = write_pages(tmp_path / "a.tif", movie(frames=8))
+    kept = FailedAttempts(tmp_path / "processed", {"scan_id": "scan9FY6AIRM", "paramset_idx": 0})
+    scan = scan_of(nframes=8)
+    with pytest.raises(ProcessingFailed) as raised:
+        run_suite2p(files, tmp_path / "processed" / "out", PARAMETERS, scan, scratch=tmp_path / "fast", failed=kept)
+    (place,) = (tmp_path / "processed" / "failed").glob("*/scan_id=scan9FY6AIRM,paramset_idx=0/attempt-*")
+    assert raised.value.__notes__ == [f"What the attempt left is kept in {place}"]
+    assert "Wrote 8 frames per binary" in (place / "suite2p" / "run.log").read_text()
+    told = json.loads((place / "request.json").read_text())
+    assert told["parameters"] == PARAMETERS
+    assert told["request"]["inputs"][0]["name"] == "a.tif"
+    assert list((tmp_path / "fast").iterdir()) == []
+    assert [path.name for path in (tmp_path / "processed").iterdir()] == ["failed"]
+
+
 def test_other_frames_than_the_scan_holds_are_refused(tmp_path, cells):
     files = write_pages(tmp_path / "a.tif", cells)
     with pytest.raises(ProcessingFailed, match=f"read {FRAMES} frames of plane0, and the scan has 300"):
@@ -363,7 +380,7 @@ def test_a_device_is_used_or_refused_and_never_replaced(tmp_path, cells):
     files = write_pages(tmp_path / "a.tif", cells)
     with pytest.raises(ToolMissing, match="no device 'gpu'"):
         run_suite2p(files, tmp_path / "out", {}, scan_of(), device="gpu")
-    with pytest.raises(ToolMissing, match="asks for device cuda"):
+    with pytest.raises(InvalidParameters, match=r"torch_device.*workers\.device"):
         run_suite2p(files, tmp_path / "out", {"torch_device": "cuda"}, scan_of(), device="cpu")
     if not torch.cuda.is_available():
         with pytest.raises(ToolMissing, match="cuda is demanded"):

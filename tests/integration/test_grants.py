@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from dataclasses import replace
 
 import datajoint as dj
@@ -172,17 +173,40 @@ def test_references_are_still_needed_to_see_keys(lab, filled):
         assert guest.tables().Animal.heading.primary_key == []
 
 
-def test_the_plan_shows_no_password(lab, filled, caplog):
+@contextlib.contextmanager
+def everything_logged(caplog):
+    """Let `caplog` see all that DataJoint logs; its logger may pass nothing on."""
+    log = logging.getLogger("datajoint")
+    before, log.propagate = log.propagate, True
+    try:
+        with caplog.at_level(logging.DEBUG), caplog.at_level(logging.DEBUG, "datajoint"):
+            yield
+    finally:
+        log.propagate = before
+
+
+def test_neither_the_plan_nor_a_log_shows_the_password(lab, filled, caplog):
     account = f"quiet_{lab.prefix}"
-    password = grants.create_account(lab.connection, account)
+    with everything_logged(caplog):
+        password = grants.create_account(lab.connection, account)
     try:
         plan = grants.plan_grants(
             "worker", account, grants.stored_tables(lab.connection, lab.prefix), lab.server.backend
         )
         assert plan
+        assert "Executing SQL" in caplog.text  # DataJoint did log
         assert password.reveal() not in "\n".join(plan) + caplog.text
+        assert "SCRAM" not in caplog.text
     finally:
         drop_account(lab.connection, account)
+
+
+def test_a_refused_account_is_told_without_its_password(lab, filled, caplog):
+    with guest_as(lab, "analyst") as guest, everything_logged(caplog):
+        with pytest.raises(portable.FAILURES) as refusal:
+            grants.create_account(guest.connection, f"more_{lab.prefix}")
+        said = f"{refusal.value!r} {caplog.text}"
+        assert not any(word in said for word in ("IDENTIFIED", "PASSWORD", "SCRAM"))
 
 
 def test_a_reading_account_connects_as_a_user_does(lab, filled):

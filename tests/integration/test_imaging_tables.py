@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import os
+import shlex
 import shutil
+from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from matplotlib.figure import Figure
 
+from adamacs import cli, pipeline
 from adamacs.analysis.report import write_report
 from adamacs.core.errors import (
     CorruptArray,
@@ -21,23 +27,27 @@ from adamacs.core.errors import (
 )
 from adamacs.database import portable
 from adamacs.demo import lab as synthetic
-from adamacs.demo.suite2p import write_result
+from adamacs.demo.suite2p import save_object, write_result
 from adamacs.ingest.apply import apply_plan
 from adamacs.ingest.plan import plan_ingest
 from adamacs.ingest.remove import apply_removal, plan_removal
 from adamacs.modalities.imaging import engine, numerics
+from adamacs.modalities.imaging.engine import folder as folders
 from adamacs.modalities.imaging.plan import (
     apply_curation,
+    apply_restoration,
     apply_results,
     find_results,
     plan_curation,
+    plan_restoration,
     plan_results,
 )
 from adamacs.modalities.imaging.plots import plot_spikes, plot_traces
+from adamacs.modalities.imaging.reader.npy import read_object
 from adamacs.modalities.imaging.tables import result_folder
-from adamacs.pipeline import imaging, scan
-from adamacs.storage import arrays, stores
-from adamacs.workers import loop, roles
+from adamacs.pipeline import imaging, operations, scan
+from adamacs.storage import arrays, attempts, stores
+from tests.labs import drain
 
 ROIS = 5
 
@@ -55,7 +65,7 @@ def scans(mouse_lab, recordings):
     share, scans = recordings
     shutil.copytree(share, mouse_lab.settings.root("share"), dirs_exist_ok=True)
     apply_plan(plan_ingest([mouse_lab.settings.root("share")], mouse_lab.settings), mouse_lab.settings)
-    assert not loop.drain(roles.named("cpu")).failed
+    assert not drain().failed
     return scans
 
 
@@ -80,7 +90,7 @@ def load(lab, true, **options):
     """Write results of a scan, take them over and fill every table."""
     folder, planes = found(lab, true, **options)
     key = apply_results(plan_results(key_of(true), folder, lab.settings))
-    tally = loop.drain(roles.named("cpu"))
+    tally = drain()
     assert tally.failed == []
     return key, planes
 
@@ -205,7 +215,7 @@ def test_a_curated_folder_becomes_a_further_curation_and_both_stay(mouse_lab, sc
     plan = plan_curation(key, mouse_lab.settings, note="checked by eye")
     assert (plan.curation_id, plan.cells) == (2, int(flipped[:, 0].sum()))
     apply_curation(plan, mouse_lab.settings)
-    assert loop.drain(roles.named("cpu")).failed == []
+    assert drain().failed == []
     assert len(imaging.MaskClassification.MaskType & key & {"curation_id": 1}) == before
     rows = (imaging.MaskClassification.MaskType & key & {"curation_id": 2}).to_arrays("mask").tolist()
     assert sorted(rows) == np.flatnonzero(flipped[:, 0]).tolist()
@@ -215,12 +225,14 @@ def test_a_curated_folder_becomes_a_further_curation_and_both_stay(mouse_lab, sc
 
 def test_a_curation_edited_in_place_is_not_taken_for_what_it_was(mouse_lab, scans):
     key, (plane,) = load(mouse_lab, scans[0])
+    edit(plane)
     second = apply_curation(plan_curation(key, mouse_lab.settings), mouse_lab.settings)
     folder = mouse_lab.settings.root("processed") / (imaging.Curation & second).fetch1("curation_output_dir")
-    np.save(folder / "plane0" / "iscell.npy", 1 - plane.arrays["iscell"])
-    tally = loop.drain(roles.named("cpu"))
+    np.save(folder / "plane0" / "iscell.npy", np.ones((ROIS, 2)))
+    np.save(plane.folder / "iscell.npy", plane.arrays["iscell"])
+    tally = drain()
     assert tally.failed
-    assert all("plane0/iscell.npy" in reason and "curate add" in reason for reason in tally.failed)
+    assert all("plane0/iscell.npy" in reason and f"--folder {folder}" in reason for reason in tally.failed)
     assert len(imaging.Segmentation & second) == 0
     assert len(imaging.Segmentation & key & {"curation_id": 1}) == 1
 
@@ -230,17 +242,18 @@ def test_found_results_edited_before_all_tables_are_filled_are_not_read_as_they_
     first = {**key, "curation_id": 1}
     (imaging.MaskClassification & first).delete(prompt=False)
     flipped = edit(plane)
-    (reason,) = loop.drain(roles.named("cpu")).failed
+    (reason,) = drain().failed
     assert "changed since" in reason
     assert "curate add" in reason
     np.save(plane.folder / "iscell.npy", plane.arrays["iscell"])
-    assert loop.drain(roles.named("cpu")).failed == []
+    assert drain().failed == []
     accepted = (imaging.MaskClassification.MaskType & first).to_arrays("mask", order_by="mask").tolist()
     assert accepted == np.flatnonzero(plane.arrays["iscell"][:, 0]).tolist() != np.flatnonzero(flipped[:, 0]).tolist()
 
 
 def test_a_copy_that_no_row_names_is_never_taken_for_a_later_edit(mouse_lab, scans):
     key, (plane,) = load(mouse_lab, scans[0])
+    np.save(plane.folder / "iscell.npy", np.ones((ROIS, 2)))
     left = plan_curation(key, mouse_lab.settings)
     engine.snapshot(left.source, result_folder(left.destination))  # killed before its row was there
     flipped = edit(plane)
@@ -254,12 +267,87 @@ def test_a_copy_that_no_row_names_is_never_taken_for_a_later_edit(mouse_lab, sca
 
 
 def test_a_curation_whose_row_is_refused_leaves_no_copy(mouse_lab, scans):
-    key, _ = load(mouse_lab, scans[0])
+    key, (plane,) = load(mouse_lab, scans[0])
+    edit(plane)
     plan = plan_curation(key, mouse_lab.settings, note="x" * 2001)
     with pytest.raises(portable.FAILURES):
         apply_curation(plan, mouse_lab.settings)
     assert not result_folder(plan.destination).exists()
     assert len(imaging.Curation & key) == 1
+
+
+def test_a_folder_that_nobody_edited_is_no_curation(mouse_lab, scans, tmp_path):
+    key, (plane,) = load(mouse_lab, scans[0])
+    copy = shutil.copytree(plane.folder.parent, tmp_path / "suite2p_copied")
+    for folder in (None, copy):
+        with pytest.raises(PlanRefused, match="Nothing was edited: these are the results of curation 1"):
+            plan_curation(key, mouse_lab.settings, folder=folder)
+    edit(plane)
+    second = apply_curation(plan_curation(key, mouse_lab.settings), mouse_lab.settings)
+    kept = result_folder((imaging.Curation & second).fetch1("curation_output_dir"))
+    for folder in (None, kept):  # the edited folder, and the copy whose paths were rewritten
+        with pytest.raises(PlanRefused, match="Nothing was edited: these are the results of curation 2"):
+            plan_curation(key, mouse_lab.settings, folder=folder)
+    edit(plane)
+    with pytest.raises(PlanRefused, match="curation 1"):  # back to where it was
+        plan_curation(key, mouse_lab.settings)
+
+
+def finish(lab, true, **options):
+    """Write results of a scan as our own engine lands them, and plan to take them over."""
+    raw, _ = found(lab, true, name="raw", **options)
+    place = result_folder(f"own/suite2p_exp{true.scan_id[4:]}")
+    with attempts.attempt(place) as attempt:
+        result = raw.rename(attempt.work / "suite2p")
+        rois = {f"plane{number}": ROIS for number in range(true.planes)}
+        folders.land(result, place, {"request": {"version": "1.1.0"}, "rois": rois})
+    return apply_results(plan_results(key_of(true), place, lab.settings)), place
+
+
+def run_as_told(monkeypatch, lab, reason, marker):
+    """Run the one command of a message that holds a marker, as a person pastes it."""
+    (command,) = (piece for piece in reason.split("`") if marker in piece)
+    monkeypatch.setenv("ADAMACS_HOME", str(lab.home))
+    monkeypatch.setattr(pipeline, "connect", lambda: None)  # bound already, to this lab
+    program, *words = shlex.split(command)
+    assert program == "adamacs"
+    answer = CliRunner().invoke(cli.LazyGroup(), [*words, "--yes"], catch_exceptions=False)
+    assert answer.exit_code == 0, answer.output
+    return answer.output
+
+
+@pytest.mark.parametrize("scan", [0, 2], ids=["one channel", "two channels"])
+def test_results_edited_before_all_tables_are_filled_are_kept_and_put_back(mouse_lab, scans, monkeypatch, scan):
+    key, place = finish(mouse_lab, scans[scan])
+    imaging.Processing.populate(key)
+    imaging.MotionCorrection.populate(key)
+    judged = np.load(place / "plane0" / "iscell.npy")
+    flipped = np.stack([1 - judged[:, 0], judged[:, 1]], axis=1)
+    np.save(place / "plane0" / "iscell.npy", flipped)
+    reasons = drain().failed
+    assert reasons
+    assert all("plane0/iscell.npy" in reason for reason in reasons)
+    assert "lost" in plan_restoration({**key, "curation_id": 1}, mouse_lab.settings).describe()
+    run_as_told(monkeypatch, mouse_lab, reasons[0], "curate add")
+    assert "kept as curation 2" in run_as_told(monkeypatch, mouse_lab, reasons[0], "curate restore")
+    assert drain().failed == []
+    for number, cells in ((1, judged), (2, flipped)):
+        of_curation = {**key, "curation_id": number}
+        accepted = (imaging.MaskClassification.MaskType & of_curation).to_arrays("mask", order_by="mask").tolist()
+        assert accepted == np.flatnonzero(cells[:, 0]).tolist()
+        assert len(imaging.Activity.Trace & of_curation) == ROIS
+        assert len(imaging.ProcessingQualityMetrics & of_curation) == 1
+
+
+def test_a_kept_copy_that_was_edited_is_put_back_too(mouse_lab, scans):
+    key, (plane,) = load(mouse_lab, scans[0])
+    flipped = edit(plane)
+    second = apply_curation(plan_curation(key, mouse_lab.settings), mouse_lab.settings)
+    folder = result_folder((imaging.Curation & second).fetch1("curation_output_dir"))
+    np.save(folder / "plane0" / "iscell.npy", np.ones((ROIS, 2)))
+    apply_restoration(plan_restoration(second, mouse_lab.settings))
+    np.testing.assert_array_equal(np.load(folder / "plane0" / "iscell.npy"), flipped)
+    assert drain().failed == []
 
 
 MISFITS = [
@@ -281,7 +369,7 @@ def test_results_of_another_scan_are_refused_wherever_they_come_in(mouse_lab, sc
     (imaging.Processing & key).delete(prompt=False)
     shutil.rmtree(plane.folder.parent)
     folder.rename(plane.folder.parent)  # after it was planned
-    (reason,) = loop.drain(roles.named("cpu")).failed
+    (reason,) = drain().failed
     assert told in reason
     assert len(imaging.Processing()) == 0
 
@@ -316,6 +404,17 @@ def test_results_are_taken_over_once(mouse_lab, scans, monkeypatch):
 
 def _refuse(*_, **__):
     raise RuntimeError("the server is gone")
+
+
+def test_found_results_tell_which_channel_they_are_of(mouse_lab, scans):
+    folder, (plane,) = found(mouse_lab, scans[2])
+    for name in ("db.npy", "ops.npy"):
+        save_object(plane.folder / name, {**read_object(plane.folder / name), "functional_chan": 2})
+    key = apply_results(plan_results(key_of(scans[2]), folder, mouse_lab.settings))
+    assert (imaging.ProcessingTask & key).fetch1("functional_channel") == 1
+    assert drain().failed == []
+    assert set((imaging.Fluorescence.Trace & key).to_arrays("fluo_channel").tolist()) == {1}
+    assert apply_results(plan_results(key_of(scans[2]), folder, mouse_lab.settings)) == key
 
 
 @pytest.mark.parametrize("change", ["bytes", "size"])
@@ -359,7 +458,7 @@ def test_a_task_that_leads_out_of_its_root_is_refused(mouse_lab, scans, tmp_path
     (imaging.Processing & key).delete(prompt=False)
     _, _ = write_result(tmp_path / "out", planes=2)
     imaging.ProcessingTask.update1({**key, "processing_output_dir": str(tmp_path / "out")})
-    (reason,) = loop.drain(roles.named("cpu")).failed
+    (reason,) = drain().failed
     assert "no folder below the root" in reason
     with pytest.raises(UnsafePath):
         plan_curation(key, mouse_lab.settings)
@@ -370,7 +469,7 @@ def test_a_mask_tells_the_plane_of_its_field(mouse_lab, scans):
     (imaging.Segmentation & key).delete(prompt=False)
     for number in (0, 1):  # as two ROIs of one plane: the folder's number is not the depth
         imaging.ScanInfo.Field.update1({**key_of(scans[1]), "field_idx": number, "plane": 7})
-    assert loop.drain(roles.named("cpu")).failed == []
+    assert drain().failed == []
     assert set((imaging.Segmentation.Mask & key).to_arrays("mask_center_z").tolist()) == {7.0}
 
 
@@ -378,7 +477,7 @@ def test_a_report_tells_curations_apart(mouse_lab, scans, tmp_path):
     key, (plane,) = load(mouse_lab, scans[0])
     edit(plane)
     apply_curation(plan_curation(key, mouse_lab.settings, note="checked by eye"), mouse_lab.settings)
-    assert loop.drain(roles.named("cpu")).failed == []
+    assert drain().failed == []
     write_report(tmp_path / "report.html", title="Report")
     text = (tmp_path / "report.html").read_text("utf-8")
     index = key["paramset_idx"]
@@ -413,7 +512,7 @@ def test_traces_subtract_the_neuropil_that_the_run_subtracted(mouse_lab, scans, 
     folder, (plane,) = found(mouse_lab, scans[0])
     plan = replace(plan_results(key_of(scans[0]), folder, mouse_lab.settings), params=params)
     key = apply_results(plan)
-    assert loop.drain(roles.named("cpu")).failed == []
+    assert drain().failed == []
     shown = []
     monkeypatch.setattr(numerics, "dff", lambda trace, rate: shown.append(trace) or trace)
     drawn(plot_traces, {**key, "curation_id": 1})
@@ -422,19 +521,23 @@ def test_traces_subtract_the_neuropil_that_the_run_subtracted(mouse_lab, scans, 
     assert all(np.isclose(corrected, trace, rtol=1e-5).all(axis=1).any() for trace in shown)
 
 
-def test_one_missing_sample_does_not_blank_a_line(mouse_lab, scans, monkeypatch):
-    monkeypatch.setattr(numerics, "dff", lambda trace, rate: np.where(np.arange(len(trace)) == 3, np.nan, trace))
+def test_one_missing_sample_does_not_blank_a_line(mouse_lab, scans):
     folder, (plane,) = found(mouse_lab, scans[0])
-    plane.arrays["spks"][:, 5] = np.nan
-    np.save(folder / "plane0" / "spks.npy", plane.arrays["spks"])
+    plane.arrays["F"][:] += 1000.0  # well above the neuropil, so that every baseline is above zero
+    for name, frame in (("F", 3), ("spks", 5)):
+        plane.arrays[name][:, frame] = np.nan
+        np.save(folder / "plane0" / f"{name}.npy", plane.arrays[name])
     key = apply_results(plan_results(key_of(scans[0]), folder, mouse_lab.settings))
-    assert loop.drain(roles.named("cpu")).failed == []
+    assert drain().failed == []
     axes = drawn(plot_traces, {**key, "curation_id": 1})
     assert len(axes.lines) > 0
     for line in axes.lines:
         height = line.get_ydata()
         assert np.isnan(height).sum() == 1
         assert np.nanmax(height) - np.nanmin(height) == pytest.approx(0.75)
+    metrics = (imaging.ProcessingQualityMetrics.Trace & key).to_dicts(order_by="mask")
+    spread = np.nanstd(plane.arrays["F"].astype(float), axis=1)
+    np.testing.assert_allclose([row["std"] for row in metrics], spread, rtol=1e-4)
     (raster,) = (image.get_array() for image in drawn(plot_spikes, {**key, "curation_id": 1}).images)
     assert np.nanmax(raster, axis=1).tolist() == [1.0] * ROIS
 
@@ -446,9 +549,36 @@ def test_results_are_found_by_the_name_of_their_scan(mouse_lab, scans):
     first = root / "archive" / f"suite2p_exp{scan_id[4:]}"
     first.mkdir(parents=True)
     assert find_results(scan_id, mouse_lab.settings) == first.resolve()
+    for staging in ("failed/2026-02-10", f"archive/{first.name}.attempt-0123456789ab"):
+        (root / staging / first.name).mkdir(parents=True)
+    assert find_results(scan_id, mouse_lab.settings) == first.resolve()
     (root / f"XX_{scan_id}_x" / "suite2p").mkdir(parents=True)
     with pytest.raises(PlanRefused, match=r"archive.*suite2p"):
         find_results(scan_id, mouse_lab.settings)
+
+
+def test_a_run_that_fails_leaves_its_log_under_the_key(mouse_lab, scans, monkeypatch):
+    """The whole way from the row to the folder; what Suite2p does is not asked here."""
+
+    class Broken:
+        def run_s2p(self, **_):
+            logging.getLogger("suite2p").info("it came so far")
+            raise ValueError("and no further")
+
+    monkeypatch.setattr(engine.tool, "load_suite2p", lambda *_: Broken())
+    monkeypatch.setattr(engine.tool, "limited_threads", lambda _: nullcontext())
+    index = imaging.ProcessingParamSet.insert_new({})
+    key = {**key_of(scans[0]), "paramset_idx": index}
+    imaging.ProcessingTask.insert1({**key, "processing_output_dir": "a/out", "task_mode": "trigger"})
+    (reason,) = drain().failed
+    assert "and no further" in reason
+    spelt = f"session_id={scans[0].session_id},scan_id={scans[0].scan_id},paramset_idx={index}"
+    (log,) = (mouse_lab.settings.root("processed") / "failed").glob(f"*/{spelt}/attempt-*/suite2p/run.log")
+    assert "it came so far" in log.read_text()
+    assert json.loads((log.parents[1] / "attempt.json").read_text())["key"] == key
+    (told,) = (operations.Attempt & {"outcome": "failed"}).to_dicts()
+    assert str(log.parents[1]) in told["traceback"]
+    assert list((mouse_lab.settings.root("processed") / "a").iterdir()) == []
 
 
 def test_results_outside_the_processed_root_are_refused(mouse_lab, scans, tmp_path):
@@ -496,22 +626,6 @@ def test_populate_works_too(mouse_lab, scans):
     for table in (imaging.Processing, imaging.MotionCorrection, imaging.Segmentation, imaging.Fluorescence):
         table.populate(key)
     assert len(imaging.Fluorescence.Trace & key) == ROIS
-
-
-def test_every_filled_table_belongs_to_exactly_one_role(mouse_lab):
-    import datajoint as dj
-
-    from adamacs import pipeline
-
-    filled = [table for role in roles.ROLES for table in role.tables()]
-    assert len(filled) == len(set(filled))
-    expected = {
-        master
-        for module in pipeline.modules()
-        for master, _ in module.schema.declare_list
-        if issubclass(master, dj.Computed | dj.Imported)
-    }
-    assert set(filled) == expected
 
 
 def test_references_are_cheap_for_deep_hashing(mouse_lab, scans):

@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import date, datetime
 
 import numpy as np
@@ -20,7 +21,7 @@ from adamacs.ingest import apply as apply_module
 from adamacs.ingest.apply import apply_plan
 from adamacs.ingest.plan import plan_ingest, replan
 from adamacs.ingest.remove import apply_removal, plan_removal
-from adamacs.workers import loop, roles
+from tests.labs import drain
 
 
 @pytest.fixture(scope="module")
@@ -187,7 +188,7 @@ def test_a_scan_that_the_database_refuses_does_not_stop_the_batch(mouse_lab, sha
 
 def test_removal_never_leaves_the_processed_root(mouse_lab, share, tmp_path):
     apply_plan(plan(mouse_lab), mouse_lab.settings)
-    loop.drain(roles.named("cpu"))
+    drain()
     victim = mouse_lab.home / "precious"
     victim.mkdir()
     (victim / "manifest.json").write_text("{}")
@@ -260,14 +261,40 @@ def test_a_folder_renamed_after_ingest_is_reported_and_never_rekeyed(mouse_lab, 
     assert len(pipeline.subject.Subject & {"subject": "ANM-0009"}) == 0
 
 
-def test_a_file_changed_after_ingest_is_reported(mouse_lab, share):
+def test_a_file_whose_time_changed_after_ingest_is_reported_with_the_command_that_cures_it(mouse_lab, share, tmp_path):
+    odd = sorted(share.rglob("*.tif"))[0].with_name("it's 5 $HOME; notes.txt")
+    odd.write_text("kept")
     apply_plan(plan(mouse_lab), mouse_lab.settings)
-    os.utime(sorted(share.rglob("*.tif"))[0], (0, 0))
+    os.utime(odd, (0, 0))
     planned = plan(mouse_lab)
     assert sorted(scan.state for scan in planned.scans) == ["refused", "unchanged", "unchanged"]
-    cure = next(problem.hint for scan in planned.scans for problem in scan.problems if "touch" in problem.hint)
-    subprocess.run(["sh", "-c", cure[cure.index("touch") :]], cwd=share, check=True)
+    (line,) = [line for line in planned.describe().splitlines() if "touch" in line]
+    subprocess.run(["sh", "-c", line[line.index("touch") :]], cwd=tmp_path, check=True)
+    assert list(tmp_path.iterdir()) == []
     assert {scan.state for scan in plan(mouse_lab).scans} == {"unchanged"}
+
+
+def test_a_scan_that_was_staged_before_is_no_question(mouse_lab, share):
+    index = pipeline.imaging.ProcessingParamSet.insert_new({})
+    first, *others = sorted((share / "demo").iterdir())
+    apply_plan(plan(mouse_lab, first, paramset_idx=index), mouse_lab.settings)
+    again = plan(mouse_lab)
+    asked = {
+        scan.path: [problem for problem in scan.problems if problem.severity == "question"] for scan in again.scans
+    }
+    assert asked.pop(f"demo/{first.name}") == []
+    assert [len(questions) for questions in asked.values()] == [1] * len(others)
+    assert {scan.path: scan.state for scan in again.scans}[f"demo/{first.name}"] == "unchanged"
+
+
+def test_a_lab_that_admits_legacy_tokens_ingests_them(mouse_lab, share):
+    folder = sorted((share / "demo").iterdir())[0]
+    renamed = folder.rename(folder.with_name("XX_ANM-0001_2026-02-10_scanXYZ_sessABC"))
+    assert "payload" in plan(mouse_lab, renamed).describe()
+    ingest = replace(mouse_lab.settings.ingest, legacy_tokens=True)
+    settings = replace(mouse_lab.settings, ingest=ingest)
+    assert [outcome.state for outcome in apply_plan(plan_ingest([renamed], settings), settings)] == ["written"]
+    assert pipeline.scan.Scan.to_dicts()[0]["scan_id"] == "scanXYZ"
 
 
 def test_initials_that_are_not_the_persons_are_a_warning(mouse_lab, share):
@@ -316,7 +343,7 @@ def test_checksums_are_streamed_after_ingest_and_agree_with_the_bytes(mouse_lab,
     from blake3 import blake3
 
     apply_plan(plan(mouse_lab), mouse_lab.settings)
-    assert not loop.drain(roles.named("cpu")).failed
+    assert not drain().failed
     for row in (pipeline.scan.ScanFile * pipeline.scan.ScanFileChecksum).to_dicts():
         assert row["blake3"] == blake3((share / row["file_path"]).read_bytes()).hexdigest()
 
@@ -324,7 +351,7 @@ def test_checksums_are_streamed_after_ingest_and_agree_with_the_bytes(mouse_lab,
 def test_a_file_that_vanished_fails_its_own_key_alone(mouse_lab, share):
     apply_plan(plan(mouse_lab), mouse_lab.settings)
     sorted(share.rglob("*.tif"))[0].unlink()
-    tally = loop.drain(roles.named("cpu"))
+    tally = drain()
     assert len(tally.failed) == 2  # its checksum, and the header of its scan
     assert len(pipeline.imaging.ScanInfo()) == 2
     assert len(pipeline.scan.ScanFileChecksum()) == len(pipeline.scan.ScanFile()) - 1
@@ -332,7 +359,7 @@ def test_a_file_that_vanished_fails_its_own_key_alone(mouse_lab, share):
 
 def test_headers_become_rows(mouse_lab, share):
     apply_plan(plan(mouse_lab), mouse_lab.settings)
-    loop.drain(roles.named("cpu"))
+    drain()
     rows = (pipeline.imaging.ScanInfo & {"ndepths": 2}).to_dicts()
     assert [(row["nframes"], row["nfields"], row["fps"]) for row in rows] == [(12, 2, 15.0)]
     assert rows[0]["scan_datetime"] == datetime(2026, 2, 10, 9, 42)  # the clock of this lab is UTC
@@ -346,7 +373,7 @@ def test_headers_become_rows(mouse_lab, share):
 
 def test_removing_a_scan_takes_its_rows_and_nothing_else(mouse_lab, share):
     apply_plan(plan(mouse_lab), mouse_lab.settings)
-    loop.drain(roles.named("cpu"))
+    drain()
     scan_id = (pipeline.imaging.ScanInfo & {"ndepths": 2}).fetch1("scan_id")
     removal = plan_removal(scan_id)
     assert not removal.session  # another scan of the session stays

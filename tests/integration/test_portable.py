@@ -5,7 +5,9 @@ A test named `..._is_still_needed` fails once DataJoint has repaired the defect:
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
+import logging
 import socket
 import warnings
 
@@ -13,11 +15,11 @@ import datajoint as dj
 import numpy as np
 import pymysql
 import pytest
-from datajoint.errors import IntegrityError, LostConnectionError
+from datajoint.errors import DuplicateError, IntegrityError, LostConnectionError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from adamacs.core.errors import DatabaseUnavailable
+from adamacs.core.errors import DatabaseUnavailable, InvalidRequest
 from adamacs.database import connect, portable
 
 
@@ -184,7 +186,10 @@ def test_deleting_what_others_refer_to_is_an_integrity_error(colony):
 
 
 @on_postgresql
-def test_the_new_code_for_what_others_refer_to_is_still_needed(colony):
+def test_the_new_code_for_what_others_refer_to_is_still_needed(connection, colony):
+    ((version,),) = connection.query("SHOW server_version_num")
+    if int(version) < 180000:
+        pytest.skip(f"POSTGRESQL {int(version) // 10000}: the code that DataJoint does not know came with 18")
     colony.Animal.insert1({"animal": 14, "species": "mouse"})
     with portable.withdrawn(), pytest.raises(Exception, match="violates RESTRICT") as caught:
         (colony.Species & {"species": "mouse"}).delete_quick()
@@ -258,6 +263,62 @@ def test_the_time_zone_of_the_session_is_still_needed(lab, server_in_tokyo):
         assert hours_from_utc(lab.connection) == 9
 
 
+@pytest.fixture
+def server_of_latin_script(lab):
+    """The server gives new schemas a character set that lacks most characters."""
+    before = lab.connection.query("SELECT @@GLOBAL.character_set_server").fetchone()[0]
+    run(lab.server, "SET GLOBAL character_set_server = 'latin1'")
+    yield
+    run(lab.server, f"SET GLOBAL character_set_server = '{before}'")
+    lab.connection.connect()
+
+
+def character_set_of_new_schema(lab, name):
+    lab.connection.connect()
+    connection, schema = lab.connection, f"{lab.prefix}_{name}"
+    connection.query(connection.adapter.create_schema_sql(schema))
+    text = "SELECT default_character_set_name AS name FROM information_schema.schemata WHERE schema_name = %s"
+    return connection.query(text, (schema,)).fetchone()[0]
+
+
+@on_mysql
+def test_schemas_hold_any_character_and_the_mend_is_still_needed(lab, server_of_latin_script):
+    assert character_set_of_new_schema(lab, "any") == "utf8mb4"
+    with portable.withdrawn():
+        assert character_set_of_new_schema(lab, "latin") == "latin1"
+
+
+@on_mysql
+def test_a_row_that_somebody_works_on_holds_up_no_other(lab, colony):
+    """With the isolation of the family itself, whoever copies rows waits for those who change one of them."""
+    colony.Animal.insert([{"animal": number, "species": "rat"} for number in (901, 902)])
+    table = colony.Animal().full_table_name
+    rows = f"SELECT animal + 100, species FROM {table} WHERE animal IN (901, 902)"
+    copy = f"INSERT IGNORE INTO {table} (animal, species) {rows}"
+    other = portable.separate_connection(lab.server)
+    try:
+        with portable.transaction(lab.connection):
+            lab.connection.query(f"UPDATE {table} SET species = 'mouse' WHERE animal = 901")
+            other.query("SET innodb_lock_wait_timeout = 1")
+            other.query(copy)
+            other.query("SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            with pytest.raises(pymysql.err.OperationalError, match="Lock wait timeout"):
+                other.query(copy)
+    finally:
+        other.close()
+        (colony.Animal & "animal > 900").delete_quick()
+
+
+def test_within_a_transaction_nothing_reconnects(lab, colony):
+    """Not even after DataJoint, asked whether it is in one, has forgotten that it was."""
+    connection = lab.connection
+    with pytest.raises(LostConnectionError), portable.transaction(connection):
+        cut(connection, lab.server)
+        assert not connection.in_transaction
+        colony.Animal.insert1({"animal": 904, "species": "rat"})
+    assert not colony.Animal & {"animal": 904}  # and here it does
+
+
 def test_a_chain_of_codecs_that_ends_in_json_is_stored(lab):
     chain = lab.tables("chain")
     chain.Stored.insert1({"item": 1, "content": np.arange(5)})
@@ -299,6 +360,33 @@ def test_tls_that_is_demanded_is_not_waived(lab, database_server):
             portable.connect(replace(database_server, use_tls=True))
     finally:
         instance._singleton_connection = before
+
+
+# ---- logs
+
+
+@pytest.fixture
+def logged(caplog, monkeypatch):
+    """All that DataJoint logs; its logger may pass nothing on."""
+    monkeypatch.setattr(logging.getLogger("datajoint"), "propagate", True)
+    with caplog.at_level(logging.DEBUG, "datajoint"):
+        yield caplog
+
+
+def test_a_statement_with_a_secret_is_run_and_not_logged(connection, colony, logged):
+    species = colony.Species.full_table_name
+    portable.execute_unlogged(connection, f"INSERT INTO {species} (species) VALUES ('100 % canary')")
+    with pytest.raises(DuplicateError):
+        portable.execute_unlogged(connection, f"INSERT INTO {species} (species) VALUES ('100 % canary')")
+    assert "canary" not in logged.text
+    logged.clear()
+    (colony.Species & {"species": "100 % canary"}).delete_quick()
+    assert "canary" in logged.text  # the row was there, and others' statements are logged
+
+
+def test_keeping_a_secret_out_of_the_log_is_still_needed(connection, logged):
+    connection.query("SELECT 'canary-text'")
+    assert "canary-text" in logged.text
 
 
 # ---- set difference
@@ -521,6 +609,87 @@ def test_bound_tables_are_as_activated_ones(lab, colony):
     assert (bound.Growth * bound.Growth.Step & {"animal": 30}).fetch1("relative") == 0.5
     assert bound.schema.is_activated()
     assert "Table definition" in bound.Animal.__doc__
+
+
+# ---- who may populate
+
+
+@pytest.fixture
+def workers_only(lab, monkeypatch):
+    from adamacs.core import settings as lab_settings
+
+    workers = dataclasses.replace(lab.settings.workers, only_workers_write=True)
+    monkeypatch.setattr(lab_settings, "_active", dataclasses.replace(lab.settings, workers=workers))
+
+
+@pytest.fixture
+def weighing(colony):
+    """The key of a weighing of which no growth is known."""
+    key = {"animal": 40, "day": 1}
+    colony.Animal.insert1({"animal": 40, "species": "mouse"})
+    colony.Weighing.insert1({**key, "grams": 10.0})
+    yield key
+    colony.Growth.jobs.delete_quick()
+    for table in (colony.Growth.Step, colony.Growth, colony.Weighing, colony.Animal):
+        (table() & "animal = 40").delete_quick()
+
+
+@pytest.mark.parametrize("create", [True, False], ids=["made here", "bound"])
+@pytest.mark.parametrize("options", [{}, {"reserve_jobs": True}], ids=["directly", "by the queue"])
+def test_where_only_workers_write_populate_names_the_line_that_stages(
+    lab, colony, workers_only, weighing, create, options
+):
+    table = (colony if create else lab.tables("colony", create=False)).Growth
+    with pytest.raises(InvalidRequest, match=r"only workers fill colony\.Growth") as refused:
+        table.populate(weighing, **options)
+    assert not colony.Growth & weighing
+    line = refused.value.hint.partition(": ")[2]
+    assert line == "colony.Growth.jobs.refresh({'animal': 40, 'day': 1}, priority=1)"
+    assert table.jobs.refresh(weighing, priority=1)["added"] == 1
+    assert (colony.Growth.jobs & weighing).fetch1("status", "priority") == ("pending", 1)
+    with pytest.raises(InvalidRequest, match=r"refresh\(KEY, priority=1\)"):
+        table.populate("animal = 40", **options)
+
+
+def test_where_only_workers_write_tables_of_a_person_are_populated(lab, colony, workers_only, weighing):
+    """A schema of somebody's own, and a table that nobody but this notebook declared in the lab's."""
+    own = dj.Schema(colony.schema.database, context={"Weighing": colony.Weighing}, connection=lab.connection)
+
+    @own
+    class Mine(dj.Computed):
+        definition = "-> Weighing"
+
+        def make(self, key):
+            self.insert1(key)
+
+    try:
+        Mine.populate(weighing)
+        assert len(Mine()) == 1
+    finally:
+        Mine.drop_quick()
+
+
+def test_elsewhere_anybody_populates(colony, weighing):
+    colony.Growth.populate(weighing)
+    assert (colony.Growth & weighing).fetch1("relative") == 0.5
+
+
+# ---- renamed columns
+
+
+def nested(colony):
+    joined = colony.Animal.proj() * colony.Weighing.proj("grams")
+    return (joined & "grams > 1").proj(weight="grams")
+
+
+def test_a_column_of_a_joined_query_can_be_renamed(colony, weighing):
+    assert (nested(colony) & weighing).to_dicts() == [{**weighing, "weight": 10.0}]
+
+
+@on_postgresql
+def test_the_memory_of_joined_queries_is_still_needed(colony):
+    with portable.withdrawn(), pytest.raises(dj.errors.QuerySyntaxError):
+        nested(colony).to_dicts()
 
 
 # ---- settings

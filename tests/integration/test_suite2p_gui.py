@@ -17,7 +17,7 @@ from adamacs.demo.movie import Design, Recording
 from adamacs.modalities.imaging.engine import Acquisition, run_suite2p
 from adamacs.modalities.imaging.reader.suite2p import read_result
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.only_on("postgresql")]  # once: no database is asked
 
 PACKAGES = ("suite2p", "torch", "qtpy", "PyQt6", "pyqtgraph", "superqt", "rastermap")
 SIDE, FRAMES = 96, 240

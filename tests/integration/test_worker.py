@@ -14,7 +14,7 @@ from adamacs.demo import lab as synthetic
 from adamacs.ingest.apply import apply_plan
 from adamacs.ingest.plan import plan_ingest
 from adamacs.pipeline import imaging, scan
-from adamacs.workers import loop, roles
+from tests.labs import drain
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def test_a_finished_folder_is_landed_without_computing_it_again(mouse_lab, small
         raise ConnectionError("the database went away at commit")
 
     monkeypatch.setattr(imaging.Processing, "make_insert", unlucky)
-    first = loop.drain(roles.named("cpu"))
+    first = drain()
     assert len(first.failed) == 1
     assert "went away" in first.failed[0]
     assert len(imaging.Processing()) == len(imaging.Curation()) == 0
@@ -49,7 +49,7 @@ def test_a_finished_folder_is_landed_without_computing_it_again(mouse_lab, small
         original(self, key, finished)
 
     monkeypatch.setattr(imaging.Processing, "make_insert", lucky)
-    second = loop.drain(roles.named("cpu"))
+    second = drain()
     assert second.failed == []
     assert second.seconds["imaging.Processing"] < first.seconds["imaging.Processing"] / 4
     assert {path: path.stat().st_mtime_ns for path in manifest.parent.rglob("*")} == before
@@ -71,7 +71,7 @@ def test_a_key_that_fails_is_tried_once_and_told_with_its_key(mouse_lab, small_s
 
     monkeypatch.setattr(imaging.ScanInfo, "make_compute", failing)
     with caplog.at_level(logging.INFO, "adamacs"):
-        tally = loop.drain(roles.named("cpu"))
+        tally = drain()
     assert len(calls) == len(tally.failed) == 1
     assert small_scan.scan_id in tally.failed[0]
     assert "ValueError: no such header" in caplog.text
@@ -87,7 +87,7 @@ def test_what_changed_while_it_was_computed_is_not_inserted(mouse_lab, small_sca
         return original(self, key, rows)
 
     monkeypatch.setattr(imaging.ScanInfo, "make_compute", meddling)
-    (key,) = loop.pending(imaging.ScanInfo)
+    (key,) = imaging.ScanInfo.key_source.proj().to_dicts()
     with pytest.raises(PlanRefused, match="changed while"):
         portable.make(imaging.ScanInfo, key)
     assert len(imaging.ScanInfo()) == 0
@@ -100,7 +100,7 @@ def test_a_failing_insert_leaves_nothing_of_its_key(mouse_lab, small_scan, monke
         raise RuntimeError("half way")
 
     monkeypatch.setattr(imaging.ScanInfo, "make_insert", half)
-    tally = loop.drain(roles.named("cpu"))
+    tally = drain()
     assert len(tally.failed) == 1
     assert len(imaging.ScanInfo()) == 0
     with pytest.raises(DataJointError, match="auto-populated"):

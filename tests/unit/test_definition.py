@@ -212,8 +212,8 @@ def test_a_package_is_read_file_by_file_and_its_names_are_followed(tmp_path, mon
     user = read_source('import grown as g\nclass A(dj.Manual):\n    definition = "-> g.Roi"', "user", "user")
     catalogue = Catalogue([*read_module("grown", "grown"), user])
     assert [(table.schema, table.path) for table in catalogue][:2] == [
-        ("grown", "grown.masks.Mask"),
         ("grown", "grown.scans.Scan"),
+        ("grown", "grown.masks.Mask"),
     ]
     assert catalogue.key(catalogue.tables["user.A"]) == ("scan_id", "mask")
 
@@ -226,6 +226,22 @@ def test_a_module_that_is_not_installed_is_refused_by_name():
 def test_a_table_without_definition_is_refused_by_name():
     with pytest.raises(ValueError, match="Bare"):
         read_source("class Bare(dj.Manual):\n    pass", "lab", "lab")
+
+
+def test_definitions_may_share_lines_that_the_module_names():
+    text = '''
+LINES = """
+mask : int32
+trace : float32
+"""
+class A(dj.Manual):
+    definition = "# One" + LINES
+class B(dj.Manual):
+    definition = "# Other" + LINES
+'''
+    one, other = read_source(text, "lab", "lab").tables
+    assert (one.definition.comment, other.definition.comment) == ("One", "Other")
+    assert one.definition.lines == other.definition.lines == parse("mask : int32\ntrace : float32").lines
 
 
 def test_the_names_tiers_and_order_are_those_of_the_classes():

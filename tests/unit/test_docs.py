@@ -21,6 +21,7 @@ import pytest
 
 from adamacs import cli
 from adamacs.core import settings, tokens
+from adamacs.modalities.imaging.reader import npy
 
 REPOSITORY = Path(__file__).parents[2]
 DOCS = REPOSITORY / "docs"
@@ -38,12 +39,15 @@ _SECTIONS = ("Context", "Decision", "Consequences")
 _DECIDED = {
     "array-codec": "array format",
     "checksums": "blake3",
+    "claims": "~~",
+    "claims-in-sql": "SKIP LOCKED",
     "click": "click",
     "datajoint": "2.3.5",
     "dependencies": "dependency",
     "embedded-postgresql": "launcher",
     "extras": "extras",
     "foreign-pickles": "pickle",
+    "heartbeats": "lease",
     "keys-and-tokens": "session_id",
     "lab-servers": "MariaDB",
     "layers": "import-linter",
@@ -52,11 +56,14 @@ _DECIDED = {
     "plans": "plan",
     "portable-definitions": "uuid",
     "python-versions": "3.11",
+    "read-committed": "REPEATABLE READ",
+    "retries": "jitter",
     "server-account": "nobody",
     "settings": "adamacs.toml",
     "sphinx": "Sphinx",
     "three-part-make": "make_fetch",
     "times": "naive UTC",
+    "worker-processes": "JSON",
 }
 
 
@@ -191,7 +198,7 @@ def refusals(generate: ModuleType) -> Iterator[str]:
         of_names = message.module == "adamacs.core.tokens" and message.what.startswith(("The ", "A scan folder"))
         if (of_files and " " in message.what) or of_names:
             yield message.what
-    for name in ("ingest/find.py", "ingest/plan.py", "modalities/imaging/plan.py"):
+    for name in ("ingest/find.py", "ingest/plan.py", "modalities/imaging/plan/scan.py"):
         tree = ast.parse(text(generate.SOURCE / name))
         for function in (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)):
             words = generate._words(ast.walk(function))
@@ -241,6 +248,39 @@ def test_a_decision_says_context_decision_and_consequences(name: str) -> None:
     assert re.findall(r"^## (.+)$", page, re.MULTILINE) == list(_SECTIONS)
     assert all(len(part.split()) >= 12 for part in re.split(r"^## .+$", page, flags=re.MULTILINE)[1:])
     assert _DECIDED[name] in page
+
+
+_CHANGES_NOTHING = {
+    "db status",
+    "db url",
+    "explain",
+    "ingest plan",
+    "jobs list",
+    "jobs show",
+    "paramset list",
+    "status",
+    "workers",
+    "why",
+}
+
+
+def test_every_verb_that_changes_something_asks_or_the_decision_says_why_not() -> None:
+    told = set(re.findall(r"`([a-z ]+)`", text(DECISIONS / "plans.md")))
+    for path, command in commands().items():
+        asks = any("--yes" in option.opts for option in command.params)
+        verb = path.removeprefix("adamacs ")
+        if not (asks or isinstance(command, click.Group) or verb in _CHANGES_NOTHING):
+            assert verb in told, f"{verb} neither asks nor stands in decisions/plans.md"
+
+
+def test_every_module_that_a_foreign_pickle_may_name_has_its_reason() -> None:
+    page = text(DECISIONS / "foreign-pickles.md")
+    assert [module for module in npy._ADMITTED if f"`{module}`" not in page] == []
+
+
+def test_the_time_that_the_demo_takes_stands_among_the_benchmarks() -> None:
+    row = re.compile(r"^\| demo: all of it, outside Suite2p, typed again \|.*\| \d+ s, \d+ s, \d+ s \|", re.MULTILINE)
+    assert row.search(text(DOCS / "reference" / "benchmarks.md"))
 
 
 # ---- what the documentation says exists
@@ -322,12 +362,12 @@ def test_what_explain_says_in_examples_is_what_it_says() -> None:
 
 
 def test_settings_in_examples_exist() -> None:
-    known = {re.sub(r"stores\.<name>", "stores.derived", name) for name, *_ in settings.documented()}
+    known = {name for name, *_ in settings.documented()}
     for page, body in blocks("toml"):
         section = ""
         for line in body.splitlines():
             if match := re.match(r"\[([\w.]+)\]", line):
-                section = f"{match[1]}."
+                section = re.sub(r"^(stores|roles)\.\w+$", r"\1.<name>", match[1]) + "."
             elif match := re.match(r"(\w+)\s*=", line):
                 if page.startswith(("how-to/parameter", "tutorials/")):
                     continue  # parameter sets of Suite2p
@@ -358,11 +398,22 @@ def test_the_architecture_page_holds_roles_setups_loop_grammar_and_boundaries() 
 
 
 def test_the_page_of_workers_names_every_table_that_a_worker_fills(generate: ModuleType) -> None:
-    page = text(DOCS / "explanations" / "worker_population.md").partition("## One round")[0]
+    page = text(DOCS / "explanations" / "worker_population.md")
+    drawing = next(body for name, body in blocks("mermaid") if name == "explanations/worker_population.md")
     for modality in generate.pipeline.modalities():
         for role, tables in modality.fills.items():
             assert f"| `{role}` |" in page
-            assert [name for name in tables if not re.search(rf"`(\w+\.)?{name}`", page)] == []
+            assert [name for name in tables if f"`{modality.name}.{name}`" not in page] == []
+            assert [name for name in tables if f'["{modality.name}.{name}"]' not in drawing] == []
+    assert re.search(r"models -.* setups$", drawing, re.MULTILINE), "the loop leads back to the setups"
+    assert "imaging_Processing --> imaging_Curation" in drawing, "what people look at, and curate"
+
+
+def test_the_page_of_workers_is_stale_when_a_table_changes_its_demands(
+    generate: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(generate.pipeline.imaging.Fluorescence, "batch", 50, raising=False)
+    assert "explanations/worker_population.md" in generate.stale()
 
 
 def test_the_pages_name_no_machine_and_no_registry() -> None:

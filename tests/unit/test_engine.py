@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import socket
 import subprocess
 import sys
 from dataclasses import asdict, replace
@@ -16,11 +14,21 @@ from adamacs.core.errors import ProcessingFailed, UnreadableFile
 from adamacs.demo import lab, scanimage
 from adamacs.demo import suite2p as demo
 from adamacs.modalities.imaging import reader
-from adamacs.modalities.imaging.engine import Acquisition, Region, acquisition_of, load, run_suite2p, snapshot
+from adamacs.modalities.imaging.engine import (
+    Acquisition,
+    Region,
+    acquisition_of,
+    load,
+    restorable,
+    restore,
+    run_suite2p,
+    snapshot,
+)
 from adamacs.modalities.imaging.engine import folder as folders
 from adamacs.modalities.imaging.engine.run import fit_block
 from adamacs.modalities.imaging.reader.npy import read_object
 from adamacs.modalities.imaging.reader.suite2p import read_result
+from adamacs.storage import attempts
 from adamacs.storage.checksum import Manifest
 
 SCAN = Acquisition(fs=30.0, height=96, width=128, nframes=60)
@@ -96,70 +104,12 @@ def test_blocks_are_fitted_to_small_fields(length, block, fitted):
     assert fit_block(length, block) == fitted
 
 
-# Attempts
-
-
-def test_an_attempt_works_beside_its_destination_and_leaves_nothing(tmp_path):
-    with folders.attempt(tmp_path / "deep" / "out") as attempt:
-        assert attempt.work == attempt.beside
-        assert attempt.work.parent == tmp_path / "deep"
-        assert attempt.work.name.startswith("out.attempt-")
-        (attempt.work / "file").write_text("x")
-    assert list((tmp_path / "deep").iterdir()) == []
-
-
-def test_an_attempt_on_scratch_holds_a_place_on_both_disks(tmp_path):
-    with pytest.raises(ZeroDivisionError), folders.attempt(tmp_path / "out", tmp_path / "scratch") as attempt:
-        assert attempt.work.parent == tmp_path / "scratch"
-        assert attempt.beside.parent == tmp_path
-        raise ZeroDivisionError
-    assert [path.name for path in tmp_path.iterdir()] == ["scratch"]
-    assert list((tmp_path / "scratch").iterdir()) == []
-
-
-def test_two_attempts_never_share_a_folder(tmp_path):
-    with folders.attempt(tmp_path / "out") as first, folders.attempt(tmp_path / "out") as second:
-        assert first.work != second.work
-        assert first.work.exists()
-
-
-@pytest.mark.skipif(os.name != "posix", reason="LOCKS ARE POSIX: elsewhere no attempt is ever held to be dead")
-def test_what_a_killed_attempt_left_is_removed_and_what_lives_is_not(tmp_path):
-    import fcntl
-
-    left, living, fresh, foreign, old = (tmp_path / f"out.attempt-{name}" for name in "abcde")
-    for folder, host in ((left, socket.gethostname()), (living, socket.gethostname()), (foreign, "elsewhere")):
-        folder.mkdir()
-        (folder / "lock").write_text(host)
-    fresh.mkdir()
-    old.mkdir()
-    os.utime(old, (0, 0))
-    with (living / "lock").open() as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        assert folders.remove_dead_attempts(tmp_path, "out") == [left, old]
-    assert living.exists()
-    assert fresh.exists()
-    assert foreign.exists()
-
-
-@pytest.mark.skipif(os.name != "posix", reason="LOCKS ARE POSIX: elsewhere no attempt is ever held to be dead")
-def test_a_killed_process_gives_its_attempt_up(tmp_path):
-    code = (
-        "import os, sys; from pathlib import Path;"
-        "from adamacs.modalities.imaging.engine import folder;"
-        "held = folder.attempt(Path(sys.argv[1])); held.__enter__(); os.kill(os.getpid(), 9)"
-    )
-    subprocess.run([sys.executable, "-c", code, str(tmp_path / "out")], check=False)
-    (left,) = tmp_path.iterdir()
-    assert folders.remove_dead_attempts(tmp_path, "out") == [left]
-
-
 # Landing
 
 
 def landed(tmp_path: Path) -> folders.Finished:
     """Land a folder as a run would leave it."""
-    with folders.attempt(tmp_path / "out") as attempt:
+    with attempts.attempt(tmp_path / "out") as attempt:
         demo.write_result(attempt.work / "suite2p")
         return folders.land(attempt.work / "suite2p", tmp_path / "out", RECORD)
 
@@ -211,7 +161,7 @@ def test_a_result_that_changed_is_not_taken(tmp_path, damage):
 
 def test_of_two_attempts_the_slower_takes_what_the_faster_landed(tmp_path):
     first = landed(tmp_path)
-    with folders.attempt(tmp_path / "out") as attempt:
+    with attempts.attempt(tmp_path / "out") as attempt:
         demo.write_result(attempt.work / "suite2p", seed=1)
         second = folders.land(attempt.work / "suite2p", tmp_path / "out", RECORD)
     assert second == replace(first, reused=True)
@@ -256,6 +206,53 @@ def test_the_content_of_a_result_is_what_is_read_of_it(tmp_path, name, counts):
     assert folders.content_of(done.folder).digest == done.digest
     (done.folder / "plane0" / name).write_bytes(b"x")
     assert (folders.content_of(done.folder) != folders.landed_content(done.folder)) is counts
+
+
+def test_a_judgement_is_put_back_and_nothing_else_is_touched(tmp_path):
+    folder = landed(tmp_path).folder
+    before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.rglob("*") if path.is_file()}
+    judged = folder / "plane0" / "iscell.npy"
+    np.save(judged, 1 - np.load(judged))
+    assert restorable(folder) == ("plane0/iscell.npy",)
+    restore(folder, restorable(folder))
+    after = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.rglob("*") if path.is_file()}
+    assert {path for path in after if after[path] != before.get(path)} == {judged}
+    assert after[judged][0] == before[judged][0]
+    assert folders.find_finished(folder, REQUEST).reused
+
+
+def test_what_no_copy_was_kept_of_is_named_and_nothing_is_put_back(tmp_path):
+    folder = landed(tmp_path).folder
+    edited = {name: b"edited" + name.encode() for name in ("F.npy", "iscell.npy")}
+    for name, content in edited.items():
+        (folder / "plane0" / name).write_bytes(content)
+    with pytest.raises(ProcessingFailed, match=r"No copy was kept of plane0/F\.npy, so .*move the folder"):
+        restore(folder, ["plane0/F.npy", "plane0/iscell.npy"])
+    assert {name: (folder / "plane0" / name).read_bytes() for name in edited} == edited
+
+
+def test_a_copy_that_is_not_what_was_kept_is_never_put_back(tmp_path):
+    folder = landed(tmp_path).folder
+    for place in ("plane0", "as_finished/plane0"):
+        (folder / place / "iscell.npy").write_bytes(b"forged")
+    with pytest.raises(ProcessingFailed, match=r"No copy was kept of plane0/iscell\.npy"):
+        restorable(folder)
+
+
+def test_what_did_not_change_or_tells_nothing_is_not_put_back(tmp_path):
+    with pytest.raises(ProcessingFailed, match="Nothing changed"):
+        restorable(landed(tmp_path).folder)
+    demo.write_result(tmp_path / "found")
+    with pytest.raises(ProcessingFailed, match="as far as a manifest tells"):
+        restorable(tmp_path / "found")
+
+
+def test_what_changed_after_the_plan_is_not_overwritten(tmp_path):
+    folder = landed(tmp_path).folder
+    (folder / "plane0" / "iscell.npy").write_bytes(b"edited")
+    with pytest.raises(ProcessingFailed, match="since this was planned"):
+        restore(folder, ["plane1/iscell.npy"])
+    assert (folder / "plane0" / "iscell.npy").read_bytes() == b"edited"
 
 
 def test_a_copy_of_one_state_is_never_taken_for_one_of_another(tmp_path):

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from adamacs.core import settings as settings_module
-from adamacs.ingest.find import find_recordings, natural
+from adamacs.ingest import find
+from adamacs.ingest.find import find_recordings
 
 FLAT = "XX_ANM-0001_2026-01-13_scan9FY6AIRM_sess9FY6AIRM"
 
@@ -84,6 +84,78 @@ def test_a_session_folder_without_scans_is_refused(lab):
     assert "no scan folder" in problems[0].what
 
 
+@pytest.mark.parametrize("between", [("2026",), ("2026", "02"), ("a", "b", "c", "d", "e", "f")])
+@pytest.mark.parametrize("asked_for", [0, 1, 2])
+def test_a_recording_that_lies_too_deep_is_reported_however_deep(lab, between, asked_for):
+    record(lab, "demo", *between, FLAT)
+    record(lab, "demo", *between, "XX_ANM-0003_2026-01-13_sess9FY6AIRP", "scan9FY6AIRP")
+    record(lab, "demo", "XX_ANM-0002_2026-01-13_scan9FY6AIRN_sess9FY6AIRN")
+    recordings, problems = find_recordings([lab.root("share").joinpath(*("demo", *between)[:asked_for])], lab)
+    assert [r.folder.scan_id for r in recordings] == ["scan9FY6AIRN"] * (asked_for < 2)
+    assert {problem.what for problem in problems} == {"It lies too deep in the share."}
+    deep = "/".join(("demo", *between))
+    assert {problem.where for problem in problems} == {
+        f"{deep}/{FLAT}",
+        f"{deep}/XX_ANM-0003_2026-01-13_sess9FY6AIRP/scan9FY6AIRP",
+    }
+
+
+def test_a_folder_named_by_hand_that_holds_no_recording_is_refused(lab):
+    (lab.root("share") / "demo" / "notes" / "2026").mkdir(parents=True)
+    for empty, told in (("demo", []), ("demo/notes", ["demo/notes"]), ("demo/notes/2026", ["demo/notes/2026"])):
+        recordings, problems = find_recordings([lab.root("share") / empty], lab)
+        assert (recordings, [problem.where for problem in problems]) == ([], told)
+
+
+def test_the_search_ends_in_a_tree_without_recordings_and_says_so(lab, monkeypatch):
+    listed = []
+    original = find._folders
+    monkeypatch.setattr(find, "_folders", lambda path: listed.append(path) or original(path))
+    monkeypatch.setattr(find, "_LOOKED_INTO", 10)
+    record(lab, "demo", FLAT)
+    for number in range(9):
+        (lab.root("share") / "demo" / "results" / f"{number:03}").mkdir(parents=True)
+    assert find_recordings([lab.root("share")], lab)[1][0].severity == "warning"
+    assert len(listed) == 1 + 10  # the share and what is allowed of the person's
+    listed.clear()
+    (lab.root("share") / "demo" / "results" / "000").rmdir()
+    recordings, problems = find_recordings([lab.root("share")], lab)
+    assert (len(recordings), problems) == (1, [])
+    assert len(listed) == 1 + 10
+
+
+def test_a_folder_that_cannot_be_looked_into_stops_nothing(lab, monkeypatch):
+    def refuse(path):
+        if path.name in ("lost+found", "XX_ANM-0003_2026-01-13_sess9FY6AIRP"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return original(path)
+
+    original = find._folders
+    monkeypatch.setattr(find, "_folders", refuse)
+    for closed in ("lost+found", "demo/lost+found", "demo/XX_ANM-0003_2026-01-13_sess9FY6AIRP"):
+        (lab.root("share") / closed).mkdir(parents=True)
+    record(lab, "demo", FLAT)
+    recordings, problems = find_recordings([lab.root("share")], lab)
+    assert len(recordings) == 1
+    assert all("Permission denied" in problem.what for problem in problems)
+    assert {(problem.severity, problem.where) for problem in problems} == {
+        ("error", "demo/XX_ANM-0003_2026-01-13_sess9FY6AIRP"),
+        ("warning", "demo/lost+found"),
+        ("warning", "lost+found"),
+    }
+
+
+def test_legacy_tokens_are_found_where_the_setting_admits_them(lab):
+    record(lab, "demo", "XX_ANM-2172_2025-01-20_scanXYZ_sessABC")
+    recordings, problems = find_recordings([lab.root("share")], lab)
+    assert recordings == []
+    assert "payload" in problems[0].what
+    legacy = replace(lab, ingest=replace(lab.ingest, legacy_tokens=True))
+    recordings, problems = find_recordings([lab.root("share")], legacy)
+    assert [(r.folder.session_id, r.folder.scan_id) for r in recordings] == [("sessABC", "scanXYZ")]
+    assert problems == []
+
+
 def test_nothing_outside_the_share_is_looked_at(lab, tmp_path):
     outside = tmp_path / "elsewhere" / "demo" / FLAT
     outside.mkdir(parents=True)
@@ -113,8 +185,3 @@ def test_files_are_listed_in_natural_order_with_size_and_time(lab):
     assert [Path(file.path).name for file in recording.files] == ["s_1.tif", "s_9.tif", "s_10.tif"]
     assert {file.size for file in recording.files} == {3}
     assert all(file.time.tzinfo is None for file in recording.files)
-
-
-@given(st.lists(st.text(max_size=12)))
-def test_natural_order_takes_any_names(names):
-    assert {*sorted(names, key=natural)} == {*names}

@@ -90,6 +90,13 @@ def test_a_frame_needs_no_store() -> None:
     frames.verify(layout, file.source(), threads=1)
 
 
+def test_a_small_array_starts_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(frames, "ThreadPoolExecutor", lambda threads: pytest.fail("a thread was started"))
+    file, values = Memory(), np.arange(1000.0)
+    layout = frames.write(file, values, threads=2)
+    assert np.array_equal(frames.read(layout, file.source(), (slice(0, 1000),), threads=2), values)
+
+
 def test_a_chunk_longer_than_its_place_is_never_unpacked() -> None:
     # Its bytes may match their sum: blosc2 would still write beyond the end of the array.
     file = Memory()

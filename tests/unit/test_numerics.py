@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 
 from adamacs.modalities.imaging import numerics
 
@@ -108,6 +109,53 @@ def test_dff_keeps_shape_for_one_trace_many_and_none():
     assert numerics.dff(np.ones((3, 10)), 30.0).shape == (3, 10)
     assert numerics.dff(np.ones((0, 10)), 30.0).shape == (0, 10)
     assert numerics.dff(np.ones((3, 0)), 30.0).shape == (3, 0)
+
+
+TRACES = hnp.arrays(float, st.tuples(st.integers(1, 3), st.integers(1, 60)), elements=st.floats(1.0, 1e4))
+
+
+@given(TRACES)
+def test_missing_samples_change_neither_skewness_nor_spread(traces):
+    gaps = np.insert(traces, [0, traces.shape[1] // 2], np.nan, axis=1)
+    np.testing.assert_array_equal(numerics.skewness(gaps), numerics.skewness(traces))
+    np.testing.assert_array_equal(numerics.spread(gaps), numerics.spread(traces))
+    np.testing.assert_allclose(numerics.spread(traces), traces.std(axis=1), rtol=1e-9, atol=1e-9)
+
+
+def test_a_trace_without_a_sample_neither_leans_nor_spreads():
+    nothing = np.full((1, 9), np.nan)
+    assert (numerics.skewness(nothing), numerics.spread(nothing)) == (0, 0)
+
+
+@given(TRACES, st.randoms(use_true_random=False), st.floats(0.0, 1.0))
+def test_dff_misses_the_samples_that_are_missing_and_no_others(traces, random, share):
+    missing = np.reshape([random.random() < share for _ in range(traces.size)], traces.shape)
+    change = numerics.dff(np.where(missing, np.nan, traces), 1.0, window=10.0)
+    np.testing.assert_array_equal(np.isnan(change), missing)
+
+
+@given(TRACES, st.randoms(use_true_random=False))
+def test_dff_of_a_missing_sample_stays_within_what_the_others_allow(traces, random):
+    trace = traces[0].copy()
+    trace[[n for n in range(trace.size) if random.random() < 0.3]] = np.nan
+    present = ~np.isnan(trace)
+    baseline = trace[present] / (1 + numerics.dff(trace, 1.0, window=10.0)[present])
+    assert np.all(baseline >= np.min(trace[present], initial=np.inf) * (1 - 1e-9))
+    assert np.all(baseline <= np.max(trace[present], initial=0.0) * (1 + 1e-9))
+
+
+@given(TRACES)
+def test_dff_of_a_trace_does_not_depend_on_gaps_in_another(traces):
+    alone = numerics.dff(traces, 1.0, window=10.0)
+    beside = numerics.dff(np.vstack([traces, np.full(traces.shape[1], np.nan)]), 1.0, window=10.0)
+    np.testing.assert_array_equal(beside[:-1], alone)
+    assert np.isnan(beside[-1]).all()
+
+
+def test_dff_draws_its_baseline_across_a_gap_longer_than_a_window():
+    trace = np.full(6000, 200.0)
+    trace[1000:4000] = np.nan  # 100 s of 30 Hz, and the window is 60 s
+    np.testing.assert_allclose(numerics.dff(trace, 30.0)[[0, 999, 4000, 5999]], 0.0)
 
 
 def test_dff_is_not_a_number_where_the_baseline_is_not_positive():

@@ -51,13 +51,74 @@ def test_datajoint_is_one_line_in_the_metadata_and_exact_in_the_constraints(setu
     assert pins["datajoint"] in (Version("2.3.5"),)
 
 
-def test_conda_takes_the_same_pins_and_extras_that_exist(setup):
+class Conda:
+    """What `environment.yml` makes conda and its pip install, as its lines say."""
+
+    def __init__(self, text):
+        items = [line.strip().removeprefix("- ") for line in text.splitlines() if line.strip().startswith("- ")]
+        items = items[items.index("conda-forge") + 1 :]  # the names of channels
+        self.own = [item for item in items[: items.index("pip:")] if item != "pip"]
+        self.of_pip = items[items.index("pip:") + 1 :]
+
+    @property
+    def constraints(self):
+        """The files that pip's versions come from."""
+        return [item.removeprefix("--constraint ") for item in self.of_pip if item.startswith("--constraint ")]
+
+    @property
+    def extras(self):
+        """The extras of this folder that are installed."""
+        (found,) = (re.fullmatch(r"-e \.\[([a-z0-9,]+)\]", item) for item in self.of_pip if item.startswith("-e "))
+        return set(found[1].split(","))
+
+    def pins(self):
+        """Yield (name, version) of everything that is pinned by the file itself."""
+        for item in self.own:
+            name, _, version = item.partition("=")
+            yield canonicalize_name(name), version.lstrip("=")
+        for item in self.of_pip:
+            if not item.startswith("-"):
+                requirement = Requirement(item)
+                yield canonicalize_name(requirement.name), str(requirement.specifier).removeprefix("==")
+
+
+def differences(conda, setup, pins):
+    """Yield how the versions that conda installs differ from those that `make` installs."""
+    if [(ROOT / name).resolve() for name in conda.constraints] != [ROOT / "constraints.txt"]:
+        yield f"pip takes its versions from {conda.constraints}"
+    if missing := {"server", "imaging", "s3", "notebooks"} ^ conda.extras:
+        yield f"extras: {sorted(missing)}"
+    for name, version in conda.pins():
+        if name == "python":
+            if not Requirement(f"python{setup['options']['python_requires']}").specifier.contains(f"{version}.0"):
+                yield f"python {version}"
+        elif not version or Version(version) != pins.get(name):
+            yield f"{name} {version}, not {pins.get(name)}"
+
+
+def test_conda_installs_the_versions_that_make_installs(setup, pins):
+    conda = Conda((ROOT / "environment.yml").read_text())
+    assert dict(conda.pins())["python"]
+    assert list(differences(conda, setup, pins)) == []
+
+
+@pytest.mark.parametrize(
+    ("line", "other", "said"),
+    [
+        ("- python=3.11", "- python=3.10", "python 3.10"),
+        ("- python=3.11", "- python=3.11\n  - numpy=1.26.4", "numpy 1.26.4"),
+        ("- python=3.11", "- python=3.11\n  - numpy", "numpy , not"),
+        ("- -e .[", "- torch==1.0.0\n      - -e .[", "torch 1.0.0"),
+        ("- --constraint constraints.txt\n", "", "pip takes its versions from []"),
+        ("--constraint constraints.txt", "--constraint other.txt", "pip takes its versions from ['other.txt']"),
+        (",s3,", ",", "extras: ['s3']"),
+    ],
+)
+def test_a_version_that_conda_would_have_apart_is_noticed(setup, pins, line, other, said):
     text = (ROOT / "environment.yml").read_text()
-    assert "--constraint constraints.txt" in text
-    extras = re.search(r"-e \.\[([a-z0-9,]+)\]", text)[1].split(",")
-    assert set(extras) <= set(setup["options.extras_require"])
-    python = re.search(r"- python=(\d+\.\d+)", text)[1]
-    assert Requirement(f"python{setup['options']['python_requires']}").specifier.contains(f"{python}.0")
+    assert line in text
+    (difference,) = differences(Conda(text.replace(line, other)), setup, pins)
+    assert said in difference
 
 
 def test_the_makefile_installs_extras_that_exist(setup):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 
@@ -18,78 +17,11 @@ from adamacs.modalities.imaging.parameters import SUITE2P_1_1_0, SUITE2P_VERSION
 
 TOOL = ("suite2p", SUITE2P_VERSION)
 
-# Asks an interpreter of its own, so that this one imports neither Suite2p nor torch.
-ASK_SUITE2P = """
-import json, sys
-from adamacs.modalities.imaging.engine import tool
-suite2p = tool.load_suite2p("1.1.0", "cpu", 1)
-from suite2p import parameters
-def plain(table):
-    return {
-        name: plain(entry) if "description" not in entry else
-        {"kind": entry["type"].__name__, "default": entry["default"], "low": entry["min"], "high": entry["max"]}
-        for name, entry in table.items()
-    }
-settings = suite2p.default_settings()
-assert settings.pop("version") == "1.1.0"
-print(json.dumps({"settings": settings, "table": plain(parameters.SETTINGS)}))
-"""
-
 
 def refused(params) -> str:
     with pytest.raises(InvalidParameters) as raised:
         parameters.validate(*TOOL, params)
     return str(raised.value)
-
-
-def flat(table, prefix=""):
-    for name, entry in table.items():
-        if isinstance(entry, dict) and "kind" not in entry:
-            yield from flat(entry, f"{prefix}{name}.")
-        else:
-            yield prefix + name, entry
-
-
-@pytest.fixture(scope="module")
-def suite2p():
-    """What the installed Suite2p says of itself."""
-    from importlib import metadata
-
-    try:
-        installed = metadata.version("suite2p")
-    except metadata.PackageNotFoundError:
-        installed = "no"
-    if installed != SUITE2P_VERSION:
-        if "suite2p" in os.environ.get("ADAMACS_TEST_REQUIRE", ""):
-            pytest.fail(f"ADAMACS_TEST_REQUIRE asks for suite2p {SUITE2P_VERSION}, and {installed} is installed.")
-        pytest.skip(
-            f"SUITE2P {SUITE2P_VERSION} IS NOT INSTALLED: our table of its parameters was not compared with it."
-        )
-    answer = subprocess.run([sys.executable, "-c", ASK_SUITE2P], capture_output=True, text=True, check=True)
-    return json.loads(answer.stdout)
-
-
-@pytest.mark.slow
-def test_defaults_are_those_of_the_installed_tool(suite2p):
-    assert parameters.defaults(*TOOL) == suite2p["settings"]
-
-
-@pytest.mark.slow
-def test_names_types_and_limits_are_those_of_the_installed_tool(suite2p):
-    ours = dict(_parameters(SUITE2P_1_1_0))
-    theirs = dict(flat(suite2p["table"]))
-    assert ours.keys() == theirs.keys()
-    kinds = {
-        "pair of int": {"tuple", "list"},
-        "pair of float": {"list"},
-        "table": {"dict"},
-    }
-    for name, entry in theirs.items():
-        low = None if entry["low"] in (None, float("-inf")) else entry["low"]
-        high = None if entry["high"] in (None, float("inf")) else entry["high"]
-        assert entry["kind"] in kinds.get(ours[name].kind, {ours[name].kind}), name
-        if ours[name].kind != "pair of int":  # of these the tool states no limits; a length is at least 1
-            assert (ours[name].low, ours[name].high) == (low, high), name
 
 
 def _parameters(table, prefix=""):
@@ -100,9 +32,9 @@ def _parameters(table, prefix=""):
             yield from _parameters(entry, f"{prefix}{name}.")
 
 
-def test_every_default_is_valid_but_for_what_the_scan_decides():
+def test_every_default_is_valid_but_for_what_the_scan_and_the_host_decide():
     everything = parameters.defaults(*TOOL)
-    del everything["fs"], everything["run"]["multiplane_parallel"]
+    del everything["fs"], everything["torch_device"], everything["run"]["multiplane_parallel"]
     assert parameters.validate(*TOOL, everything) == everything
 
 
@@ -142,7 +74,7 @@ def test_a_set_is_stored_in_one_form():
         ({"registration": {"max_overlap": 0.3}}, ["registration.max_overlap", "Did you mean detection.max_overlap?"]),
         ({"detection": {"sparsery_settings": {"max_rois": 3}}}, ["detection.sparsery_settings.max_ROIs"]),
         ({"run": {"zzz": True}}, ["run.zzz", "Known in run: do_registration"]),
-        ({"zzz": 1}, ["zzz", "Known: torch_device, tau"]),
+        ({"zzz": 1}, ["zzz", "Known: tau, diameter, run"]),
     ],
 )
 def test_an_unknown_name_is_refused_with_the_nearest_one(params, words):
@@ -174,7 +106,9 @@ def test_an_impossible_value_is_refused_by_its_full_name(params, words):
 
 def test_every_problem_of_a_set_is_told_at_once():
     message = refused({"fs": 30, "sparse_mode": 1, "tau": -1, "detection": {"nbin": 3}})
-    assert all(name in message for name in ("fs:", "sparse_mode:", "tau:", "detection.nbin:"))
+    first, *lines = message.splitlines()
+    assert first == "suite2p 1.1.0 cannot take this parameter set:"
+    assert [line.split(":")[0] for line in lines] == ["  fs", "  sparse_mode", "  tau", "  detection.nbin"]
 
 
 def test_what_the_scan_and_the_task_decide_is_refused_with_the_reason():
@@ -182,6 +116,12 @@ def test_what_the_scan_and_the_task_decide_is_refused_with_the_reason():
     assert "header" in refused({"nplanes": 3})
     assert "leave it out" in refused({"save_path0": "/results"})
     assert "workers" in refused({"run": {"multiplane_parallel": False}})
+
+
+def test_a_set_names_no_device_because_the_host_that_computes_decides_it():
+    for device in ("cpu", "cuda", "cuda:1"):
+        assert "workers.device" in refused({"torch_device": device})
+    assert "torch_device" not in refused({"torch_devise": "cpu"})  # nothing that is refused is proposed
 
 
 @pytest.mark.parametrize("name", [n for n, heir in parameters.FLAT_0_14.items() if heir != n])

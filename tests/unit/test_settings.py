@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from adamacs.core import settings
 from adamacs.core.errors import InvalidSetting
-from adamacs.core.settings import Secret, Settings, Store
+from adamacs.core.settings import Role, Secret, Settings, Store
 
 CANARY = "canary-hunter2"
 posix_only = pytest.mark.skipif(os.name != "posix", reason="file modes are POSIX")
@@ -63,26 +63,33 @@ def test_an_empty_file_gives_every_default(home):
 
 
 def test_every_setting_is_documented_and_can_be_set_in_file_and_environment(home):
-    examples = {"str": "text", "int": 7, "bool": True, "Secret": "text"}
+    examples = {"str": "text", "int": 7, "float": 7.5, "bool": True, "Secret": "text", "list": ["imaging.Processing"]}
     special = {"time_zone": "Europe/Berlin", "stores.<name>.protocol": "s3", "workers.device": "cuda:1"}
+    special |= {"workers.beat": 7.5, "workers.lease": 12.5}  # a beat is shorter than half of the lease
+    names = {"stores": "derived", "roles": "cpu"}
     for name, kind, default, sentence in settings.documented():
         assert sentence.endswith((".", "`"))
         value = special.get(name, examples[kind])
         assert value != default
-        variable = "ADAMACS_" + name.replace("<name>", "derived").upper().replace(".", "_")
-        loaded = load(home, **{variable: str(value)})
-        assert value_of(loaded, name) == (Secret(value) if kind == "Secret" else value)
+        spelt = name.replace("<name>", names.get(name.partition(".")[0], ""))
+        loaded = load(home, **{f"ADAMACS_{spelt.upper().replace('.', '_')}": spelt_as_variable(value)})
+        assert value_of(loaded, spelt) == {"Secret": Secret, "list": tuple}.get(kind, lambda same: same)(value)
         if kind != "Secret":
-            write(home, f"{name.replace('<name>', 'derived')} = {json.dumps(value)}")
+            write(home, f"{spelt} = {json.dumps(value)}")
             assert load(home) == loaded
             write(home, "")
 
 
+def spelt_as_variable(value) -> str:
+    return ",".join(value) if isinstance(value, list) else str(value)
+
+
 def value_of(loaded: Settings, name: str):
-    """Return the value of a documented setting, of the store `derived` where it is one of a store."""
-    section, _, field = name.rpartition(".")
-    places = {"": loaded, "stores.<name>": loaded.store("derived")}
-    return getattr(places.get(section) or getattr(loaded, section), field)
+    """Return the value of a setting by its name, such as `stores.derived.bucket`."""
+    place = loaded
+    for part in name.split("."):
+        place = place[part] if hasattr(place, "keys") else getattr(place, part)
+    return place
 
 
 def test_the_environment_goes_over_the_file_and_over_the_secrets(home):
@@ -117,6 +124,12 @@ def test_truth_in_the_environment_is_a_word(home, word, value):
         ("ADAMACS_WORKERS_DEVICE", "gpu", "cpu, cuda, cuda:1 or mps"),
         ("ADAMACS_TIME_ZONE", "Mars/Olympus", "Europe/Berlin"),
         ("ADAMACS_STORES_DERIVED_PROTOCOL", "ftp", "file or s3"),
+        ("ADAMACS_WORKERS_POLL", "often", "a number"),
+        ("ADAMACS_WORKERS_POLL", "nan", "a number"),
+        ("ADAMACS_WORKERS_POLL", "1e3", "a number"),
+        ("ADAMACS_WORKERS_POLL", "0", "more than 0"),
+        ("ADAMACS_ROLES_CPU_TABLES", "imaging.Processing,Processing", "such as imaging.Processing"),
+        ("ADAMACS_ROLES_GPU_SLOTS", "-1", "0 for one"),
     ],
 )
 def test_a_wrong_value_in_the_environment_names_the_variable(home, variable, text, expected):
@@ -145,6 +158,9 @@ def test_variables_of_no_section_are_left_alone(home):
         ("[roots]\nshares = 'x'", "roots.share"),
         ("[stores.derived]\nbuckets = 'x'", "stores.derived.bucket"),
         ("[stores.other]\nbuckets = 'x'", "stores.other.bucket"),
+        ("[roles.tracking]\nslot = 2", "roles.tracking.slots"),
+        ("[role.gpu]\nslots = 2", "roles.gpu.slots"),
+        ("[roles.gpu.needs]\ncuda = 1", "roles.gpu.needs"),
         ("[database.url]\ndeep = 1", "database.url"),
     ],
 )
@@ -186,6 +202,26 @@ def test_what_resembles_no_setting_is_refused(home, name):
         ("[stores]\nderived = 'file'", "Write [stores.derived]"),
         ("[stores.Derived]\nbucket = 'x'", "a letter first"),
         ("[stores.my-store]\n", "a letter first"),
+        ("[roles.GPU]\nslots = 1", "a letter first"),
+        ("[roles]\ngpu = 2", "Write [roles.gpu]"),
+        ("[roles.gpu]\nneeds = 'cuda'", "'cuda' is no value of roles.gpu.needs"),
+        ("[roles.gpu]\nneeds = ['cuda', 1]", "a list of texts"),
+        ("[roles.gpu]\ntables = ['Processing']", "Processing is no value of roles.gpu.tables"),
+        ("[roles.gpu]\nmemory = -1", "what workers.memory says"),
+        ("[workers]\nmemory = inf", "0 for no limit"),
+        ("[workers]\nmemory = '16'", "a number"),
+        ("[workers]\nmemory = true", "a number"),
+        (f"[workers]\nmemory = {10**400}", "a number"),
+        ("[workers]\npoll = 0", "more than 0"),
+        ("[workers]\nbeat = nan", "more than 0"),
+        ("[workers]\nlease = -30.0", "more than 0"),
+        ("[workers]\nattempts = 0", "at least 1"),
+        ("[workers]\nkills = 0", "at least 1"),
+        ("[workers]\nkeys_per_process = 0", "at least 1"),
+        ("[workers]\nkeep_failed_days = -1", "0 keeps nothing"),
+        ("[workers]\nlog_folder = ''", "a folder"),
+        ("[workers]\nbeat = 15", "shorter than half of the lease"),
+        ("[workers]\nlease = 10.0", "workers.beat is 5 s, and workers.lease only 10 s"),
         ("[stores.derived]\nprotocol = 'ftp'", "file or s3"),
         ("[roots", "not valid TOML"),
     ],
@@ -216,7 +252,8 @@ def test_no_file_does_worse_than_being_refused(home, text):
 
 
 plain = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
-names = st.sampled_from(["time_zone", "database", "stores", "derived", "url", "password", "protocol", "threads", "x"])
+words = ["time_zone", "database", "stores", "derived", "url", "password", "protocol", "roles", "gpu", "needs", "memory"]
+names = st.sampled_from([*words, "workers", "lease", "threads", "x"])
 tables = st.recursive(plain, lambda inner: st.dictionaries(names, inner, max_size=3) | st.lists(inner, max_size=2))
 
 
@@ -435,8 +472,40 @@ def test_stores_are_named_tables_and_derived_is_always_there(home):
     assert loaded.store("copies") == Store(location="stores/copies")  # no two stores share a folder by default
 
 
-def test_a_variable_of_a_store_that_is_not_there_is_refused(home):
+def test_a_variable_of_a_store_or_role_that_is_not_there_is_refused(home):
     assert "no such setting" in refusal(home, ADAMACS_STORES_OTHER_BUCKET="x").what
+    assert "no such setting" in refusal(home, ADAMACS_ROLES_TRACKING_SLOTS="2").what
+
+
+def test_an_empty_section_of_secrets_leaves_the_store_as_it_is(home):
+    write(home, "[stores.derived]\nprotocol = 's3'\n")
+    write_secrets(home, "[stores.derived]\n")
+    assert load(home).store("derived").protocol == "s3"
+
+
+def test_roles_are_named_tables_and_those_that_ship_are_always_there(home):
+    assert dict(load(home).roles) == {"cpu": Role(), "gpu": Role(needs=("cuda",))}
+    write(home, "[roles.tracking]\ntables = ['imaging.Processing']\nslots = 2\nmemory = 16\n\n[roles.gpu]\nneeds = []")
+    loaded = load(home, ADAMACS_ROLES_TRACKING_NEEDS="cuda, memory:64", ADAMACS_ROLES_CPU_SLOTS="3")
+    assert set(loaded.roles) == {"cpu", "gpu", "tracking"}
+    assert loaded.roles["tracking"] == Role(("imaging.Processing",), ("cuda", "memory:64"), 16.0, 2)
+    assert (loaded.roles["gpu"], loaded.roles["cpu"]) == (Role(), Role(slots=3))
+
+
+def test_an_empty_list_in_the_environment_is_a_list_without_entries(home):
+    assert load(home, ADAMACS_ROLES_GPU_NEEDS="").roles["gpu"].needs == ()
+
+
+def test_a_whole_number_is_a_number(home):
+    write(home, "[workers]\nlease = 60\n")
+    assert repr(load(home).workers.lease) == "60.0"
+    assert repr(load(home, ADAMACS_WORKERS_LEASE="40").workers.lease) == "40.0"
+
+
+def test_logs_are_relative_to_the_lab_home_or_absolute(home, tmp_path_factory):
+    elsewhere = tmp_path_factory.mktemp("logs")
+    assert load(home).logs == home / "logs"
+    assert load(home, ADAMACS_WORKERS_LOG_FOLDER=str(elsewhere)).logs == elsewhere
 
 
 def test_settings_do_not_change(home):

@@ -72,6 +72,23 @@ def test_a_refusal_names_the_field_and_shows_the_form(name, field):
     assert "9FY6AIRM" in str(refusal.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "field"),
+    [
+        ("XX_ANM-2172_2026-02-10_sess9FY6AIRM/scan9FY6AIRM_old", "scan token's payload is '9FY6AIRM_old'"),
+        ("XX_ANM-2172_2026-02-10_sess9FY6AIRM/scan9FY6AIR", "scan token's payload is '9FY6AIR'"),
+        ("XX_ANM-2172_20260210_sess9FY6AIRM/scan9FY6AIRM", "date"),
+        ("demo/scan9FY6AIRM", "4 or 5"),
+        ("XX_ANM-1_2026-02-10_scan9FY6AIRA_sess9FY6AIRM/scan9FY6AIRM", "already names a scan"),
+        ("scan9FY6AIRM_old", "session folder above"),
+    ],
+)
+def test_a_refused_scan_folder_shows_the_nested_form(name, field):
+    with pytest.raises(InvalidToken, match=field) as refusal:
+        tokens.parse(name)
+    assert refusal.value.hint == f"Expected {tokens.NESTED_EXAMPLE}."
+
+
 def test_legacy_payloads_pass_only_where_a_setting_admits_them():
     name = "XX_ANM-2172_2025-01-20_scanXYZ_sessABC"
     with pytest.raises(InvalidToken):
@@ -116,6 +133,24 @@ def test_format_then_parse_gives_the_same(who, subject, day, session, scan):
         folder = tokens.parse(tokens.format_folder(who, subject, day, f"sess{session}", scan_id))
         assert (folder.initials, folder.subject, folder.date) == (who, subject, day)
         assert (folder.session_id, folder.scan_id) == (f"sess{session}", scan_id)
+
+
+@given(initials, subjects, st.dates(date(1970, 1, 1), date(2144, 12, 31)), payloads, payloads)
+def test_tokens_in_each_others_place_are_never_written(who, subject, day, session, scan):
+    for given_tokens in ((f"scan{scan}", f"sess{session}"), (f"sess{session}_scan{scan}", None), (f"scan{scan}", None)):
+        with pytest.raises(InvalidToken):
+            tokens.format_folder(who, subject, day, *given_tokens)
+
+
+@given(st.dates(date(1970, 1, 1), date(2144, 12, 31)), st.sampled_from("\u0660\u0966\uff10"), st.integers(0, 9))
+def test_digits_of_other_scripts_are_no_date(day, zero, place):
+    digits = [letter if letter == "-" else chr(ord(zero) + int(letter)) for letter in day.isoformat()]
+    one = list(day.isoformat())
+    place += one[place] == "-"
+    one[place] = digits[place]
+    for written in ("".join(digits), "".join(one)):
+        with pytest.raises(InvalidToken, match="date"):
+            tokens.parse(f"XX_ANM-2172_{written}_scan9FY6AIRM_sess9FY6AIRM")
 
 
 @given(st.datetimes(datetime(1970, 1, 1), datetime(2144, 1, 1)))

@@ -20,5 +20,13 @@ MODALITY = Modality(
             "ProcessingQualityMetrics",
         )
     },
+    needs={
+        "Processing": ("tool:suite2p", "root:processed"),
+        "MotionCorrection": ("store:derived",),
+        "Segmentation": ("store:derived",),
+        "Fluorescence": ("store:derived",),
+        "Activity": ("store:derived",),
+    },
     tools={"suite2p": "imaging", "cellpose": "imaging", "torch": "imaging", "tifffile": "", "blosc2": ""},
+    imports={"suite2p": "adamacs.modalities.imaging.engine.tool:import_suite2p"},
 )

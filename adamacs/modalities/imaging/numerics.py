@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -98,8 +98,8 @@ def roundness(x: ArrayLike, y: ArrayLike) -> float:
 def skewness(traces: ArrayLike) -> NDArray[np.float64]:
     """Return how far each trace leans to high values: well above 0 for a cell with transients, about 0 for noise.
 
-    The third standardised moment, over all frames and without correction for their number. A trace that never changes
-    leans nowhere: 0.
+    The third standardised moment, over all frames and without correction for their number. Missing samples (NaN) do not
+    count. A trace that never changes leans nowhere: 0.
 
     Parameters
     ----------
@@ -107,19 +107,39 @@ def skewness(traces: ArrayLike) -> NDArray[np.float64]:
         (roi, frame).
     """
     found = np.zeros(len(np.asanyarray(traces)))
-    for index, trace in enumerate(np.asanyarray(traces)):  # one at a time: the array may be larger than memory
-        deviation = np.asarray(trace, dtype=float) - np.mean(trace, dtype=float)
+    for index, deviation in enumerate(_deviations(traces)):
         variance = np.mean(deviation**2)
         if variance > 0:
             found[index] = np.mean(deviation**3) / variance**1.5
     return found
 
 
+def spread(traces: ArrayLike) -> NDArray[np.float64]:
+    """Return the standard deviation of each trace, in its own units; 0 where it never changes.
+
+    Over all frames and without correction for their number. Missing samples (NaN) do not count.
+
+    Parameters
+    ----------
+    traces
+        (roi, frame).
+    """
+    return np.array([np.sqrt(np.mean(deviation**2)) for deviation in _deviations(traces)], dtype=float)
+
+
+def _deviations(traces: ArrayLike) -> Iterator[NDArray[np.float64]]:
+    """Yield how far the samples of each trace lie from their mean; of a trace without any, one that lies on it."""
+    for trace in np.asanyarray(traces):  # one at a time: the array may be larger than memory
+        present = np.asarray(trace, dtype=float)
+        present = present[~np.isnan(present)]
+        yield present - present.mean() if present.size else np.zeros(1)
+
+
 def dff(fluorescence: ArrayLike, rate: float, *, window: float = 60.0, percentile: float = 8.0) -> NDArray[np.float64]:
     """Return the relative change of fluorescence against its slow baseline, dF/F.
 
     The baseline of a frame is a low percentile of the window around it, computed ten times per window and drawn
-    through in between; at both ends it is that of the outermost whole window.
+    through in between; at both ends it is that of the outermost whole window. A missing sample (NaN) takes no part.
 
     Parameters
     ----------
@@ -134,8 +154,8 @@ def dff(fluorescence: ArrayLike, rate: float, *, window: float = 60.0, percentil
 
     Returns
     -------
-    float64, in the shape of `fluorescence`; NaN where the baseline is not above zero, because a change relative to it
-    would mean nothing.
+    float64, in the shape of `fluorescence`; NaN where the sample is missing, and where the baseline is not above zero,
+    because a change relative to it would mean nothing.
     """
     traces = np.asarray(fluorescence, dtype=float)
     if traces.size == 0:
@@ -143,11 +163,29 @@ def dff(fluorescence: ArrayLike, rate: float, *, window: float = 60.0, percentil
     frames = traces.shape[-1]
     length = int(np.clip(round(window * rate), 1, frames))
     starts = np.unique(np.append(np.arange(0, frames - length + 1, max(length // 10, 1)), frames - length))
-    levels = np.stack([np.percentile(traces[..., s : s + length], percentile, axis=-1) for s in starts], axis=-1)
+    rows = traces.reshape(-1, frames)
+    levels = np.stack([_percentile(rows[:, start : start + length], percentile) for start in starts], axis=-1)
     centers = starts + (length - 1) / 2
-    rows = [np.interp(np.arange(frames), centers, level) for level in levels.reshape(-1, len(starts))]
-    baseline = np.reshape(rows, traces.shape)
+    baseline = np.reshape([_line_through(centers, level, frames) for level in levels], traces.shape)
     return np.divide(traces - baseline, baseline, out=np.full_like(traces, np.nan), where=baseline > 0)
+
+
+def _percentile(windows: NDArray[np.float64], percentile: float) -> NDArray[np.float64]:
+    """Return a percentile of each row's samples; NaN where all are missing."""
+    found: NDArray[np.float64] = np.percentile(windows, percentile, axis=1)
+    for row in np.flatnonzero(np.isnan(found)):  # few: NumPy's own way around NaN takes every row one by one
+        present = windows[row][~np.isnan(windows[row])]
+        if present.size:
+            found[row] = np.percentile(present, percentile)
+    return found
+
+
+def _line_through(places: NDArray[np.float64], values: NDArray[np.float64], frames: int) -> NDArray[np.float64]:
+    """Draw a line over all frames through the values that are there; NaN where none is."""
+    known = ~np.isnan(values)
+    if not known.any():
+        return np.full(frames, np.nan)
+    return np.interp(np.arange(frames), places[known], values[known])
 
 
 def corners(fields: Sequence[Any]) -> list[tuple[int, int]]:

@@ -174,6 +174,7 @@ _REFUSED: Mapping[str, str] = {
         ),
         _FROM_THE_TASK,
     ),
+    "torch_device": "The host that computes decides it, by its setting workers.device; leave it out of the set.",
     "keep_movie_raw": "Only registration.two_step_registration needs the raw movie, and then it is kept.",
     "run.multiplane_parallel": "It sends planes to another server; adamacs' own workers spread the work.",
     **dict.fromkeys(("version", "suite2p_version"), "The tool's version stands beside the set, not in it."),
@@ -280,8 +281,8 @@ def validate(method: str, version: str, params: Mapping[str, Any]) -> dict[str, 
     Raises
     ------
     InvalidParameters
-        Every unknown, misspelt, misplaced or impossible parameter in one message, by its full name and with the
-        nearest known name.
+        Every unknown, misspelt, misplaced or impossible parameter in one message: a line for each, with its full name
+        and the nearest known one.
     """
     table = _table(method, version)
     if not isinstance(params, Mapping):
@@ -289,10 +290,10 @@ def validate(method: str, version: str, params: Mapping[str, Any]) -> dict[str, 
     plain = _canonical(table, _plain(params))
     problems = [*_refused(plain)]
     known = _without(plain, [name for name, _ in problems])
-    problems += _misfits(method, version, known, tuple(_names(table)))
+    problems += _misfits(method, version, known, tuple(name for name in _names(table) if name not in _REFUSED))
     if problems:
-        listed = " ".join(f"{name}: {problem}" for name, problem in problems)
-        raise InvalidParameters(f"{method} {version} cannot take this parameter set. {listed}")
+        listed = "".join(f"\n  {name}: {problem}" for name, problem in problems)
+        raise InvalidParameters(f"{method} {version} cannot take this parameter set:{listed}")
     return _model(method, version).model_validate(known).model_dump(exclude_unset=True)
 
 
@@ -373,7 +374,7 @@ def _canonical_value(entry: Any, value: Any) -> Any:
 
 
 def _refused(params: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Find what a set must not hold: facts of the scan, and names of Suite2p 0.14."""
+    """Find what a set must not hold: facts of the scan, of the host that computes, and names of Suite2p 0.14."""
     for name in params:
         if name in _REFUSED:
             yield name, _REFUSED[name]

@@ -1,47 +1,36 @@
 """A result folder from its first attempt to its place: complete, or not there at all.
 
-Every attempt works in a fresh folder beside the place where its results belong, so that what a dead attempt left is
-never taken for a result, and so that the last step is a rename within one file system. A manifest goes along. It tells
-what was computed from what, so that a folder that was finished, but whose row never reached the database, is taken as
-it is by the next attempt.
+Every attempt works in a fresh folder (`adamacs.storage.attempts`), so that what a dead attempt left is never taken for
+a result; the last step is a rename within one file system. A manifest goes along. It tells what was computed from
+what, so that a folder that was finished, but whose row never reached the database, is taken as it is by the next
+attempt.
 """
 
 from __future__ import annotations
 
 import json
-import logging
 import os
 import re
 import shutil
-import socket
-import time
-import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
 from adamacs.core.errors import ProcessingFailed, UnreadableFile
 from adamacs.modalities.imaging.reader.npy import read_object
 from adamacs.modalities.imaging.reader.suite2p import MANIFEST, find_planes
+from adamacs.storage.attempts import Attempt
 from adamacs.storage.checksum import Entry, Manifest, blake3_of
-
-try:
-    import fcntl
-except ImportError:  # Windows: no locks, so nothing is ever held to be dead
-    fcntl = None  # type: ignore[assignment]
-
-logger = logging.getLogger(__name__)
 
 RESULT = "suite2p"  # the folder in an attempt that becomes the result; Suite2p gives this name itself
 RUN_LOG = "run.log"
-_LOCK = "lock"
+AS_FINISHED = "as_finished"  # the folder in a result that keeps copies of what a person's judgement replaces
+_JUDGED = ("iscell.npy", "redcell.npy")  # what Suite2p's GUI saves at every click on a cell
 _CONTENT = re.compile(r"plane\d+/[^/]+\.npy")
-_OTHER_HOST_IS_DEAD_AFTER = 24 * 3600  # s; a lock of another host does not always reach this one
 
 
 @dataclass(frozen=True)
@@ -72,94 +61,6 @@ class Finished:
     reused: bool = False
 
 
-@dataclass(frozen=True)
-class Attempt:
-    """The folders of one attempt.
-
-    Attributes
-    ----------
-    work
-        Where the tool works: on the scratch disk, or the same as `beside`.
-    beside
-        On the file system of the destination.
-    """
-
-    work: Path
-    beside: Path
-
-
-@contextmanager
-def attempt(destination: Path, scratch: Path | None = None) -> Iterator[Attempt]:
-    """Make fresh folders to work in, hold them for as long as the block lasts, and leave nothing of them behind.
-
-    Parameters
-    ----------
-    destination
-        Where the result belongs: a folder is made beside it.
-    scratch
-        A folder on a faster disk to work in; the result is copied beside its destination when it is complete.
-    """
-    name = f"{destination.name}.attempt-{uuid.uuid4().hex[:12]}"
-    with ExitStack() as held:
-        folders = []
-        for parent in (destination.parent, scratch):
-            if parent is not None:
-                parent.mkdir(parents=True, exist_ok=True)
-                remove_dead_attempts(parent, destination.name)
-                folders.append(held.enter_context(_held_folder(parent / name)))
-        yield Attempt(work=folders[-1], beside=folders[0])
-
-
-@contextmanager
-def _held_folder(folder: Path) -> Iterator[Path]:
-    folder.mkdir()
-    try:
-        with (folder / _LOCK).open("w") as lock:
-            _take(lock)
-            lock.write(socket.gethostname())
-            lock.flush()
-            yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _take(lock: IO[str]) -> bool:
-    """Take the lock of an attempt, which its process loses when it ends, however it ends."""
-    if fcntl is None:
-        return False
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
-
-
-def remove_dead_attempts(parent: Path, name: str) -> list[Path]:
-    """Remove what killed attempts at one result left behind, and return which.
-
-    An attempt lives while its process holds the lock. A lock that was taken on another host may not be seen from here,
-    so such a folder is left alone for a day.
-    """
-    dead = [folder for folder in sorted(parent.glob(f"{name}.attempt-*")) if _is_dead(folder)]
-    for folder in dead:
-        shutil.rmtree(folder, ignore_errors=True)
-        logger.warning("Removed what a dead attempt left: %s", folder)
-    return dead
-
-
-def _is_dead(folder: Path) -> bool:
-    try:
-        with (folder / _LOCK).open("r+") as lock:
-            if not _take(lock):
-                return False
-            if lock.read() == socket.gethostname():
-                return True
-    except OSError:  # not locked yet, or not ours to open
-        pass
-    signs = [sign.stat().st_mtime for sign in (folder, folder / RESULT / RUN_LOG) if sign.exists()]
-    return bool(signs) and time.time() - max(signs) > _OTHER_HOST_IS_DEAD_AFTER
-
-
 def find_finished(destination: Path, request: Mapping[str, Any]) -> Finished | None:
     """Return the result that stands at its destination, if it is complete and answers the same request.
 
@@ -182,7 +83,7 @@ def find_finished(destination: Path, request: Mapping[str, Any]) -> Finished | N
         what = f"The results of another request stand here (it differs in: {', '.join(other)})."
         raise ProcessingFailed(what, destination, hint)
     if difference := manifest.verify(destination, ignore=[MANIFEST]):
-        hint = "Were they curated? Then add them with adamacs curate add; else move the folder away."
+        hint = "Move the folder away: it is computed anew; then adamacs curate add --folder keeps what was edited."
         raise ProcessingFailed(f"The results changed since they were finished ({difference}).", destination, hint)
     return _finished(destination, record, manifest, reused=True)
 
@@ -222,6 +123,7 @@ def land(result: Path, destination: Path, record: Mapping[str, Any]) -> Finished
     """
     request = _as_json(record["request"])
     finished = {**record, "request": request, "finished": datetime.now(UTC).replace(tzinfo=None).isoformat()}
+    _keep_judgement(result)
     manifest = Manifest.of(result, ignore=[MANIFEST])
     told = json.loads(manifest.to_json()) | {"run": _as_json(finished)}
     (result / MANIFEST).write_text(json.dumps(told, indent=1) + "\n", "utf-8")
@@ -235,6 +137,15 @@ def land(result: Path, destination: Path, record: Mapping[str, Any]) -> Finished
         return landed
     _sync_folder(destination.parent)
     return _finished(destination, told["run"], manifest, reused=False)
+
+
+def _keep_judgement(result: Path) -> None:
+    """Copy what a person's judgement replaces: else a click before all tables are filled could not be undone."""
+    for path in (plane / name for plane in find_planes(result) for name in _JUDGED):
+        if path.exists():
+            copy = result / AS_FINISHED / path.parent.name / path.name
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, copy)
 
 
 def bring_beside(attempt: Attempt) -> Path:

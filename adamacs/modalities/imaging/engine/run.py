@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import platform
 import shutil
 import socket
@@ -25,8 +26,11 @@ from adamacs.modalities.imaging.engine.folder import RESULT, RUN_LOG, Finished
 from adamacs.modalities.imaging.parameters import SUITE2P_VERSION
 from adamacs.modalities.imaging.reader.npy import read_array, read_object
 from adamacs.modalities.imaging.reader.suite2p import NO_IMAGES, find_planes, read_result
+from adamacs.storage import attempts
 from adamacs.storage.checksum import blake3_of
+from adamacs.storage.failed import FailedAttempts
 
+_REQUEST = "request.json"  # in an attempt's folder, above its result
 _LEFT_BESIDE = ("bad_frames.npy", "zstack.npy")  # files beside the raw ones that Suite2p heeds without being told
 
 
@@ -40,6 +44,7 @@ def run_suite2p(
     threads: int = 1,
     scratch: Path | None = None,
     version: str = SUITE2P_VERSION,
+    failed: FailedAttempts | None = None,
 ) -> Finished:
     """Find the cells of one scan with Suite2p, and leave the results at their destination.
 
@@ -63,6 +68,8 @@ def run_suite2p(
         A folder on a fast disk to work in.
     version
         Of Suite2p, as the parameter set demands it.
+    failed
+        Where log and settings of a run that fails are kept; without it nothing is.
 
     Raises
     ------
@@ -87,9 +94,10 @@ def run_suite2p(
     settings = _settings(changed, scan, device, version)
     record = _record(request, changed, settings, device, threads)
     try:
-        with folders.attempt(destination, scratch) as attempt:
+        with attempts.attempt(destination, scratch, failed) as attempt:
             result = attempt.work / RESULT
             result.mkdir()
+            _tell_request(attempt.work, record)
             run = tool.ToolRun(result / RUN_LOG, destination, scan.npages, scan.nfields)
             with tool.limited_threads(threads), run as log:
                 _compute(suite2p, log, _db(attempt.work, files, scan, settings), settings, scan)
@@ -157,9 +165,6 @@ def _input(path: Path) -> dict[str, Any]:
 
 def _settings(changed: Mapping[str, Any], scan: Acquisition, device: str, version: str) -> dict[str, Any]:
     """Return the full settings of the run: the set over the tool's defaults, and what scan and worker decide."""
-    asked = changed.get("torch_device", device)
-    if asked != device:
-        raise ToolMissing(f"The parameter set asks for device {asked}, this worker computes on {device}.")
     settings = known_parameters.complete("suite2p", version, changed)
     settings |= {"fs": scan.fs, "torch_device": device}
     registration, detection = settings["registration"], settings["detection"]
@@ -221,6 +226,11 @@ def _record(
         "threads": threads,
         "started": datetime.now(UTC).replace(tzinfo=None).isoformat(),
     }
+
+
+def _tell_request(work: Path, record: Mapping[str, Any]) -> None:
+    """Write down what is about to be computed: should the run fail, it is read beside the log."""
+    (work / _REQUEST).write_text(json.dumps(record, indent=1, default=str) + "\n", "utf-8")
 
 
 def _compute(

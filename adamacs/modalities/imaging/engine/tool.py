@@ -222,6 +222,7 @@ class RunLog(logging.Handler):
         self.tail: deque[str] = deque(maxlen=_TAIL)
         self._pages, self._fields = pages, fields
         self._prefix, self._frames, self._kept = "", 0, 0
+        self._come: tuple[int, int | None, str] = (0, None, "")  # done, total and unit of the stage
         self._file = path.open("w", encoding="utf-8")
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -244,19 +245,19 @@ class RunLog(logging.Handler):
             self._prefix = f"plane {int(match[1]) + 1} of {self._fields}, " if self._fields > 1 else ""
         elif match := self._STAGE.search(line):
             self.stage, self._frames = self._prefix + self._STAGES.get(match[1], match[1].lower()), 0
-            progress.report(self.stage)
+            self._come = (0, None, "")
         elif match := self._READ.search(line):
-            progress.report(self.stage, int(match[1] or 0), self._pages, "frames")
+            self._come = (int(match[1] or 0), self._pages, "frames")
         elif match := self._FRAMES.search(line):
             self._frames = int(match[1])
-            progress.report(self.stage, 0, self._frames, "frames")
+            self._come = (0, self._frames, "frames")
         elif (match := self._BATCHES.search(line)) and self._frames:
-            done = round(self._frames * int(match[1]) / int(match[2]))
-            progress.report(self.stage, done, self._frames, "frames")
+            self._come = (round(self._frames * int(match[1]) / int(match[2])), self._frames, "frames")
         elif match := self._KEPT.search(line):
             self._kept = int(match[1])
         elif match := self._REMOVED.search(line):
             self.all_removed = int(match[1]) == self._kept
+        progress.report(self.stage, *self._come)  # at every line: whoever speaks has not stalled
 
 
 class ToolRun:

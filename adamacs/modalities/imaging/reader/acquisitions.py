@@ -6,8 +6,10 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from adamacs.core.errors import UnreadableFile
+from adamacs.core.names import natural_order
 from adamacs.modalities.imaging.reader import tiff
 from adamacs.modalities.imaging.reader.matlab import numbers, read_header
 from adamacs.modalities.imaging.reader.settings import read_settings
@@ -34,7 +36,7 @@ def find_acquisitions(paths: Iterable[Path]) -> tuple[Acquisition, ...]:
     tiffs = [path for path in paths if path.suffix.lower() in (".tif", ".tiff") and not path.name.startswith(".")]
     groups: dict[tuple[Path, str], list[Path]] = {}
     current: dict[tuple[Path, str], list[Path]] = {}  # by stem without a counter: the acquisition being continued
-    for path in sorted(tiffs, key=natural):
+    for path in sorted(tiffs, key=_by_name):
         if split := _SPLIT.fullmatch(path.stem):
             groups.setdefault((path.parent, split["stem"]), []).append(path)
             continue
@@ -44,7 +46,7 @@ def find_acquisitions(paths: Iterable[Path]) -> tuple[Acquisition, ...]:
             current[stem] = groups.setdefault((path.parent, path.stem), [])
         current[stem].append(path)
     found = [Acquisition(stem, tuple(files)) for (_, stem), files in groups.items()]
-    return tuple(sorted(found, key=lambda acquisition: natural(acquisition.files[0])))
+    return tuple(sorted(found, key=lambda acquisition: _by_name(acquisition.files[0])))
 
 
 def single_acquisition(paths: Iterable[Path]) -> tuple[Path, ...]:
@@ -66,11 +68,9 @@ def single_acquisition(paths: Iterable[Path]) -> tuple[Path, ...]:
     return found[0].files if found else ()
 
 
-def natural(path: Path) -> tuple[tuple[int, str], ...]:
-    """Return a key that sorts `scan_9` before `scan_10`, and equal names by their folders."""
-    parts = re.split(r"([0-9]+)", path.name)
-    numbered = ((int(part[-18:]), part) if part.isdecimal() else (-1, part) for part in parts)
-    return (*numbered, (-1, path.parent.as_posix()))
+def _by_name(path: Path) -> tuple[Any, str]:
+    """Return a key that sorts files by their names, and equal names by their folders."""
+    return natural_order(path.name), path.parent.as_posix()
 
 
 def _continues(path: Path) -> bool:

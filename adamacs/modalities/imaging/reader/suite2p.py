@@ -257,9 +257,9 @@ def parameters_of(result: Suite2pResult) -> tuple[str, str, dict[str, Any]]:
     -------
     method, version, parameters
         `suite2p`; the version, or `unknown`; and the parameters, nested for 1.x and flat for 0.14. Facts of the scan
-        (rate, planes, channels) and paths are left out.
+        (rate, planes, channels) and of the host (device), and paths are left out.
     """
-    beside = ("fs", "version", "date_proc")
+    beside = ("fs", "torch_device", "version", "date_proc")
     parameters = {name: value for name, value in result.settings.items() if name not in beside}
     return "suite2p", result.version or "unknown", parameters
 

@@ -1,0 +1,363 @@
+"""Who is alive: a row per worker that is renewed on the clock of the database, and what a dead worker leaves.
+
+A worker that does not renew its row for the length of its lease counts as dead; one whose process is gone from this
+very machine is known to be dead at once. Whoever notices first takes the row away, and in the same transaction hands
+the dead worker's claims back and records an attempt for each. After an outage every heartbeat stood still: so nobody
+judges by age before the database has answered it for one full lease.
+"""
+
+from __future__ import annotations
+
+import getpass
+import hashlib
+import json
+import logging
+import os
+import platform
+import secrets
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import adamacs
+from adamacs.database import portable
+from adamacs.schemas.operations import Attempt, Heartbeat, Worker
+
+if TYPE_CHECKING:
+    import datajoint as dj
+
+    from adamacs.workers.claims import Queue
+
+log = logging.getLogger("adamacs.worker")
+
+TOKEN_FLOOR = 2**40  # ids of connections, which notebooks write into the same column of a job row, are smaller
+DEATHS = ("killed", "stalled")  # outcomes for which a key may be to blame
+MESSAGE, STACK = 2047, 8000  # characters that the columns of an attempt hold
+
+
+@dataclass(frozen=True)
+class Identity:
+    """A worker, as it stands in the database and in the job rows that it claims.
+
+    Attributes
+    ----------
+    worker_id
+        Random; no two workers share one.
+    machine
+        This start of this host and its space of process numbers.
+    process_start
+        s since 1970, as the host tells it; with `machine` and `pid` it names one process for ever.
+    user
+        Account on the host.
+    version
+        Release of adamacs, and the git revision where it runs from a checkout.
+    """
+
+    worker_id: int
+    role: str
+    host: str
+    machine: str
+    pid: int
+    process_start: float
+    user: str
+    version: str
+    tools: Mapping[str, str] = field(default_factory=dict)
+    log_file: str = ""
+
+
+def identify(role: str, tools: Mapping[str, str] | None = None, log_file: str = "") -> Identity:
+    """Return who this process is as a worker, with a fresh id."""
+    import psutil
+
+    return Identity(
+        worker_id=TOKEN_FLOOR + secrets.randbelow(2**62),
+        role=role,
+        host=platform.node(),
+        machine=machine(),
+        pid=os.getpid(),
+        process_start=psutil.Process().create_time(),
+        user=account(),
+        version=version(),
+        tools=tools or {},
+        log_file=log_file,
+    )
+
+
+def account() -> str:
+    """Return the name of this process's account, or its number where it has no name."""
+    with suppress(KeyError, OSError, ImportError):
+        return getpass.getuser()
+    return str(os.getuid())
+
+
+def machine() -> str:
+    """Return what tells this start of this host, and this container on it, from every other."""
+    import psutil
+
+    parts = [platform.node(), str(round(psutil.boot_time()))]
+    for path, read in (("/proc/sys/kernel/random/boot_id", Path.read_text), ("/proc/self/ns/pid", os.readlink)):
+        with suppress(OSError):
+            parts.append(str(read(Path(path))).strip())
+    if len(parts) > 2:
+        del parts[1]  # the time of the start is a guess that moves with the clock; the kernel's own name does not
+    return hashlib.blake2b(" ".join(parts).encode(), digest_size=16).hexdigest()
+
+
+def version() -> str:
+    """Return the release, followed by the git revision where adamacs runs from a checkout."""
+    revision = _revision(Path(adamacs.__file__).parents[1] / ".git")
+    return f"{adamacs.__version__}+g{revision[:12]}" if revision else adamacs.__version__
+
+
+def _revision(git: Path) -> str:
+    with suppress(OSError):
+        head = (git / "HEAD").read_text().strip()
+        if not head.startswith("ref: "):
+            return head
+        reference = head.removeprefix("ref: ")
+        if (git / reference).is_file():
+            return (git / reference).read_text().strip()
+        for line in (git / "packed-refs").read_text().splitlines():
+            if line.endswith(f" {reference}"):
+                return line.split()[0]
+    return ""
+
+
+def is_running(pid: int, process_start: float) -> bool:
+    """Whether that very process of this machine still exists; a zombie that nobody waited for does not."""
+    import psutil
+
+    with suppress(psutil.Error):
+        process = psutil.Process(pid)
+        return abs(process.create_time() - process_start) < 1 and process.status() != psutil.STATUS_ZOMBIE
+    return False
+
+
+def was_running(pid: int, seconds: float) -> bool:
+    """Whether a process of this host that has this number now had it that many seconds ago."""
+    import psutil
+
+    with suppress(psutil.Error):
+        return psutil.Process(pid).create_time() <= time.time() - seconds + 1
+    return False
+
+
+# ---- the rows of a worker
+
+
+def register(connection: dj.Connection, identity: Identity, lease: float) -> None:
+    """Write down that a worker begins, alive from now."""
+    columns = ("worker_id", "worker_role", "host", "machine", "pid", "process_start", "adamacs_version", "log_file")
+    values = (
+        *(identity.worker_id, identity.role, identity.host, identity.machine, identity.pid, identity.process_start),
+        *(identity.version[:64], identity.log_file, json.dumps(dict(identity.tools))),
+    )
+    quote = connection.adapter.quote_identifier
+    names = ", ".join(map(quote, (*columns, "tool_versions", "started_at")))
+    marks = ", ".join(["%s"] * len(values))
+    with portable.transaction(connection):
+        text = f"INSERT INTO {Worker().full_table_name} ({names}) VALUES ({marks}, CURRENT_TIMESTAMP(6))"
+        connection.query(text, values)
+        _begin_to_beat(connection, identity.worker_id, lease)
+
+
+def _begin_to_beat(connection: dj.Connection, worker_id: int, lease: float) -> None:
+    text = f"INSERT INTO {Heartbeat().full_table_name} (worker_id, beat_time, lease, stage) "
+    connection.query(text + "VALUES (%s, CURRENT_TIMESTAMP(6), %s, '')", (worker_id, lease))
+
+
+def beat(
+    connection: dj.Connection, worker_id: int, lease: float, stage: str = "", fraction: float | None = None
+) -> None:
+    """Renew a worker's heartbeat. One that was taken for dead, and is not, is alive again: its old claims are gone."""
+    stamp = "stage_since = CASE WHEN stage = %s THEN stage_since ELSE CURRENT_TIMESTAMP(6) END"
+    text = (
+        f"{portable.relaxed(connection)}UPDATE {Heartbeat().full_table_name} SET beat_time = CURRENT_TIMESTAMP(6), "
+        f"lease = %s, {stamp}, stage = %s, fraction = %s WHERE worker_id = %s"
+    )
+    stage = stage[:64]
+    cursor = connection.query(text, (lease, stage, stage, fraction, worker_id), reconnect=False)
+    if cursor.rowcount == 0 and not _is_beating(connection, worker_id):
+        log.warning("Worker %s was taken for dead; what it was computing is no longer its own.", worker_id)
+        _begin_to_beat(connection, worker_id, lease)
+
+
+def _is_beating(connection: dj.Connection, worker_id: int) -> bool:
+    text = f"SELECT 1 FROM {Heartbeat().full_table_name} WHERE worker_id = %s"
+    return connection.query(text, (worker_id,)).fetchone() is not None
+
+
+def leave(connection: dj.Connection, worker_id: int, queues: Iterable[Queue]) -> int:
+    """End a worker in order: hand back what it holds, take its heartbeat away; return how much was handed back."""
+    with portable.transaction(connection):
+        count = sum(queue.hand_back(worker_id) for queue in queues)
+        connection.query(f"DELETE FROM {Heartbeat().full_table_name} WHERE worker_id = %s", (worker_id,))
+    return count
+
+
+# ---- attempts
+
+
+def key_hash(key: Mapping[str, Any]) -> str:
+    """Return the hash under which attempts at a key are found.
+
+    >>> key_hash({"a": 1, "b": "x"}) == key_hash({"b": "x", "a": 1})
+    True
+    """
+    spelt = json.dumps({name: str(key[name]) for name in sorted(key)})
+    return hashlib.blake2b(spelt.encode(), digest_size=16).hexdigest()
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How an attempt ended; times are seconds before the moment at which it is written down."""
+
+    key: Mapping[str, Any]
+    outcome: str
+    seconds: float = 0.0  # that it took
+    failure: str = ""
+    message: str = ""
+    traceback: str = ""
+    peak_memory: int | None = None  # bytes
+
+
+def record(connection: dj.Connection, worker_id: int, table_name: str, first: int, endings: Sequence[Ending]) -> None:
+    """Write attempts down, numbered from `first` on, in one statement."""
+    ago = portable.seconds_from_now(connection)
+    one = f"(%s, %s, %s, %s, %s, {ago}, CURRENT_TIMESTAMP(6), %s, %s, %s, %s, %s)"
+    values: list[Any] = []
+    for number, ending in enumerate(endings, first):
+        spelt = {name: portable.plain(value) for name, value in ending.key.items()}
+        values += (worker_id, number, table_name, key_hash(ending.key), json.dumps(spelt), -ending.seconds)
+        values += (ending.outcome, ending.failure, portable.storable(ending.message, MESSAGE))
+        values.append(portable.storable(ending.traceback[-STACK:], STACK))
+        values.append(ending.peak_memory)
+    names = (
+        "worker_id, attempt, table_name, key_hash, job_key, started_at, ended_at, "
+        "outcome, failure, message, traceback, peak_memory"
+    )
+    marks = ", ".join([one] * len(endings))
+    connection.query(f"INSERT INTO {Attempt().full_table_name} ({names}) VALUES {marks}", tuple(values))
+
+
+def record_after_death(connection: dj.Connection, worker_id: int, table_name: str, endings: Sequence[Ending]) -> None:
+    """Write down how attempts of a dead worker ended; they are numbered below zero."""
+    record(connection, worker_id, table_name, _next_below(connection, worker_id, len(endings)), endings)
+
+
+# ---- the dead
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """A worker that may be dead: its lease ran out, or it is one of this machine."""
+
+    worker_id: int
+    lease: float
+    machine: str
+    pid: int
+    process_start: float
+    expired: bool
+
+    def is_known_dead(self, here: str) -> bool:
+        """Whether its process is gone from this machine."""
+        return self.machine == here and not is_running(self.pid, self.process_start)
+
+
+def suspects(connection: dj.Connection, here: str) -> list[Suspect]:
+    """Return the workers whose lease has run out, and those of this machine."""
+    expired = f"h.beat_time < {portable.seconds_from_now(connection, '-h.lease')}"
+    text = (
+        f"SELECT h.worker_id, h.lease, w.machine, w.pid, w.process_start, {expired} AS expired "
+        f"FROM {Heartbeat().full_table_name} AS h JOIN {Worker().full_table_name} AS w ON w.worker_id = h.worker_id "
+        f"WHERE {expired} OR w.machine = %s"
+    )
+    rows = connection.query(text, (here,), reconnect=False)
+    return [Suspect(who, lease, there, pid, began, bool(late)) for who, lease, there, pid, began, late in rows]
+
+
+def bury(
+    connection: dj.Connection,
+    worker_id: int,
+    queues: Iterable[Queue],
+    kills: int,
+    *,
+    outcome: str = "killed",
+    failure: str = "",
+    because: str = "",
+    expired_only: bool = False,
+) -> int:
+    """Hand back what a dead worker held, and record how it ended; return how many keys it was.
+
+    Of several that notice a death, the one that takes the heartbeat away does this, once.
+
+    Parameters
+    ----------
+    kills
+        A key that was in the hands of so many dying workers becomes an error.
+    outcome
+        `killed` or `stalled`, which count towards the limit; `cancelled` or `stopped`, which do not.
+    failure
+        Class of the failure; by default the outcome.
+    because
+        What happened, for the record.
+    expired_only
+        Only if its lease has still run out.
+
+    Raises
+    ------
+    Locked
+        A transaction of the worker is not over yet; nothing was changed. Try again soon: the server ends a transaction
+        that stands still (`portable.limit_idle_transactions`).
+    """
+    where = f" AND beat_time < {portable.seconds_from_now(connection, '-lease')}" if expired_only else ""
+    text = f"DELETE FROM {Heartbeat().full_table_name} WHERE worker_id = %s{where}"
+    with portable.transaction(connection):
+        if connection.query(text, (worker_id,)).rowcount != 1:
+            return 0
+        count = 0
+        for queue in queues:
+            count += _bury_claims(connection, queue, worker_id, kills, outcome, failure or outcome, because)
+    level = logging.WARNING if count or outcome in DEATHS else logging.DEBUG
+    log.log(level, "Worker %s is gone (%s); %d keys handed back.", worker_id, because or outcome, count)
+    return count
+
+
+def _bury_claims(
+    connection: dj.Connection, queue: Queue, worker_id: int, kills: int, outcome: str, failure: str, because: str
+) -> int:
+    held = queue.held(worker_id)
+    if not held:
+        return 0
+    among = f" It held {len(held)} keys of the table at once." if len(held) > 1 else ""
+    message = f"{because or 'The worker died while it computed this.'}{among}"
+    endings = [Ending(claim.key, outcome, seconds, failure, message) for claim, seconds in held]
+    record_after_death(connection, worker_id, queue.name, endings)
+    for claim, _ in held:
+        text = f"[{failure}] {message}"
+        if outcome not in DEATHS:
+            queue.requeue(worker_id, [claim])
+        elif _deaths(connection, queue, claim.key) >= kills:
+            queue.fail(worker_id, claim, text)
+        else:
+            queue.requeue(worker_id, [claim], 0.0, text)
+    return len(held)
+
+
+def _deaths(connection: dj.Connection, queue: Queue, key: Mapping[str, Any]) -> int:
+    """Count the workers that died over a key since somebody last let it be tried again."""
+    text = (
+        f"SELECT COUNT(*) FROM {Attempt().full_table_name} WHERE table_name = %s AND key_hash = %s "
+        "AND outcome IN ('killed', 'stalled') AND ended_at > %s"
+    )
+    since = queue.forgiven_until(key)
+    return int(connection.query(text, (queue.name, key_hash(key), since)).fetchone()[0])
+
+
+def _next_below(connection: dj.Connection, worker_id: int, count: int) -> int:
+    """Return the first of `count` free numbers below zero: attempts that others record for a dead worker."""
+    text = f"SELECT COALESCE(MIN(attempt), 0) FROM {Attempt().full_table_name} WHERE worker_id = %s"
+    return min(int(connection.query(text, (worker_id,)).fetchone()[0]), 0) - count

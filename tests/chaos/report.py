@@ -1,0 +1,58 @@
+"""Write the counts of every recorded run into `docs/reference/chaos.md`: `python -m tests.chaos.report`."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
+RECORDS = REFERENCE / "chaos.jsonl"
+PAGE = REFERENCE / "chaos.md"
+MARK = "<!-- Below: written by `python -m tests.chaos.report` from chaos.jsonl. -->"
+SERVERS = {"postgresql": "PostgreSQL", "mysql": "MariaDB"}
+
+
+def main() -> None:
+    """Rewrite the page below its mark."""
+    PAGE.write_text(page(PAGE.read_text(), RECORDS.read_text()))
+
+
+def page(text: str, records: str) -> str:
+    """Return the page with the tables of these records."""
+    lines = [json.loads(line) for line in records.splitlines()]
+    return "\n".join([text.partition(MARK)[0] + MARK, "", *sums(lines), "", "## Every run", "", *runs(lines), ""])
+
+
+def sums(lines: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return a table of how often each thing happened, over all runs."""
+    counts: Counter[tuple[str, str, str]] = Counter()
+    for line in lines:
+        for what, count in line["delivered"].items():
+            counts[line["fault"], what, line["backend"]] += count
+    kinds = sorted({(fault, what) for fault, what, _ in counts})
+    table = ["| fault | what | PostgreSQL | MariaDB | together |", "|---|---|---|---|---|"]
+    for fault, what in kinds:
+        each = [counts[fault, what, backend] for backend in SERVERS]
+        table.append(f"| {fault} | {what} | {each[0]} | {each[1]} | {sum(each)} |")
+    for fault in sorted({fault for fault, _ in kinds}):
+        each = [sum(n for (f, _, b), n in counts.items() if (f, b) == (fault, backend)) for backend in SERVERS]
+        table.append(f"| **{fault}** | all | {each[0]} | {each[1]} | **{sum(each)}** |")
+    return table
+
+
+def runs(lines: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return a table with a row per scenario of every run."""
+    head = ["date", "server", "fault", "seed", "faults", "keys", "longest claim of the dead, s", "longest return, s"]
+    table = [f"| {' | '.join([*head, 'wrong'])} |", f"|{'---|' * (len(head) + 1)}"]
+    for line in lines:
+        cells = [line["date"], SERVERS[line["backend"]], line["fault"], line["seed"], sum(line["delivered"].values())]
+        cells += [line["keys"], line["longest_claim_without_worker_s"], line["longest_until_back_s"] or ""]
+        table.append(f"| {' | '.join(map(str, [*cells, len(line['violations'])]))} |")
+    return table
+
+
+if __name__ == "__main__":
+    main()

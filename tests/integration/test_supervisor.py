@@ -1,0 +1,177 @@
+"""The daemon as a user runs it: real processes, real signals, and what the database says afterwards."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+
+from adamacs.database import portable
+from adamacs.schemas import operations
+from adamacs.workers import jobs
+from adamacs.workers.liveness import TOKEN_FLOOR
+
+ROOT = Path(__file__).parents[2]
+PATIENCE = 60  # s
+
+
+@pytest.fixture
+def daemon(items, mouse_lab, tmp_path):
+    """Start `adamacs work` for the tables of `tests/tables/work.py`, with settings of one's own."""
+    items.Item().delete_quick()
+
+    @contextmanager
+    def start(**settings):
+        chosen = {"lease": 10, "beat": 0.5, "poll": 0.2, **settings}
+        variables = {f"ADAMACS_WORKERS_{name.upper()}": str(value) for name, value in chosen.items()}
+        command = [sys.executable, "-m", "tests.chaos.worker", "daemon", os.uname().nodename, str(tmp_path)]
+        log = (tmp_path / "daemon.log").open("wb")
+        process = subprocess.Popen(
+            [*command, str(mouse_lab.home), "1"],
+            cwd=ROOT,
+            env={**os.environ, **variables},
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=log,
+        )
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.communicate()
+            log.close()
+
+    return start
+
+
+def until(condition, seconds=PATIENCE):
+    """Wait for something to become true, and return it."""
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.05)
+    return found
+
+
+def running(table):
+    """Return the claim that is computed now, if any."""
+    found = (portable.job_table(table) & {"status": "reserved"}).to_dicts()
+    return found[0] if found else None
+
+
+def is_gone(pid):
+    """Whether a process ended, though nobody may have waited for it."""
+    return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+
+
+def outcomes(table="work.Costly"):
+    """Return how the attempts at a table ended, in order."""
+    return (operations.Attempt & {"table_name": table}).to_arrays("outcome", order_by="ended_at").tolist()
+
+
+def test_a_killed_worker_is_replaced_and_its_key_computed_at_once(daemon, items):
+    items.Item.insert1({"item": 1, "seconds": 2})
+    with daemon():
+        claim = until(lambda: running(items.Costly))
+        assert claim["connection_id"] >= TOKEN_FLOOR
+        os.kill(claim["pid"], signal.SIGKILL)
+        began = time.monotonic()
+        until(lambda: "killed" in outcomes())
+        assert time.monotonic() - began < 5  # half of the lease: nobody waited for it
+        until(lambda: len(items.Total()) == 1)
+    assert outcomes() == ["killed", "done"]
+    killed = (operations.Attempt & {"outcome": "killed"}).fetch1()
+    assert "SIGKILL" in killed["message"]
+    assert killed["job_key"] == {"item": 1}
+
+
+def test_told_to_stop_it_finishes_the_key_in_work_and_takes_up_no_other(daemon, items):
+    items.Item.insert([{"item": n, "seconds": 1.5} for n in range(3)])
+    with daemon() as process:
+        until(lambda: running(items.Costly))
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE) == 0
+    assert outcomes() == ["done"]
+    assert len(items.Costly()) == 1
+    assert set(portable.job_table(items.Costly).to_arrays("status")) == {"pending"}
+    assert len(operations.Heartbeat()) == 0
+
+
+def test_told_twice_it_ends_the_key_and_hands_it_back_without_blame(daemon, items):
+    items.Item.insert1({"item": 1, "seconds": 60})
+    with daemon() as process:
+        claim = until(lambda: running(items.Costly))
+        process.send_signal(signal.SIGTERM)
+        time.sleep(1)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE) == 0
+    assert is_gone(claim["pid"])
+    assert outcomes() == ["stopped"]
+    job = portable.job_table(items.Costly).fetch1()
+    assert (job["status"], job["error_message"]) == ("pending", "")
+    assert len(operations.Heartbeat()) == 0
+
+
+def test_a_key_that_people_take_back_is_ended(daemon, items):
+    items.Item.insert1({"item": 1, "seconds": 60})
+    with daemon():
+        claim = until(lambda: running(items.Costly))
+        jobs.apply(jobs.plan_cancel([(items.Costly, {"item": 1})], reason="wrong animal"))
+        until(lambda: is_gone(claim["pid"]))
+        until(lambda: outcomes())
+    assert outcomes() == ["cancelled"]
+    assert portable.job_table(items.Costly).fetch1("status") == "ignore"
+
+
+def test_a_key_that_stands_still_is_ended_though_its_worker_beats(daemon, items):
+    items.Item.insert1({"item": 1, "seconds": 60})
+    with daemon(kills=1):
+        until(lambda: running(items.Costly))
+        until(lambda: outcomes())
+    assert outcomes() == ["stalled"]
+    job = portable.job_table(items.Costly).fetch1()
+    assert job["status"] == "error"
+    assert job["error_message"].startswith("[stalled]")
+
+
+def test_a_key_that_takes_too_much_memory_is_ended_and_stops_after_a_limit(daemon, items):
+    items.Item.insert([{"item": 1, "seconds": 2, "megabytes": 1500}, {"item": 2, "seconds": 0, "megabytes": 0}])
+    with daemon(kills=2, memory=1.0):
+        until(lambda: set(portable.job_table(items.Costly).to_arrays("status")) == {"error"})
+        until(lambda: len(items.Total()) == 1)  # the others go on
+    assert sorted(outcomes()) == ["done", "killed", "killed"]
+    failures = set((operations.Attempt & {"outcome": "killed"}).to_arrays("failure"))
+    assert failures == {"memory"}
+
+
+def test_children_end_with_a_killed_supervisor_and_the_next_one_takes_over_at_once(daemon, items):
+    items.Item.insert1({"item": 1, "seconds": 2})
+    with daemon() as process:
+        claim = until(lambda: running(items.Costly))
+        process.kill()
+        process.wait()
+        until(lambda: is_gone(claim["pid"]), 5)
+        with daemon(lease=600, beat=200):
+            until(lambda: len(items.Costly()) == 1)
+    assert outcomes() == ["killed", "done"]
+
+
+def test_what_it_does_stands_in_a_log_that_programs_read(daemon, items, mouse_lab):
+    items.Item.insert1({"item": 7})
+    with daemon() as process:
+        until(lambda: len(items.Total()) == 1)
+        process.send_signal(signal.SIGTERM)
+        process.wait(PATIENCE)
+    (path,) = {row["log_file"] for row in operations.Worker.to_dicts()}
+    lines = [json.loads(line) for line in Path(path).read_text().splitlines()]
+    assert Path(path).is_relative_to(mouse_lab.settings.logs)
+    assert {"work.Costly"} <= {line.get("table") for line in lines}
+    assert {"item": 7} in [line.get("key") for line in lines]

@@ -1,0 +1,30 @@
+"""Names are sorted as a person would read them, whatever they hold."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adamacs.core.names import natural_order
+
+NAMES = st.lists(st.text(max_size=12) | st.from_regex(r"[ab_]{0,2}[0-9]{1,3}[ab.]{0,2}", fullmatch=True), unique=True)
+
+
+def test_numbers_count_by_their_value():
+    names = ["s_1.tif", "s_2.tif", "s_9_b.tif", "s_10_a.tif", "s_100.tif"]
+    assert names != sorted(names)
+    assert names == sorted(sorted(names), key=natural_order)
+
+
+@given(st.integers(0, 10**200), st.integers(0, 10**200))
+def test_two_counters_are_in_the_order_of_their_numbers(one, other):
+    in_order = natural_order(f"scan_{one}.tif") < natural_order(f"scan_{other}.tif")
+    assert in_order == (one < other)
+
+
+@given(NAMES, st.randoms(use_true_random=False))
+def test_any_names_have_one_order_however_they_came(names, random):
+    shuffled = random.sample(names, len(names))
+    found = sorted(names, key=natural_order)
+    assert found == sorted(shuffled, key=natural_order)
+    assert sorted(found) == sorted(names)
