@@ -25,12 +25,15 @@ class Progress:
         How many `unit` are done, of how many; `total` is None where nobody knows beforehand.
     unit
         What is counted: `frames`, `planes`, `files`. Empty where a stage only begins.
+    of
+        Whose computation it is; a worker adds table and key.
     """
 
     stage: str
     done: float = 0
     total: float | None = None
     unit: str = ""
+    of: str = ""
 
     @property
     def fraction(self) -> float | None:

@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -179,7 +180,7 @@ class _Worker:
         now = time.monotonic()
         if now - self._told >= _EVERY or step.fraction == 1 or not step.done:
             self._told = now
-            self.channel.tell("progress", stage=step.stage, done=step.done, total=step.total, unit=step.unit)
+            self.channel.tell("progress", **asdict(step))
 
 
 if __name__ == "__main__":

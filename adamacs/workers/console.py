@@ -17,23 +17,24 @@ _WIPE = "\x1b[K"  # to the end of the line
 
 
 class Line:
-    """The moving line of a terminal: stage, how far, how fast and how long to go."""
+    """The moving line of a terminal: stage, how far, how fast, how long to go, and of which key."""
 
     def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
         self._stream = stream
         self._clock = clock
-        self._stage = ""
-        self._began = clock()
+        self._stages: dict[str, tuple[str, float]] = {}  # of each key in work: the stage, and when it began
         self._drawn = -_EVERY
 
     def __call__(self, step: Progress) -> None:
         """Redraw for a step; often called, seldom drawn."""
         now = self._clock()
-        if step.stage != self._stage:
-            self._stage, self._began, self._drawn = step.stage, now, -_EVERY
+        stage, began = self._stages.get(step.of, ("", now))
+        if step.stage != stage:
+            began, self._drawn = now, -_EVERY
+            self._stages[step.of] = (step.stage, began)
         if now - self._drawn >= _EVERY or step.fraction == 1:
             self._drawn = now
-            self._draw(describe(step, now - self._began))
+            self._draw(describe(step, now - began))
 
     def clear(self) -> None:
         """Wipe the line, before something else is written."""
@@ -52,13 +53,12 @@ def describe(step: Progress, elapsed: float) -> str:
     '  registration 500/2000 frames, 100/s, 15 s left'
     """
     text = f"  {step}"
-    if not step.done or elapsed <= 0:
-        return text
-    rate = step.done / elapsed
-    text += f", {rate:.3g}/s"
-    if step.total:
-        text += f", {max(step.total - step.done, 0) / rate:.0f} s left"
-    return text
+    if step.done and elapsed > 0:
+        rate = step.done / elapsed
+        text += f", {rate:.3g}/s"
+        if step.total:
+            text += f", {max(step.total - step.done, 0) / rate:.0f} s left"
+    return f"{text}  ({step.of})" if step.of else text  # last, for a narrow terminal cuts the end
 
 
 class _Handler(logs.Terminal):

@@ -262,10 +262,11 @@ class Supervisor:
             self._last_end = max(self._last_end, event["at"])
             self._pulse(child, "", None)
         elif kind == "progress":
-            step = Progress(event["stage"], event["done"], event["total"], event["unit"])
+            step = Progress(**event)
             child.moved = time.monotonic()
             self._pulse(child, step.stage, step.fraction)
-            progress.report(step.stage, step.done, step.total, step.unit)
+            if listener := progress.listener():
+                listener(step)
         elif kind == "idle":
             child.idle_since = event["since"]
         elif kind == "log":

@@ -63,3 +63,13 @@ def test_afterwards_nobody_listens():
     with console.shown(io.StringIO()):
         pass
     assert logging.getLogger("adamacs").handlers == handlers
+
+
+def test_the_line_says_whose_progress_it_is_and_keeps_two_keys_apart():
+    stream, times = io.StringIO(), iter([0.0, 1.0, 2.0, 3.0, 4.0])
+    line = console.Line(stream, clock=lambda: next(times))
+    for of in ("Processing scan1", "Processing scan2"):
+        line(Progress("registration", 0, 100, "frames", of=of))
+    line(Progress("registration", 50, 100, "frames", of="Processing scan1"))
+    last = stream.getvalue().rpartition("\x1b[K")[2].strip()
+    assert last == "registration 50/100 frames, 25/s, 2 s left  (Processing scan1)"
