@@ -107,7 +107,7 @@ class Bench:
         self.items = 0
         statements_of(work, self.connection)
 
-    def tell(self, what: str, *, met: bool, **values: Any) -> None:
+    def tell(self, what: str, *, met: bool | None, **values: Any) -> None:
         line = {"benchmark": "workers", "backend": self.lab.server.backend, "what": what, **values, "met": met}
         print(json.dumps(line), flush=True)
 
@@ -165,8 +165,9 @@ class Bench:
         table.batch = BATCH
         assert len(table()) == self.items
         a, b = statistics.median(ours), statistics.median(base)
-        needed = self.lab.server.backend == "postgresql"  # elsewhere bookkeeping cannot be committed asynchronously
-        self.tell("a durable key", ours_ms=ms(a), base_ms=ms(b), ratio=round(a / b, 2), met=a / b <= 1.3 or not needed)
+        promised = self.lab.server.backend == "postgresql"  # elsewhere claims cannot be committed asynchronously
+        met = a / b <= 1.3 if promised else None
+        self.tell("a durable key", ours_ms=ms(a), base_ms=ms(b), ratio=round(a / b, 2), met=met)
 
     def idle(self) -> None:
         """Ask what there is to do where a million keys are done, and count the round trips."""
@@ -209,7 +210,7 @@ class Bench:
         rates: dict[str, list[float]] = {"ours": [], "bare": []}
         for number in range(1 if self.quick else 5):
             for who in list(rates)[:: 1 if number % 2 else -1]:
-                keys = self.add(2000 if self.quick else 8000)
+                keys = self.add(4000 if self.quick else 8000)
                 Queue(self.work.Cheap).stage()
                 rates[who].append(len(keys) / self.contended(who))
                 assert len(self.work.Cheap()) == self.items and not self.work.Cheap.jobs
@@ -366,7 +367,6 @@ class Bare:
         mine = f"connection_id = {self.me} AND status = 'reserved' AND item IN %s"
         run(f"SELECT 1 FROM {self.jobs} {by_key} WHERE {mine} FOR UPDATE", (tuple(keys),))
         for key in keys:
-            run(portable.savepoint(self.queue.connection, "one_key", first=key is keys[0]))
             run(f"SELECT value FROM {self.item} WHERE item = %s", (key,))
             (value,) = self.cursor.fetchone()
             run(f"INSERT INTO {self.table} (item, {self.double}) VALUES (%s, %s)", (key, 2 * value))

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from adamacs import pipeline
-from adamacs.core import logs, progress
+from adamacs.core import failures, logs, progress
 from adamacs.core import settings as lab_settings
 from adamacs.core.progress import Progress
 from adamacs.database import portable
@@ -31,10 +31,12 @@ from adamacs.workers.loop import Slot
 
 if TYPE_CHECKING:
     from adamacs.core.settings import Settings
+    from adamacs.workers.roles import Role
 
 log = logging.getLogger("adamacs.worker")
 
 _EVERY = 0.2  # s between two tellings of progress
+_PATIENCE = 2.0  # s at most between two tries to reach the database
 _IDLE = 0.2  # s between two looks of a worker that shall stop when nothing is left
 
 
@@ -114,14 +116,11 @@ class _Worker:
         role = roles.named(self.orders["role"], self.settings)
         log_file = self._keep_log()
         logs.attach(Forwarded(self.channel, logs.level(logging.INFO)))
-        self._connect()
-        identity = liveness.identify(role.name, roles.tool_versions(), str(log_file))
-        tables = [table for table in role.tables() if pipeline.table_name(table) in self.orders["tables"]]
-        slot = Slot(identity, tables, self.settings, restriction=self.orders["restriction"], began=self._began)
-        connection = slot.queues[0].connection
-        portable.limit_idle_transactions(connection, self.settings.workers.lease)
-        liveness.register(connection, identity, self.settings.workers.lease)
-        self.channel.tell("ready", worker_id=identity.worker_id, pid=identity.pid)
+        slot = self._prepare(role, str(log_file))
+        if slot is None:
+            self.channel.tell("left", done={}, failed=[], seconds={})
+            return
+        self.channel.tell("ready", worker_id=slot.identity.worker_id, pid=slot.identity.pid)
         self.slot = slot
         slot.stopping = self.stopping
         try:
@@ -135,18 +134,30 @@ class _Worker:
         logs.to_file(path, pid=os.getpid(), role=self.orders["role"])
         return path
 
-    def _connect(self) -> None:
-        """Connect, waiting for a database that is away."""
+    def _prepare(self, role: Role, log_file: str) -> Slot | None:
+        """Connect and register, waiting for a database that is away or goes; None where told to stop meanwhile."""
         pause = 0.2
         while True:
             try:
                 pipeline.connect(self.settings)
-                return
+                return self._register(role, log_file)
             except portable.UNREACHABLE as error:
-                log.warning("The database is away: %s", error)
-                if self.wake.wait(pause):
+                if failures.classify(error).name != "database":
                     raise
-                pause = min(2 * pause, 5.0)
+                log.warning("The database is away: %s", failures.describe(error))
+                if self.wake.wait(pause):
+                    return None
+                pause = min(2 * pause, _PATIENCE)
+
+    def _register(self, role: Role, log_file: str) -> Slot:
+        """Write down that a worker begins; each try is a worker of its own, for an answer may be lost."""
+        identity = liveness.identify(role.name, roles.tool_versions(), log_file)
+        tables = [table for table in role.tables() if pipeline.table_name(table) in self.orders["tables"]]
+        slot = Slot(identity, tables, self.settings, restriction=self.orders["restriction"], began=self._began)
+        connection = slot.queues[0].connection
+        portable.limit_idle_transactions(connection, self.settings.workers.lease)
+        liveness.register(connection, identity, self.settings.workers.lease)
+        return slot
 
     def _work(self, slot: Slot) -> None:
         while not slot.stopping and not slot.needs_new_process and slot.ended < self.orders["keys"]:
@@ -162,8 +173,10 @@ class _Worker:
     def _leave(self, slot: Slot) -> None:
         try:
             liveness.leave(slot.queues[0].connection, slot.identity.worker_id, slot.queues)
-        except portable.LOST as error:
-            log.warning("What this worker holds is handed back by others: %s", error)
+        except portable.FAILURES as error:
+            if failures.classify(error).name != "database":
+                raise
+            log.warning("What this worker holds is handed back by others: %s", failures.describe(error))
             return
         tally = slot.tally
         self.channel.tell("left", done=tally.done, failed=tally.failed, seconds=tally.seconds)

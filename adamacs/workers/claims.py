@@ -339,8 +339,11 @@ class _Statements:
 
     def of(self, keys: Sequence[Sequence[Any]]) -> tuple[str, list[Any]]:
         """Return a condition on the key columns, and its values. MariaDB uses no index for lists of tuples."""
+        values = [value for key in keys for value in key]
+        if len(self.columns) == 1:
+            return f"{self.columns[0]} IN ({', '.join(['%s'] * len(keys))})", values
         one = "(" + " AND ".join(f"{column} = %s" for column in self.columns) + ")"
-        return " OR ".join([one] * len(keys)), [value for key in keys for value in key]
+        return " OR ".join([one] * len(keys)), values
 
     def _choosing(self, queue: Queue) -> str:
         """Lock the next keys, passing over those that others have locked."""

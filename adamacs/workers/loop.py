@@ -277,7 +277,7 @@ class Slot:
             with self._at(queue, taken):
                 failed = self._land_together(queue, taken)
                 if failed is None:
-                    failed = self._land_together(queue, taken, apart=True)
+                    failed = self._land_together(queue, taken, apart=True) or []
         except portable.LOST:
             raise
         except _TOGETHER as error:
@@ -332,7 +332,7 @@ class Slot:
         try:
             parts = portable.Parts(queue.table, claim.key)
             parts.insert_computed(parts.compute(parts.fetch()))
-        except Exception as error:  # noqa: BLE001 as for a single key
+        except Exception as error:
             if isinstance(error, portable.FAILURES) and _passes(error):
                 raise  # and with it the others: a deadlock takes the whole transaction, as a loss does
             if not apart:

@@ -12,7 +12,6 @@ from pathlib import Path
 import psutil
 
 ROOT = Path(__file__).parents[2]
-FAKETIME = sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
 
 
 class Host:
@@ -27,7 +26,7 @@ class Host:
     slots
         Children of its supervisor.
     hours
-        By how much its clock is ahead; asks for libfaketime.
+        By how much its clock is ahead.
     """
 
     def __init__(self, name: str, home: Path, slots: int = 2, hours: float = 0.0) -> None:
@@ -38,18 +37,10 @@ class Host:
         self._slots = slots
         self._orders = home / "orders"
         self.log = home / f"host-{name}.log"
-        self._environment = self._with_clock(hours)
+        self._name_and_clock = f"{name}+{hours:g}"
         self._process: subprocess.Popen[bytes] | None = None
         self._ready_since: float | None = None
         self._expected_to_die: set[int] = set()
-
-    @staticmethod
-    def _with_clock(hours: float) -> dict[str, str]:
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("ADAMACS_")}
-        if hours:
-            environment |= {"LD_PRELOAD": str(FAKETIME[0]), "FAKETIME": f"{hours:+g}h"}
-            environment |= {"FAKETIME_DONT_FAKE_MONOTONIC": "1", "DONT_FAKE_MONOTONIC": "1"}
-        return environment
 
     @property
     def pid(self) -> int:
@@ -65,7 +56,7 @@ class Host:
             self._process = None
         if self._process is None:
             self._ready_since = None
-            arguments = ["daemon", self.name, str(self._orders), str(self._home), str(self._slots)]
+            arguments = ["daemon", self._name_and_clock, str(self._orders), str(self._home), str(self._slots)]
             with self.log.open("ab") as log:
                 self._process = subprocess.Popen(
                     [sys.executable, "-m", "tests.chaos.worker", *arguments],
@@ -73,9 +64,9 @@ class Host:
                     stdout=log,
                     stderr=log,
                     cwd=ROOT,
-                    env=self._environment,
+                    env={name: value for name, value in os.environ.items() if not name.startswith("ADAMACS_")},
                 )
-        elif self._ready_since is None and (self._orders / f"{self.name}.{self.pid}").exists():
+        elif self._ready_since is None and (self._orders / f"{self._name_and_clock}.{self.pid}").exists():
             self._ready_since = time.monotonic()
 
     def seconds_on_watch(self) -> float:

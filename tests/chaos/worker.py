@@ -1,8 +1,9 @@
-"""The daemon and its children as they are, for the tables of tests, on a host whose name is chosen.
+"""The daemon and its children as they are, for the tables of tests, on a host whose name and clock are chosen.
 
 `python -m tests.chaos.worker daemon NAME ORDERS HOME SLOTS` runs a supervisor for ever, and ends with who started it.
 `python -m tests.chaos.worker child NAME ORDERS` is what the supervisor starts. A child that finds a file `*.order` in
-the folder ORDERS takes it, and dies at the place that it names (see `adamacs/core/points.py`).
+the folder ORDERS takes it, and dies at the place that it names (see `adamacs/core/points.py`). A NAME like `there+1` is
+that of a host whose clock is an hour ahead, for all that Python asks: under libfaketime Python's sleep fails or hangs.
 """
 
 from __future__ import annotations
@@ -12,8 +13,11 @@ import platform
 import signal
 import sys
 import threading
+import time
 from contextlib import suppress
 from pathlib import Path
+
+import psutil
 
 import adamacs.modalities
 from adamacs import pipeline
@@ -29,7 +33,9 @@ def join() -> None:
 def main() -> None:
     """Be what the command line says."""
     kind, name, orders, *rest = sys.argv[1:]
-    platform.node = lambda: name
+    host, _, hours = name.partition("+")
+    platform.node = lambda: host
+    shift_clock(3600 * float(hours or 0))
     join()
     if kind == "child":
         from adamacs.workers import child
@@ -39,6 +45,14 @@ def main() -> None:
     else:
         _end_with_standard_input()
         run_daemon(name, Path(orders), Path(rest[0]), int(rest[1]))
+
+
+def shift_clock(seconds: float) -> None:
+    """Let the clock of this host be ahead, and with it the instants at which its processes began."""
+    now, now_ns, began = time.time, time.time_ns, psutil.Process.create_time
+    time.time = lambda: now() + seconds
+    time.time_ns = lambda: now_ns() + int(seconds * 1e9)
+    psutil.Process.create_time = lambda process: began(process) + seconds
 
 
 def take_order(folder: Path) -> None:

@@ -188,7 +188,7 @@ def test_one_failing_key_keeps_no_other_back(items, computes, settings, no_hurry
     assert attempt["failure"] == failure
     assert attempt["job_key"] == {"item": 1}
     assert "make_compute" in attempt["traceback"]
-    assert computes == {0: 1, 1: 1, 2: 1}
+    assert max(computes.values()) <= (1 if table is items.Costly else 2)  # cheap ones together, then kept apart
 
 
 def test_a_key_is_tried_again_alone_and_only_so_often(items, computes, settings, no_hurry, connection):
@@ -200,10 +200,11 @@ def test_a_key_is_tried_again_alone_and_only_so_often(items, computes, settings,
     for tries in (1, 2):
         drain(settings, items.Cheap)
         connection.query(f"UPDATE {items.Cheap.jobs.full_table_name} SET scheduled_time = '2020-01-01'")
-        assert set(computes.values()) == {tries}
+        assert outcomes() == ["failed"] * 3 * tries
         assert created in (None, created := sorted(items.Cheap.jobs.to_arrays("created_time").tolist()))
+    before = computes.copy()
     drain(settings, items.Cheap)
-    assert set(computes.values()) == {2}
+    assert computes == before
     assert set(items.Cheap.jobs.to_arrays("status").tolist()) == {"error"}
     assert outcomes() == ["failed"] * 6
 
