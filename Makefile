@@ -25,7 +25,7 @@ help: ## Show the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
 demo: $(VENV)/demo.stamp ## From an empty machine to queried cells
-	@$(BIN)/adamacs demo
+	@$(BIN)/adamacs -v demo
 
 test: $(VENV)/test.stamp ## Unit tests, then integration tests on every database at hand
 	@PATH="$(CURDIR)/$(BIN):$$PATH" bash tests/run

@@ -260,13 +260,14 @@ def statements_of(work: Any, connection: Any) -> None:
     double = connection.adapter.quote_identifier("double")
     read, write = f"SELECT value FROM {item} WHERE item = %s", f"INSERT INTO {cheap} (item, {double}) VALUES (%s, %s)"
 
+    cursor = connection._conn.cursor()
+
     def make_fetch(self: Any, key: dict[str, int]) -> tuple[float]:
-        cursor = connection._conn.cursor()
         cursor.execute(read, (key["item"],))
         return cursor.fetchone()
 
     def make_insert(self: Any, key: dict[str, int], double: float) -> None:
-        connection._conn.cursor().execute(write, (key["item"], double))
+        cursor.execute(write, (key["item"], double))
 
     work.Cheap.make_fetch, work.Cheap.make_insert = make_fetch, make_insert
     connection.round_trips = 0

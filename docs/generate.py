@@ -41,8 +41,7 @@ OTHER_VARIABLES = {
     logs.VARIABLE: (
         "every command",
         f"From which level on the [log](../how-to/logs.md) is shown: {', '.join(f'`{name}`' for name in logs.LEVELS)}. "
-        "`v` is `-v`, `vv` is `-vv`, and an option on the command line goes over the variable. Without it: `error`; "
-        "`adamacs work` and `adamacs demo` show `info`.",
+        "`v` is `-v`, `vv` is `-vv`, and an option on the command line goes over the variable. Without it: `error`.",
     ),
     points.VARIABLE: (
         "the chaos suite",

@@ -6,12 +6,12 @@ import json
 import math
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import click
 
-from adamacs.core.errors import InvalidKey, PlanRefused
+from adamacs.core.errors import InvalidKey, PlanRefused, nearest
 
 
 def yes_option(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -106,6 +106,23 @@ def typed_key(table: Any, text: str) -> dict[str, Any]:
         It is no KEY, names a column that the table lacks, or gives a number column a word.
     """
     return {name: _typed(table, name, value, text) for name, value in _pairs(text).items()}
+
+
+def key_of_any(tables: Sequence[Any], text: str) -> dict[str, Any]:
+    """Read a KEY whose columns belong to the keys of some of these tables, each value as its column demands.
+
+    Raises
+    ------
+    InvalidKey
+        It is no KEY, or none of the tables has such a column in its key, or it gives a number column a word.
+    """
+    owners = {name: table for table in reversed(tables) for name in table.primary_key}
+    key = {}
+    for name, value in _pairs(text).items():
+        if name not in owners:
+            raise InvalidKey(f"No key here has a column {name}.", text, nearest(name, list(owners)))
+        key[name] = _typed(owners[name], name, value, text)
+    return key
 
 
 def _typed(table: Any, name: str, value: str, text: str) -> int | str:

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import platform
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from adamacs.cli.prompt import json_option, parse_key, print_json
+from adamacs.cli.prompt import json_option, key_of_any, print_json
+
+if TYPE_CHECKING:
+    from adamacs.core.settings import Settings
 
 
 @click.command()
@@ -36,16 +43,37 @@ def work(
     chosen = roles.named(role, settings)
     if tables:
         chosen = chosen.only(tables)
+    chosen.demand_tables()
     chosen.demand(settings)
     pipeline.connect(settings)
-    restriction = parse_key(restrict) if restrict else None
-    with console.shown(sys.stderr):
+    restriction = key_of_any(chosen.tables(), restrict) if restrict else None
+    with console.shown(sys.stderr), _kept_log(settings, role):
         daemon = Supervisor(chosen, settings, mode=mode or "forever", slots=slots or 0, restriction=restriction)
+
+        def stop(*_: Any) -> None:
+            daemon.stop()
+            again = daemon.asked_to_stop > 1
+            click.echo(
+                "ending the keys in work" if again else "stopping after the keys in work; again ends them", err=True
+            )
+
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, daemon.stop)
+            signal.signal(number, stop)
         tally = daemon.run()
     if as_json:
         print_json(asdict(tally))
     else:
         click.echo(tally.describe())
     sys.exit(1 if mode and tally.failed else 0)  # a daemon that is stopped has not failed
+
+
+@contextmanager
+def _kept_log(settings: Settings, role: str) -> Iterator[None]:
+    """Keep what the daemon and its workers say in a file of the host's role; each worker keeps its own too."""
+    from adamacs.core import logs
+
+    handler = logs.to_file(settings.logs / f"daemon-{role}-{platform.node()}.jsonl", role=role)
+    try:
+        yield
+    finally:
+        logs.detach(handler)

@@ -55,7 +55,7 @@ def report(stage: str, done: float = 0, total: float | None = None, unit: str = 
     """Tell the listener how far a stage has come; without a listener, do nothing."""
     listener = _listener.get()
     if listener is not None:
-        listener(Progress(stage, done, total, unit))
+        listener(Progress(stage, float(done), None if total is None else float(total), unit))
 
 
 def listener() -> Listener | None:

@@ -39,7 +39,7 @@ from datajoint.utils import from_camel_case
 from pydantic_settings import BaseSettings
 
 from adamacs.core import settings
-from adamacs.core.errors import DatabaseUnavailable, InvalidRequest, PlanRefused, ToolMissing
+from adamacs.core.errors import DatabaseUnavailable, InvalidRequest, PlanRefused, ProcessingFailed, ToolMissing
 from adamacs.core.settings import Secret, Store
 from adamacs.database.address import Server
 
@@ -662,21 +662,30 @@ def make(table: Any, key: Mapping[str, Any]) -> None:
 
 
 class Parts:
-    """The three parts of `make` for one key of a table; a table with a plain `make` has the last one only."""
+    """The three parts of `make` for one key of a table.
+
+    Raises
+    ------
+    ProcessingFailed
+        The table's `make` is one piece: it would compute inside the transaction, which the server ends when it
+        stands still for long.
+    """
 
     def __init__(self, table: Any, key: Mapping[str, Any]) -> None:
         self.table = table
         self.key = dict(key)
         self.instance = table()
-        self.is_plain = not inspect.isgeneratorfunction(table.make)
+        if not inspect.isgeneratorfunction(table.make):
+            hint = "Split it into make_fetch, make_compute and make_insert."
+            raise ProcessingFailed("The make() of this table is one piece.", table.full_table_name, hint)
 
     def fetch(self) -> Any:
         """Read what the result stands on."""
-        return () if self.is_plain else self.instance.make_fetch(dict(self.key))
+        return self.instance.make_fetch(dict(self.key))
 
     def compute(self, fetched: Any) -> Any:
         """Compute; the database is not asked."""
-        return () if self.is_plain else self.instance.make_compute(dict(self.key), *fetched)
+        return self.instance.make_compute(dict(self.key), *fetched)
 
     def insert(self, fetched: Any, computed: Any) -> None:
         """Insert the result, inside a transaction of the caller, if what it stands on is still the same.
@@ -694,10 +703,7 @@ class Parts:
         """Insert the result, inside the transaction of the caller in which it was also fetched."""
         self.table._allow_insert = True
         try:
-            if self.is_plain:
-                self.instance.make(dict(self.key))
-            else:
-                self.instance.make_insert(dict(self.key), *computed)
+            self.instance.make_insert(dict(self.key), *computed)
         finally:
             self.table._allow_insert = False
 

@@ -21,7 +21,7 @@ class Worker(dj.Manual):
     host            : varchar(255)   # name of the computer
     machine         : varchar(64)    # this start of this host; only there its process number means something
     pid             : int32          # number of the process
-    process_start   : float64        # s, since 1970 on the clock of the host: tells a reused process number
+    process_start   : float64        # s, since the machine started where the kernel tells: tells a reused number
     started_at      : datetime(6)    # naive UTC, clock of the database
     adamacs_version : varchar(64)    # release, and the git revision where there is one
     tool_versions   : json           # distribution to version

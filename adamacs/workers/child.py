@@ -75,7 +75,8 @@ class Forwarded(logging.Handler):
 
 def main() -> None:
     """Work until the orders, or the end of them, say stop."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to everybody: the supervisor decides
+    for number in (signal.SIGINT, signal.SIGTERM):  # a terminal or a scheduler sends them to everybody
+        signal.signal(number, signal.SIG_IGN)  # the supervisor decides
     channel = Channel(_take_over_output())
     orders = json.loads(sys.stdin.readline())
     settings = lab_settings.load(Path(orders["home"]))
@@ -118,7 +119,7 @@ class _Worker:
         logs.attach(Forwarded(self.channel, logs.level(logging.INFO)))
         slot = self._prepare(role, str(log_file))
         if slot is None:
-            self.channel.tell("left", done={}, failed=[], seconds={})
+            self.channel.tell("left")
             return
         self.channel.tell("ready", worker_id=slot.identity.worker_id, pid=slot.identity.pid)
         self.slot = slot
@@ -126,11 +127,16 @@ class _Worker:
         try:
             with progress.listening(self._heard):
                 self._work(slot)
-        finally:
+        except Exception:
+            log.critical("This worker cannot go on.", exc_info=True)
             self._leave(slot)
+            sys.exit(1)
+        if self._leave(slot):
+            self.channel.tell("left")
 
     def _keep_log(self) -> Path:
-        path = self.settings.logs / f"worker-{self.orders['role']}-{platform.node()}-{os.getpid()}.jsonl"
+        began = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+        path = self.settings.logs / f"worker-{self.orders['role']}-{platform.node()}-{began}-{os.getpid()}.jsonl"
         logs.to_file(path, pid=os.getpid(), role=self.orders["role"])
         return path
 
@@ -162,24 +168,27 @@ class _Worker:
     def _work(self, slot: Slot) -> None:
         while not slot.stopping and not slot.needs_new_process and slot.ended < self.orders["keys"]:
             began = time.monotonic()
-            if not slot.round():
-                self.channel.tell("idle", since=began)
-                if self.orders["mode"] == "once":
-                    return
-                self.wake.wait(_IDLE if self.until_empty else self.settings.workers.poll)
-            elif self.orders["mode"] == "once":
+            ended = slot.round()
+            if ended:
+                self.channel.tell("tally", **asdict(slot.tally))
+            if self.orders["mode"] == "once":
                 return
+            if not ended:
+                if not slot.saw_work:
+                    self.channel.tell("idle", since=began)
+                self.wake.wait(_IDLE if self.until_empty else self.settings.workers.poll)
 
-    def _leave(self, slot: Slot) -> None:
+    def _leave(self, slot: Slot) -> bool:
+        """Hand back what is held and end the heartbeat; tell whether the database took it."""
+        self.channel.tell("leaving")
         try:
             liveness.leave(slot.queues[0].connection, slot.identity.worker_id, slot.queues)
         except portable.FAILURES as error:
             if failures.classify(error).name != "database":
                 raise
             log.warning("What this worker holds is handed back by others: %s", failures.describe(error))
-            return
-        tally = slot.tally
-        self.channel.tell("left", done=tally.done, failed=tally.failed, seconds=tally.seconds)
+            return False
+        return True
 
     def _began(self, queue: Queue | None, taken: Sequence[Claim]) -> None:
         if queue is None:

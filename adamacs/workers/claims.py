@@ -18,6 +18,7 @@ from datetime import datetime
 from typing import Any
 
 from adamacs import pipeline
+from adamacs.core import failures
 from adamacs.core.errors import AdamacsError
 from adamacs.database import portable
 from adamacs.schemas.operations import Attempt, Heartbeat
@@ -26,6 +27,7 @@ from adamacs.workers.liveness import TOKEN_FLOOR, Identity
 
 URGENT_PRIORITY, PRIORITY = 4, 5  # lower is sooner; people give 0 to 3, or 6 and more
 NEVER = datetime(1970, 1, 1)
+WAITED_FOR = tuple(failure.name for failure in failures.FAILURES if failure.policy == "wait")
 STAGED_AT_ONCE = 10_000  # keys that one statement puts into a queue
 
 
@@ -64,7 +66,7 @@ class Queue:
     table
         A bound Computed or Imported table.
     restriction
-        Only these keys are staged and claimed; names that the table lacks are ignored by DataJoint's rules.
+        Only these keys are staged and claimed; columns that the table's key lacks restrict nothing.
     """
 
     def __init__(self, table: Any, restriction: Mapping[str, Any] | None = None) -> None:
@@ -89,7 +91,8 @@ class Queue:
     def look_sql(self) -> str:
         """Return a SELECT of two truth values: are keys missing here, and can one be claimed now."""
         missing = self._counts_sql() if self._is_within_source() else f"EXISTS ({self.missing().make_sql()})"
-        return f"SELECT {missing} AS missing, EXISTS (SELECT 1 FROM {self._sql.jobs} WHERE {self._sql.ready}) AS ready"
+        jobs = f"({(self.jobs & self.restriction).make_sql()})" if self.restriction else self._sql.jobs
+        return f"SELECT {missing} AS missing, EXISTS (SELECT 1 FROM {jobs} AS j WHERE {self._sql.ready}) AS ready"
 
     def _is_within_source(self) -> bool:
         """Whether foreign keys alone see to it that the table holds no key but those of its key source."""
@@ -270,12 +273,15 @@ class Queue:
         return sum(self.requeue(holder, claims) for holder, claims in found.items())
 
     def failures(self, key: Mapping[str, Any]) -> int:
-        """Count the attempts at a key that failed since somebody last let it be tried again."""
+        """Count the attempts at a key that failed since somebody last let it be tried again.
+
+        Those that only wait, for the database or a store, do not count.
+        """
         text = (
             f"SELECT COUNT(*) FROM {Attempt().full_table_name} WHERE table_name = %s AND key_hash = %s "
-            "AND outcome = 'failed' AND ended_at > %s"
+            "AND outcome = 'failed' AND failure NOT IN %s AND ended_at > %s"
         )
-        arguments = (self.name, liveness.key_hash(key), self.forgiven_until(key))
+        arguments = (self.name, liveness.key_hash(key), WAITED_FOR, self.forgiven_until(key))
         return int(self.connection.query(text, arguments).fetchone()[0])
 
     def sweep(self, lease: float) -> int:
@@ -351,7 +357,8 @@ class _Statements:
         order = f"{quote('priority')}, {quote('scheduled_time')}"
         mine = "".join(f" AND {quote(name)} = %s" for name in queue.restriction)
         same = " AND ".join(f"t.{column} = j.{column}" for column in self.columns)
-        done = f"EXISTS (SELECT 1 FROM {queue.table.full_table_name} AS t WHERE {same}) AS done"
+        # Not EXISTS: of that, PostgreSQL makes a hash of the whole table where it expects many rows before the LIMIT.
+        done = f"(SELECT COUNT(*) FROM {queue.table.full_table_name} AS t WHERE {same}) > 0 AS done"
         alive = f"EXISTS (SELECT 1 FROM {Heartbeat().full_table_name} WHERE worker_id = %s)"
         return (
             f"SELECT {', '.join(self.columns)}, {done}, {quote('error_message')}, {order} FROM {self.jobs} AS j "

@@ -78,11 +78,10 @@ class _Handler(logs.Terminal):
 def shown(stream: TextIO) -> Iterator[None]:
     """Show log and progress of adamacs on a stream for the length of a block.
 
-    Unlike other commands, a worker tells what it begins and ends: its level is INFO unless `-v`, `-vv` or
-    ADAMACS_LOG_LEVEL say otherwise.
+    The log says errors alone unless `-v`, `-vv` or ADAMACS_LOG_LEVEL ask for more; the moving line is always there.
     """
     line = Line(stream) if stream.isatty() else None
-    with logs.showing(_Handler(stream, logs.level(logging.INFO), line)):
+    with logs.showing(_Handler(stream, logs.level(), line)):
         try:
             with progress.listening(line):
                 yield

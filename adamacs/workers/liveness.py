@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import adamacs
+from adamacs.core.errors import describe
 from adamacs.database import portable
 from adamacs.schemas.operations import Attempt, Heartbeat, Worker
 
@@ -49,7 +50,7 @@ class Identity:
     machine
         This start of this host and its space of process numbers.
     process_start
-        s since 1970, as the host tells it; with `machine` and `pid` it names one process for ever.
+        s, see `start_of`; with `machine` and `pid` it names one process for ever.
     user
         Account on the host.
     version
@@ -70,15 +71,13 @@ class Identity:
 
 def identify(role: str, tools: Mapping[str, str] | None = None, log_file: str = "") -> Identity:
     """Return who this process is as a worker, with a fresh id."""
-    import psutil
-
     return Identity(
         worker_id=TOKEN_FLOOR + secrets.randbelow(2**62),
         role=role,
         host=platform.node(),
         machine=machine(),
         pid=os.getpid(),
-        process_start=psutil.Process().create_time(),
+        process_start=start_of(os.getpid()),
         user=account(),
         version=version(),
         tools=tools or {},
@@ -130,18 +129,56 @@ def is_running(pid: int, process_start: float) -> bool:
     """Whether that very process of this machine still exists; a zombie that nobody waited for does not."""
     import psutil
 
-    with suppress(psutil.Error):
-        process = psutil.Process(pid)
-        return abs(process.create_time() - process_start) < 1 and process.status() != psutil.STATUS_ZOMBIE
-    return False
+    try:
+        return abs(start_of(pid) - process_start) < 0.5 and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return _is_hidden(pid)
 
 
 def was_running(pid: int, seconds: float) -> bool:
     """Whether a process of this host that has this number now had it that many seconds ago."""
     import psutil
 
-    with suppress(psutil.Error):
-        return psutil.Process(pid).create_time() <= time.time() - seconds + 1
+    try:
+        return start_of(pid) <= _now_as_starts() - seconds + 1
+    except psutil.Error:
+        return _is_hidden(pid)
+
+
+def start_of(pid: int) -> float:
+    """Return when a process of this machine began: s since the machine did, where the kernel tells (Linux).
+
+    Elsewhere s since 1970, which moves when somebody sets the clock.
+
+    Raises
+    ------
+    psutil.Error
+        There is no such process, or nothing can be seen of it.
+    """
+    import psutil
+
+    try:
+        words = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+    except OSError:
+        return psutil.Process(pid).create_time()
+    return int(words[19]) / os.sysconf("SC_CLK_TCK")
+
+
+def _now_as_starts() -> float:
+    """Return the present on the clock of `start_of`."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if Path("/proc/self/stat").exists() else time.time()
+
+
+def _is_hidden(pid: int) -> bool:
+    """Whether a process of another account exists that the system shows nobody else (`hidepid`)."""
+    if os.name != "posix":
+        return False
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return True
+    except OSError:
+        return False
     return False
 
 
@@ -279,6 +316,14 @@ def suspects(connection: dj.Connection, here: str) -> list[Suspect]:
     return [Suspect(who, lease, there, pid, began, bool(late)) for who, lease, there, pid, began, late in rows]
 
 
+@dataclass(frozen=True)
+class Burial:
+    """What a dead worker left: how many keys it held, and a sentence for each that is not tried again."""
+
+    count: int = 0
+    failed: tuple[str, ...] = ()
+
+
 def bury(
     connection: dj.Connection,
     worker_id: int,
@@ -289,8 +334,8 @@ def bury(
     failure: str = "",
     because: str = "",
     expired_only: bool = False,
-) -> int:
-    """Hand back what a dead worker held, and record how it ended; return how many keys it was.
+) -> Burial:
+    """Hand back what a dead worker held, and record how it ended.
 
     Of several that notice a death, the one that takes the heartbeat away does this, once.
 
@@ -317,34 +362,35 @@ def bury(
     text = f"DELETE FROM {Heartbeat().full_table_name} WHERE worker_id = %s{where}"
     with portable.transaction(connection):
         if connection.query(text, (worker_id,)).rowcount != 1:
-            return 0
-        count = 0
-        for queue in queues:
-            count += _bury_claims(connection, queue, worker_id, kills, outcome, failure or outcome, because)
+            return Burial()
+        given = [_bury_claims(connection, q, worker_id, kills, outcome, failure or outcome, because) for q in queues]
+    count = sum(burial.count for burial in given)
     level = logging.WARNING if count or outcome in DEATHS else logging.DEBUG
     log.log(level, "Worker %s is gone (%s); %d keys handed back.", worker_id, because or outcome, count)
-    return count
+    return Burial(count, tuple(sentence for burial in given for sentence in burial.failed))
 
 
 def _bury_claims(
     connection: dj.Connection, queue: Queue, worker_id: int, kills: int, outcome: str, failure: str, because: str
-) -> int:
+) -> Burial:
     held = queue.held(worker_id)
     if not held:
-        return 0
+        return Burial()
     among = f" It held {len(held)} keys of the table at once." if len(held) > 1 else ""
     message = f"{because or 'The worker died while it computed this.'}{among}"
     endings = [Ending(claim.key, outcome, seconds, failure, message) for claim, seconds in held]
     record_after_death(connection, worker_id, queue.name, endings)
+    failed = []
     for claim, _ in held:
         text = f"[{failure}] {message}"
         if outcome not in DEATHS:
             queue.requeue(worker_id, [claim])
         elif _deaths(connection, queue, claim.key) >= kills:
             queue.fail(worker_id, claim, text)
+            failed.append(f"{queue.name} {describe(claim.key)}: {text}")
         else:
             queue.requeue(worker_id, [claim], 0.0, text)
-    return len(held)
+    return Burial(len(held), tuple(failed))
 
 
 def _deaths(connection: dj.Connection, queue: Queue, key: Mapping[str, Any]) -> int:

@@ -32,6 +32,7 @@ log = logging.getLogger("adamacs.worker")
 
 _PATIENCE = 2.0  # s at most between two tries to reach the database again
 _KEPT = 3600.0  # s that a result is kept while the database answers and yet does not take it: full, read-only
+BEGINS = "begins"  # the stage of a key that has reported none yet
 _SHORTLY = 0.1  # s between the first two of them
 _TOGETHER: tuple[type[Exception], ...] = (Fenced, *portable.FAILURES)  # what keys in one transaction may fail of
 _T = TypeVar("_T")
@@ -111,6 +112,8 @@ class Slot:
         self._open: set[str] = set()  # queues that may hold a key to claim
         self._next_look = float("-inf")
         self._attempts = 0
+        self.saw_work = False  # at the last look, whoever may have taken it since
+        self._suspects: tuple[Queue, Sequence[Claim]] | None = None  # keys in work together when the connection went
         self._is_scattered = False  # keys that failed together were handed back, to be tried alone
 
     @property
@@ -152,10 +155,12 @@ class Slot:
         """Ask what there is to do. A look that takes long is taken seldom."""
         began = time.monotonic()
         paused = pauses.paused(self._connection, self.identity.role)
+        self.saw_work = False
         for queue, missing, ready in claims.look(self.queues):
             if missing:
                 queue.stage()
             if (missing or ready) and not paused(queue.name):
+                self.saw_work = True
                 self._open.add(queue.name)
             else:
                 self._open.discard(queue.name)
@@ -211,7 +216,7 @@ class Slot:
     def _at(self, queue: Queue, taken: Sequence[Claim]) -> Iterator[None]:
         """Tell those who watch what is being done."""
         memory.forget_peak()
-        self._pulse.stage, self._pulse.fraction = queue.name.rpartition(".")[2], None
+        self._pulse.stage, self._pulse.fraction = BEGINS, None
         self._began(queue, taken)
         try:
             with progress.listening(self._heard(progress.listener(), queue, taken[0].key)):
@@ -279,6 +284,7 @@ class Slot:
                 if failed is None:
                     failed = self._land_together(queue, taken, apart=True) or []
         except portable.LOST:
+            self._suspects = (queue, taken)  # the server may have ended a transaction in which one of them stood still
             raise
         except _TOGETHER as error:
             why = f"[{failures.classify(error).name}] {failures.describe(error)}"
@@ -363,7 +369,7 @@ class Slot:
         """Return what becomes of the key: `later`, `failed`, `elsewhere` (computed), or `dropped` with its parents."""
         failure = failures.classify(error)
         text = failures.describe(error)
-        stack = "".join(traceback.format_exception(error))
+        stack = logs.masked("".join(traceback.format_exception(error)))
         me = self.identity.worker_id
         with portable.transaction(self._connection):
             if queue.table & claim.key:
@@ -403,12 +409,16 @@ class Slot:
         while not self.stopping:
             self._await_database()
             try:
+                if self._suspects is not None:
+                    queue, taken = self._suspects
+                    queue.requeue(self.identity.worker_id, taken, 0.0, "[database] lost while computed with others")
                 for queue in self.queues:
                     queue.hand_back(self.identity.worker_id)
             except portable.FAILURES as another:
                 if not _passes(another):
                     raise
                 continue
+            self._suspects = None
             self._open.clear()
             self._next_look = float("-inf")
             return
@@ -481,6 +491,8 @@ def drain(role: Role, settings: Settings | None = None, tables: Sequence[Any] | 
     go on.
     """
     with at_work(role, settings or lab_settings.active(), tables) as slot:
-        while slot.round():
+        while (ended := slot.round()) or slot.saw_work:
             slot.needs_new_process = False  # there is no other
+            if not ended:
+                time.sleep(_SHORTLY)  # another worker was quicker
         return slot.tally

@@ -100,6 +100,18 @@ class Role:
             raise ToolMissing(what, hint=hint)
         raise StoreUnavailable(what, hint=hint)
 
+    def demand_tables(self) -> None:
+        """Refuse a role that has nothing to do.
+
+        Raises
+        ------
+        InvalidSetting
+            It fills no table.
+        """
+        if not self.fills:
+            hint = f'Give it some in adamacs.toml: [roles.{self.name}] tables = ["imaging.Processing"]'
+            raise InvalidSetting(f"The role {self.name} fills no table.", hint=hint)
+
 
 def roles_of(settings: Settings | None = None) -> tuple[Role, ...]:
     """Return every role of a lab, those that ship first.

@@ -17,6 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Any, cast
 
@@ -31,7 +32,7 @@ from adamacs.storage import sweep
 from adamacs.workers import liveness, roles
 from adamacs.workers.claims import Locked, Queue
 from adamacs.workers.liveness import Ending
-from adamacs.workers.loop import Tally
+from adamacs.workers.loop import BEGINS, Tally
 from adamacs.workers.watch import Pulse, Watch
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ Verdict = tuple[str, str, str]  # outcome, class of the failure, sentence
 CHILD = (sys.executable, "-m", "adamacs.workers.child")
 _TICK = 0.2  # s at most between two looks at the children
 _SOON = 10.0  # s: a child that dies younger is not started again at once
+_DEATHS = 3  # children of a slot in a row that die before they begin anything end a `drain`
 _LONGEST_PAUSE = 60.0  # s between two starts of a slot whose children die young
 
 
@@ -64,12 +66,16 @@ class Child:
     moved: float = 0.0  # when it last said that it came further
     stale_after: float | None = None
     idle_since: float = float("-inf")  # when the look began after which it had nothing to do
+    is_leaving: bool = False  # it ends its heartbeat itself
     left: bool = False  # it said good-bye
+    tally: Mapping[str, Any] = field(default_factory=dict)  # what it did so far
     verdict: Verdict | None = None  # why it was ended
     unheld: int = 0  # `began` at the last look that found it without a claim
 
     def is_beating(self) -> bool:
-        """Whether the process runs: neither dead nor stopped."""
+        """Whether the process runs: neither dead nor stopped nor about to end."""
+        if self.is_leaving:
+            return False
         try:
             return psutil.Process(self.process.pid).status() not in (psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE)
         except psutil.Error:
@@ -85,6 +91,7 @@ class Slot:
     child: Child | None = None
     pause: float = 0.0  # s before the next start, after a child that died young
     not_before: float = 0.0  # when the next may start; below zero: none will
+    deaths: int = 0  # of children in a row that died young
 
 
 class Supervisor:
@@ -120,7 +127,8 @@ class Supervisor:
         self.settings = settings
         self.mode = mode
         self.tally = Tally()
-        self.asked_to_stop = 0
+        self.asked_to_stop = 0  # times
+        self._is_stopping = False
         self._restriction = dict(restriction or {})
         self._command = command
         self._tables = role.tables()
@@ -170,11 +178,11 @@ class Supervisor:
         self.asked_to_stop += 1
 
     def _go_on(self) -> bool:
-        if self.asked_to_stop == 1:
-            self.asked_to_stop = 2
-            log.warning("Stopping after the keys in work; ask again to end them.")
+        if self.asked_to_stop and not self._is_stopping:
+            self._is_stopping = True
+            log.warning("Stopping after the keys in work; asked again, they are ended.")
             self._order("stop")
-        elif self.asked_to_stop > 2:  # what they hold is handed back here, or by others when the database is away
+        if self.asked_to_stop > 1:  # what they hold is handed back here, or by others when the database is away
             for slot in self._slots:
                 if slot.child is not None:
                     self._end_child(slot.child, "stopped", "", "The daemon was stopped in the middle of this.")
@@ -256,7 +264,7 @@ class Supervisor:
             child.table, child.count, child.stale_after = event["table"], event["count"], event["stale_after"]
             child.key = event["keys"][0] if event["keys"] else {}
             child.moved = time.monotonic()
-            self._pulse(child, event["table"].rpartition(".")[2], None)
+            self._pulse(child, BEGINS, None)
         elif kind == "ended":
             child.table, child.key, child.count = "", {}, 0
             self._last_end = max(self._last_end, event["at"])
@@ -271,39 +279,51 @@ class Supervisor:
             child.idle_since = event["since"]
         elif kind == "log":
             log.log(event["level"], "%s", event["text"], extra=logs.fields(**event["fields"]))
+        elif kind == "tally":
+            child.tally = event
+        elif kind == "leaving":
+            child.is_leaving = True
         elif kind == "left":
             child.left = True
-            self._add(event)
 
     def _pulse(self, child: Child, stage: str, fraction: float | None) -> None:
         if child.pulse is not None:
             child.pulse.stage, child.pulse.fraction = stage, fraction
 
     def _add(self, event: Mapping[str, Any]) -> None:
-        for name, seconds in event["seconds"].items():
+        for name, seconds in event.get("seconds", {}).items():
             self.tally.add(name, seconds, done=event["done"].get(name, 0))
-        self.tally.failed += event["failed"]
+        self.tally.failed += event.get("failed", [])
 
     def _ended(self, slot: Slot, child: Child) -> None:
         """A child is gone; what it leaves is cleared away, and its slot gets another one unless its work is done."""
         self._drain_pipe(child)
+        for pipe in (child.process.stdin, child.process.stdout):
+            with suppress(OSError):  # what was never read by the child
+                cast(IO[str], pipe).close()
+        self._add(child.tally)
         slot.child = None
+        if self.mode == "once":
+            slot.not_before = -1.0
         if child.worker_id is not None:
             self._to_bury.append(child)  # an orderly one too: a beat may have crossed its farewell
         if child.left:
             child.verdict = ("stopped", "", "It left.")
-            slot.pause = 0.0
-            slot.not_before = -1.0 if self.mode == "once" else slot.not_before
+            slot.pause, slot.deaths = 0.0, 0
         else:
-            child.verdict = child.verdict or _death(child.process.returncode)
-            extra = logs.fields(pid=child.process.pid, table=child.table)
-            log.error("A worker died: %s", child.verdict[2], extra=extra)
+            child.verdict = child.verdict or _death(child.process.returncode, is_idle=not child.table)
+            extra = logs.fields(pid=child.process.pid, table=child.table, key=child.key)
+            log.error("%s", child.verdict[2], extra=extra)
             self._pause(slot, child)
 
     def _pause(self, slot: Slot, child: Child) -> None:
         """Start the next child of a slot later, the more of them died young without beginning anything."""
         young = time.monotonic() - child.started < _SOON and not child.began
         slot.pause = min(max(2 * slot.pause, 1.0), _LONGEST_PAUSE) if young else 0.0
+        slot.deaths = slot.deaths + 1 if young else 0
+        if self.mode != "forever" and (slot.deaths >= _DEATHS or (young and self.mode == "once")):
+            slot.not_before = -1.0
+            self.tally.failed.append(f"no worker could begin: {cast(Verdict, child.verdict)[2]} See its log.")
         if slot.not_before >= 0:
             slot.not_before = time.monotonic() + slot.pause
 
@@ -326,12 +346,12 @@ class Supervisor:
             try:
                 self._bury_child(child, cast(int, child.worker_id), *cast(Verdict, child.verdict))
             except Locked:
-                if self.asked_to_stop <= 2:
+                if self.asked_to_stop <= 1:
                     continue
             except portable.FAILURES as error:
                 if failures.classify(error).name != "database":
                     raise
-                if self.asked_to_stop > 2:
+                if self.asked_to_stop > 1:
                     self._to_bury.clear()  # others will, when the database is back
                 return  # the clockwork waits for the database
             self._to_bury.remove(child)
@@ -340,10 +360,12 @@ class Supervisor:
 
     def _bury_child(self, child: Child, worker_id: int, outcome: str, failure: str, because: str) -> None:
         kills = self.settings.workers.kills
-        count = liveness.bury(
+        burial = liveness.bury(
             self._connection, worker_id, self._queues, kills, outcome=outcome, failure=failure, because=because
         )
-        if not count and child.table and outcome == "cancelled":  # its claim was taken away before
+        self.tally.failed += burial.failed
+        self._last_end = time.monotonic()  # what was handed back is work again
+        if not burial.count and child.table and outcome == "cancelled":  # its claim was taken away before
             ending = Ending(child.key, outcome, 0.0, failure, because)
             liveness.record_after_death(self._connection, worker_id, child.table, [ending])
 
@@ -383,7 +405,7 @@ class Supervisor:
 
     def _is_drained(self) -> bool:
         """Whether every child looked, after the last key ended anywhere, and found nothing to do."""
-        if self.mode != "drain" or any(slot.not_before < 0 for slot in self._slots):
+        if self.mode != "drain" or self._to_bury or any(slot.not_before < 0 for slot in self._slots):
             return False
         children = [slot.child for slot in self._slots]
         return all(child is not None and not child.table and child.idle_since > self._last_end for child in children)
@@ -396,10 +418,10 @@ class Supervisor:
                 slot.child.process.wait()
 
 
-def _death(code: int) -> Verdict:
+def _death(code: int, *, is_idle: bool) -> Verdict:
     """Return the verdict on a child that nobody ended."""
     how = f"by signal {signal.Signals(-code).name}" if code < 0 else f"with status {code}"
-    return "killed", "killed", f"The worker died {how} while it computed this."
+    return "killed", "killed", f"The worker died {how}, {'without a key' if is_idle else 'while it computed this'}."
 
 
 def _resident(pid: int) -> int:

@@ -191,6 +191,23 @@ def test_a_claim_says_when_its_row_is_there_already(items, queue, worker):
     assert [claim.done for claim in queue.take(worker, 3)] == [False, True, False]
 
 
+@pytest.mark.only_on("postgresql")
+def test_a_claim_costs_the_same_however_many_keys_are_done(items, queue, worker):
+    """With many keys waiting, the server liked to read the whole table of results for every claim."""
+    numbers = "SELECT n FROM generate_series(1000, 20999) AS n"
+    for table, columns in ((items.Item, "item"), (items.Cheap, 'item, "double"'), (items.Cheap.jobs, "item, status")):
+        rest = {items.Item: "", items.Cheap: ", 0"}.get(table, ", 'pending'")
+        name = table.full_table_name
+        extra = ", priority" if "status" in columns else ""
+        text = f"INSERT INTO {name} ({columns}{extra}) SELECT n{rest}{', 5' if extra else ''} FROM ({numbers}) AS k"
+        queue.connection.query(text)
+        queue.connection.query(f"ANALYZE {name}")
+    plan = queue.connection.query(f"EXPLAIN {queue._sql.choosing}", (worker.worker_id, 50)).fetchall()
+    text = "\n".join(line for (line,) in plan)
+    assert "Index Only Scan using __cheap_pkey" in text
+    assert "hashed" not in text
+
+
 # ---- ending a claim
 
 

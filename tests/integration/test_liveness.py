@@ -6,7 +6,6 @@ import os
 import signal
 import time
 
-import psutil
 import pytest
 
 from adamacs.database import portable
@@ -117,9 +116,10 @@ def test_a_killed_process_is_buried_at_once(mouse_lab, queue, watch):
 
 def test_a_zombie_is_dead(mouse_lab, queue, watch):
     with holder(mouse_lab.settings, "Cheap", 1) as (process, _, _):
+        began = liveness.start_of(process.pid)
         os.kill(process.pid, signal.SIGKILL)
         deadline = time.monotonic() + 20
-        while liveness.is_running(process.pid, psutil.Process(process.pid).create_time()):
+        while liveness.is_running(process.pid, began):
             assert time.monotonic() < deadline
         watch.tick()
     assert len(queue.jobs.pending) == 3
@@ -153,14 +153,14 @@ def test_after_an_outage_a_worker_whose_heartbeat_stood_still_keeps_its_key(conn
 def test_a_worker_that_beats_again_in_the_last_moment_is_not_buried(connection, queue):
     other = new_worker(connection, LEASE, machine="elsewhere")
     queue.take(other, 1)
-    assert liveness.bury(connection, other.worker_id, [queue], 3, expired_only=True) == 0
+    assert liveness.bury(connection, other.worker_id, [queue], 3, expired_only=True).count == 0
     assert len(queue.held(other.worker_id)) == 1
 
 
 def test_a_death_is_recorded_once_whoever_notices(connection, queue):
     other = new_worker(connection, machine="elsewhere")
     queue.take(other, 2)
-    counts = [liveness.bury(connection, other.worker_id, [queue], 3) for _ in range(3)]
+    counts = [liveness.bury(connection, other.worker_id, [queue], 3).count for _ in range(3)]
     assert counts == [2, 0, 0]
     assert len(Attempt()) == 2
 
@@ -226,7 +226,7 @@ def test_what_a_batch_died_over_is_tried_singly(connection, items, queue, mouse_
 def test_a_key_whose_worker_was_ended_on_purpose_is_not_suspected(connection, queue, outcome):
     worker = new_worker(connection)
     taken = queue.take(worker, 1)
-    assert liveness.bury(connection, worker.worker_id, [queue], 1, outcome=outcome, because="ana@rig") == 1
+    assert liveness.bury(connection, worker.worker_id, [queue], 1, outcome=outcome, because="ana@rig").count == 1
     assert queue.take(new_worker(connection), 3).count(taken[0]) == 1
     assert Attempt.fetch1("outcome") == outcome
     assert len(queue.jobs.errors) == 0

@@ -178,7 +178,7 @@ def test_one_failing_key_keeps_no_other_back(items, computes, settings, no_hurry
     computes.before = fail
     table = getattr(items, table)
     tally = drain(settings, table)
-    assert table.to_arrays("item").tolist() == [0, 2]
+    assert sorted(table.to_arrays("item").tolist()) == [0, 2]
     assert len(tally.failed) == 1
     job = table.jobs.fetch1()
     assert (job["item"], job["status"]) == (1, status)
@@ -288,7 +288,7 @@ def test_who_lost_a_claim_meanwhile_lands_nothing(items, computes, settings, mou
     if table is items.Costly:
         assert outcomes() == ["fenced"]
     else:
-        assert table.to_arrays("item").tolist() == [0, 2]
+        assert sorted(table.to_arrays("item").tolist()) == [0, 2]
 
 
 # ---- the database goes away

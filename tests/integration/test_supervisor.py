@@ -16,7 +16,7 @@ import pytest
 
 from adamacs.database import portable
 from adamacs.schemas import operations
-from adamacs.workers import jobs
+from adamacs.workers import jobs, liveness
 from adamacs.workers.liveness import TOKEN_FLOOR
 
 ROOT = Path(__file__).parents[2]
@@ -175,3 +175,41 @@ def test_what_it_does_stands_in_a_log_that_programs_read(daemon, items, mouse_la
     assert Path(path).is_relative_to(mouse_lab.settings.logs)
     assert {"work.Costly"} <= {line.get("table") for line in lines}
     assert {"item": 7} in [line.get("key") for line in lines]
+
+
+def test_two_signals_at_once_end_it(daemon, items):
+    items.Item.insert1({"item": 1, "seconds": 60})
+    with daemon() as process:
+        until(lambda: running(items.Costly))
+        process.send_signal(signal.SIGTERM)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(PATIENCE) == 0
+    assert outcomes() == ["stopped"]
+
+
+def test_a_signal_to_everybody_is_the_supervisors_to_obey(daemon, items):
+    items.Item.insert1({"item": 1, "seconds": 2})
+    with daemon() as process:
+        claim = until(lambda: running(items.Costly))
+        os.kill(claim["pid"], signal.SIGTERM)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE) == 0
+    assert outcomes() == ["done"]
+
+
+def test_a_worker_is_replaced_after_so_many_keys(daemon, items):
+    items.Item.insert([{"item": n} for n in range(3)])
+    with daemon(keys_per_process=1):
+        until(lambda: len(items.Total()) == 3)
+    assert len(operations.Worker()) >= 3
+    assert set((operations.Attempt).to_arrays("outcome")) == {"done"}
+
+
+def test_a_step_of_the_clock_makes_no_live_worker_look_dead(monkeypatch):
+    identity = liveness.identify("cpu")
+    began = psutil.Process.create_time
+    monkeypatch.setattr(psutil.Process, "create_time", lambda process: began(process) + 3600)
+    monkeypatch.setattr(time, "time", lambda: began(psutil.Process()) + 7200)
+    assert liveness.is_running(identity.pid, identity.process_start)
+    assert liveness.was_running(identity.pid, 0.0)
+    assert not liveness.was_running(identity.pid, 10 * 365 * 86400.0)

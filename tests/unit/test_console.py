@@ -7,7 +7,7 @@ import logging
 
 import pytest
 
-from adamacs.core import progress
+from adamacs.core import logs, progress
 from adamacs.core.progress import Progress
 from adamacs.workers import console
 
@@ -41,7 +41,7 @@ def test_the_moving_line_is_drawn_seldom_and_always_at_the_end():
 
 def test_a_file_gets_lines_and_no_moving_one():
     stream = io.StringIO()
-    with console.shown(stream):
+    with logs.verbose(1), console.shown(stream):
         logging.getLogger("adamacs.worker").info("done    imaging.Processing scan_id=%s", "scan9FY6AIRM")
         progress.report("registration", 5, 10, "frames")
     assert "done    imaging.Processing scan_id=scan9FY6AIRM" in stream.getvalue()

@@ -167,8 +167,8 @@ def test_a_handler_without_a_stream_follows_standard_error(capsys, monkeypatch):
     logs.detach(handler)
 
 
-@pytest.mark.parametrize(("word", "shown"), [("", True), ("error", False), ("vv", True)])
-def test_a_worker_tells_what_it_does_unless_asked_otherwise(stream, monkeypatch, word, shown):
+@pytest.mark.parametrize(("word", "shown"), [("", False), ("v", True), ("error", False), ("vv", True)])
+def test_a_worker_is_as_quiet_as_every_command_unless_asked(stream, monkeypatch, word, shown):
     monkeypatch.setenv(logs.VARIABLE, word)
     with logs.showing(logs.Terminal(io.StringIO())), console.shown(stream):
         log.info("start")

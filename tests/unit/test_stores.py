@@ -288,3 +288,10 @@ def largest_file(size: int) -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_root_that_goes_away_between_two_looks_is_a_store_that_is_gone(tmp_path, monkeypatch):
+    store = FileStore(tmp_path / "root")
+    monkeypatch.setattr(type(store.root), "is_dir", lambda path: True)
+    with pytest.raises(StoreUnavailable), store.create("a/b"):
+        pass

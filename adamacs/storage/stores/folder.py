@@ -81,7 +81,10 @@ def opened(root: Path, parts: tuple[str, ...], *, make: bool = False) -> Iterato
     if not _DESCRIPTORS:
         yield _plain_folder(root, parts, make=make)
         return
-    descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError as error:  # it went away since it was looked at: the store is gone, not a file of it
+        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), str(root)) from error
     try:
         for part in parts:
             inner = _open_inner(descriptor, part, make=make)
