@@ -82,7 +82,7 @@ def bench(database):
 
 
 def expired(worker_id=OTHER, machine="elsewhere"):
-    return Suspect(worker_id, SETTINGS.lease, machine, 1, 0.0, True)
+    return Suspect(worker_id, SETTINGS.lease, machine, 1, 1e9, True)
 
 
 def test_the_living_beat_as_often_as_the_settings_say(bench, database):
