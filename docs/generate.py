@@ -430,7 +430,7 @@ _POLICIES = {
 def failure_page() -> str:
     """Return the page of the classes of failures, and what a worker does about each."""
     rows = [
-        f"| `{f.name}` | {_cell(f.sentence)} | {_POLICIES[f.policy]} | {_pauses(f)} | {_cell(f.cure)} |"
+        f"| `{f.name}` | {_cell(f.sentence)} | {_policy(f)} | {_pauses(f)} | {_cell(f.cure)} |"
         for f in failures.FAILURES
     ]
     return _page(
@@ -442,8 +442,10 @@ def failure_page() -> str:
             "\n".join(["| class | what happened | the key | pauses | what to do |", "|---|---|---|---|---|", *rows]),
             "A pause is drawn evenly between zero and a bound. The bound doubles with each attempt, from the first to "
             "the last that the table names, so that keys which failed together do not come back together. A key that "
-            "is tried again stops and asks, too, after the attempts that the setting `workers.attempts` allows, and "
-            "one that kills its workers after `workers.kills`.",
+            "is tried again stops and asks, too, after the attempts that the setting `workers.attempts` allows.",
+            "A worker may die, or stand still, for reasons that have nothing to do with its key. So after `killed` and "
+            "`stalled` the key is tried again at once; after as many of them as the setting `workers.kills` says, it "
+            "stops and asks.",
             "The class follows from the error and from what it was raised from. Numbers of the operating system count "
             "before words: no right to a file is `permission` whichever tool met it; a full, read-only or failing "
             "disk is `store`; a file that is not there is `missing_file`. A driver's error is `database` where the "
@@ -451,6 +453,11 @@ def failure_page() -> str:
             "A GPU that is out of memory is `memory`. What nothing here names is a `bug`.",
         ]
     )
+
+
+def _policy(failure: failures.Failure) -> str:
+    is_retried_at_once = failure.policy == "retry" and not failure.longest
+    return "tried again, at once" if is_retried_at_once else _POLICIES[failure.policy]
 
 
 def _pauses(failure: failures.Failure) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from adamacs import __version__
-from adamacs.core.errors import AdamacsError
+from adamacs.core.errors import AdamacsError, visible
 
 # Verb -> (module below adamacs.cli, attribute, the sentence that --help shows). The modules load only when used.
 VERBS: dict[str, tuple[str, str, str]] = {
@@ -31,7 +31,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "status": ("state", "status", "Tell what is done, running, failed and waiting, on one screen."),
     "why": ("state", "why", "Tell why a row is missing, and what to do."),
     "work": ("work", "work", "Compute what is missing, until told to stop."),
-    "workers": ("state", "workers", "List the workers that are alive, and what they do."),
+    "workers": ("state", "workers", "List the workers that are alive or fell silent, and what they do."),
 }
 
 
@@ -114,11 +114,11 @@ def main(arguments: list[str] | None = None) -> Any:
     try:
         return cli.main(arguments, prog_name="adamacs")
     except AdamacsError as error:
-        click.echo(f"error: {error}", err=True)
+        click.echo(visible(f"error: {error}", keep="\n\t"), err=True)
     except (OSError, UnicodeError, tomllib.TOMLDecodeError) as error:
-        click.echo(f"error: {error}", err=True)
+        click.echo(visible(f"error: {error}", keep="\n\t"), err=True)
     except Exception as error:
         if type(error).__module__.partition(".")[0] not in _DATABASE:
             raise
-        click.echo(f"error: the database refused: {' '.join(str(error).split())}", err=True)
+        click.echo(visible(f"error: the database refused: {' '.join(str(error).split())}"), err=True)
     sys.exit(1)

@@ -96,7 +96,11 @@ def retry(where: tuple[str, ...], failure: str | None, yes: bool, as_json: bool)
 @yes_option
 @json_option
 def cancel(where: tuple[str, ...], reason: str, yes: bool, as_json: bool) -> None:
-    """End keys in the middle of their work, and leave them out. `retry` takes them in again."""
+    """Leave keys out that are in work, and end what can be ended. `retry` takes them in again.
+
+    A key that a slot of `adamacs work` computes alone is ended at once. A batch of cheap keys is computed to the end,
+    and its results are refused. A notebook or script goes on: interrupt it there.
+    """
     from adamacs.workers import jobs as queue
 
     _change(queue.plan_cancel(_selection(where), reason=reason), yes, as_json)
@@ -198,7 +202,9 @@ def _change(change: Change, yes: bool, as_json: bool) -> None:
         click.echo(change.describe(), err=as_json)
     done = queue.apply(change)
     left = f"; {len(change.jobs) - len(done)} changed meanwhile and stay" if len(done) < len(change.jobs) else ""
-    _tell(f"{change.verb}: {len(done)} keys{left}", {"changed": [asdict(job) for job in done]}, as_json)
+    queued = f"; already queued: {change.queued}" if change.queued else ""
+    content = {"changed": [asdict(job) for job in done], "queued": change.queued}
+    _tell(f"{change.verb}: {len(done)} keys{left}{queued}", content, as_json)
 
 
 def _tell(sentence: str, content: Any, as_json: bool) -> None:

@@ -31,7 +31,7 @@ def status(as_json: bool) -> None:
 @click.command()
 @json_option
 def workers(as_json: bool) -> None:
-    """List the workers that are alive, and what they do."""
+    """List the workers that are alive or fell silent, and what they do."""
     from adamacs import pipeline
     from adamacs.workers import state
 
@@ -40,7 +40,8 @@ def workers(as_json: bool) -> None:
     if as_json:
         print_json([asdict(worker) for worker in found])
     else:
-        click.echo("\n".join(worker.describe() for worker in found) or "No worker is alive.")
+        nobody = [] if any(worker.alive for worker in found) else [state.NOBODY]
+        click.echo("\n".join([*(worker.describe() for worker in found), *nobody]))
 
 
 @click.command()

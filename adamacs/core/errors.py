@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from difflib import get_close_matches
 from typing import Any
@@ -37,6 +38,33 @@ def describe(where: Any) -> str:
     if isinstance(where, Mapping):
         return ",".join(f"{name}={value}" for name, value in where.items())
     return str(where)
+
+
+# Control characters, marks that turn the direction of writing, line separators, and what no encoding takes.
+_UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def visible(text: str, keep: str = "") -> str:
+    r"""Return a text with every character that would command a terminal spelt out.
+
+    Names of files, keys and messages of errors are others' words: a sequence that begins with ESC in one of them would
+    move the cursor, rewrite lines or fill the clipboard of whoever looks at it.
+
+    Parameters
+    ----------
+    text
+        Any text.
+    keep
+        Characters that stay as they are, such as the ends of lines.
+
+    >>> visible("a\x1b[2J.tif")
+    'a\\x1b[2J.tif'
+    """
+    return _UNSEEN.sub(lambda found: found[0] if found[0] in keep else _spelt(found[0]), text)
+
+
+def _spelt(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")
 
 
 def nearest(word: str, known: Collection[str]) -> str:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from adamacs.core import errors
-from adamacs.core.errors import AdamacsError, InvalidRequest, nearest
+from adamacs.core.errors import AdamacsError, InvalidRequest, nearest, visible
 from adamacs.core.logs import masked
 
 Policy = Literal["retry", "wait", "ask"]
@@ -31,9 +31,9 @@ class Failure:
     name
         What a person types: `adamacs jobs retry --class permission`. At most 16 characters.
     policy
-        `retry`: the key is tried again, later each time, as often as the settings `workers.attempts` and
-        `workers.kills` allow. `wait`: nothing is wrong with the key; it waits until database or store are back.
-        `ask`: it fails the same way again, so a person decides.
+        `retry`: the key is tried again, later each time where the class has pauses, as often as the settings
+        `workers.attempts` and `workers.kills` allow. `wait`: nothing is wrong with the key; it waits until database or
+        store are back. `ask`: it fails the same way again, so a person decides.
     sentence
         What happened.
     cure
@@ -118,14 +118,16 @@ FAILURES = (
         "retry",
         "The process that computed the key ended without a word: killed, out of memory or crashed.",
         "Look at the host's log for the time of the attempt; give the slot more memory, then retry.",
-        first=30.0,
+        first=0.0,
+        longest=0.0,
     ),
     Failure(
         "stalled",
         "retry",
         "The key made no progress for longer than its table allows, and was ended.",
         "Look at the attempt's log for the stage where it stood still, and at disk and share of the host.",
-        first=30.0,
+        first=0.0,
+        longest=0.0,
     ),
     Failure(
         "bug",
@@ -183,6 +185,8 @@ def delay(failure: Failure, attempt: int, rng: Callable[[], float] = random.rand
 def describe(error: BaseException, length: int = 2000) -> str:
     """Return an error as one line without passwords: `PermissionError: [Errno 13] Permission denied: 'a.tif'`.
 
+    What would command a terminal is spelt out.
+
     Parameters
     ----------
     error
@@ -190,7 +194,7 @@ def describe(error: BaseException, length: int = 2000) -> str:
     length
         A longer line is cut, characters; the columns that keep it take 2047.
     """
-    said = " ".join(masked(str(error)).split())
+    said = visible(" ".join(masked(str(error)).split()))
     line = f"{type(error).__qualname__}: {said}" if said else type(error).__qualname__
     return line if len(line) <= length else f"{line[: length - 1]}…"
 

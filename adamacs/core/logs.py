@@ -3,7 +3,8 @@
 A module says `log.info("done", extra=fields(table="imaging.Processing", key=key))` and knows nothing
 about who listens. A terminal shows local time, level, message and `key=value`; a file of a worker holds the same as
 JSON, its time in UTC. How much is told: errors alone, unless `-v`, `-vv` or the variable ADAMACS_LOG_LEVEL ask for
-more. No secret is told: a `Secret` shows itself as stars, and what looks like a password is masked here.
+more. No secret is told: a `Secret` shows itself as stars, and what looks like a password is masked here. No line
+commands the terminal: control characters, which a file's name may hold, are spelt out.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, TextIO
 
-from adamacs.core.errors import InvalidSetting, describe, nearest
+from adamacs.core.errors import InvalidSetting, describe, nearest, visible
 
 VARIABLE = "ADAMACS_LOG_LEVEL"
 LEVELS = {
@@ -40,7 +41,10 @@ _STARS = "***"
 
 # Up to the last @ of the word, because a password may hold every sign, an @ too.
 _IN_URL = re.compile(r"([a-z][a-z0-9+.-]*://[^\s:/@]*:)\S*@", re.IGNORECASE)
-_SECRET = re.compile(r"(?<![a-z])(?:password|passwd|pwd|secret(?:_access)?(?:_key)?)(?![a-z])", re.IGNORECASE)
+# A word of its own, also behind the end of a line that is spelt out (`\n`), as in the source of a traceback.
+_SECRET = re.compile(
+    r"(?:(?<![a-z])|(?<=\\[nrt]))(?:password|passwd|pwd|secret(?:_access)?(?:_key)?)(?![a-z])", re.IGNORECASE
+)
 _NAMED = re.compile(
     rf"({_SECRET.pattern}['\"]?\s*(?:=|(?<=['\"]):)\s*)(?:'[^'\n]*'|\"[^\"\n]*\"|[^\s,;&)}}\]]+)", re.IGNORECASE
 )
@@ -118,7 +122,7 @@ class ReadableFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line, and the traceback below it."""
-        return masked(super().format(record))
+        return visible(masked(super().format(record)), keep="\n\t")
 
 
 class Terminal(logging.StreamHandler[TextIO]):

@@ -16,6 +16,7 @@ import inspect
 import logging
 import math
 import os
+import shlex
 import socket
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -39,7 +40,14 @@ from datajoint.utils import from_camel_case
 from pydantic_settings import BaseSettings
 
 from adamacs.core import settings
-from adamacs.core.errors import DatabaseUnavailable, InvalidRequest, PlanRefused, ProcessingFailed, ToolMissing
+from adamacs.core.errors import (
+    DatabaseUnavailable,
+    InvalidRequest,
+    PlanRefused,
+    ProcessingFailed,
+    ToolMissing,
+    describe,
+)
 from adamacs.core.settings import Secret, Store
 from adamacs.database.address import Server
 
@@ -409,7 +417,11 @@ def _left_to_workers(original: Method) -> Method:
         if self.full_table_name in _filled and (lab := settings.active()).workers.only_workers_write:
             name = f"{self.database.removeprefix(f'{lab.database.prefix}_')}.{type(self).__name__}"
             key = restrictions[0] if len(restrictions) == 1 and isinstance(restrictions[0], Mapping) else "KEY"
-            hint = f"Let a worker do it next: {name}.jobs.refresh({key}, priority=1)"
+            hint = (
+                f"Let a worker do it next: {name}.jobs.refresh({key}, priority=1). A student's account has no right to "
+                "that: insert the row that stages it, such as one of imaging.ProcessingTask, and a worker takes it up; "
+                f"or ask the operator for: adamacs jobs prioritize {name} {shlex.quote(describe(key))}"
+            )
             raise InvalidRequest(f"In this lab only workers fill {name}.", hint=hint)
         return original(self, *restrictions, **options)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from adamacs.core.errors import visible
 from adamacs.schemas.operations import Attempt, Worker
 from adamacs.workers import liveness
 
@@ -21,7 +22,7 @@ class Tried:
     Attributes
     ----------
     outcome
-        `done`, `failed`, `killed`, `stalled`, `fenced` or `cancelled`.
+        `done`, `failed`, `killed`, `stalled`, `fenced`, `cancelled` or `stopped`.
     failure
         Class of the failure, as `docs/reference/failures.md` lists them.
     peak_memory
@@ -65,7 +66,7 @@ class Tried:
             f"  log {self.log}" if self.log else "",
             *(f"  {line}" for line in self.traceback.splitlines()),
         ]
-        return "\n".join(line for line in lines if line.strip())
+        return "\n".join(visible(line, keep="\t") for line in lines if line.strip())
 
 
 _COLUMNS = (

@@ -13,10 +13,10 @@ from typing import Any
 
 from adamacs import pipeline
 from adamacs.core import failures
-from adamacs.core.errors import InvalidKey, InvalidRequest, PlanRefused, nearest
+from adamacs.core.errors import InvalidKey, InvalidRequest, PlanRefused, nearest, visible
 from adamacs.core.errors import describe as spell
 from adamacs.database import portable
-from adamacs.workers import attempts, liveness, pauses
+from adamacs.workers import attempts, liveness, pauses, state
 from adamacs.workers.attempts import Tried
 from adamacs.workers.claims import PRIORITY, STAGED_AT_ONCE, Queue
 from adamacs.workers.state import duration
@@ -49,6 +49,8 @@ class Job:
         Who has it in work.
     user
         Who left it out, or whose account has it in work.
+    alive
+        Its worker beats, of a key in work; None for a notebook or script, which does not.
     """
 
     table: str
@@ -65,18 +67,27 @@ class Job:
     host: str = ""
     pid: int = 0
     user: str = ""
+    alive: bool | None = None
 
     def describe(self) -> str:
         """Return the job in one line."""
-        return f"{self._word():8}  {self.table} {spell(self.key)}{self._rest()}"
+        return visible(f"{self._word():8}  {self.table} {spell(self.key)}{self._rest()}")
 
     def _word(self) -> str:
+        if self.is_lost:
+            return "lost"
         words = {"reserved": "running", "error": "failed", "ignore": "left out"}
         return "later" if self.status == "pending" and self.wait > 0 else words.get(self.status, self.status)
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether it is in the hands of a worker that is silent or gone."""
+        return self.status == "reserved" and self.alive is False
+
     def _rest(self) -> str:
         if self.status == "reserved":
-            return f"  on {self.host} (pid {self.pid})"
+            who = {True: "", False: f": {state.LOST}", None: ", in a notebook"}[self.alive]
+            return f"  on {self.host} (pid {self.pid}){who}"
         if self.status == "ignore":
             return f"  by {self.user or 'somebody'}{f': {self.message}' if self.message else ''}"
         again = f"  in {duration(self.wait)}" if self.status == "pending" and self.wait > 0 else ""
@@ -98,7 +109,7 @@ class History:
     def describe(self) -> str:
         """Return everything that is known of the key, as text."""
         where = "computed" if self.is_computed else "missing, and in no queue"
-        head = self.job.describe() if self.job else f"{where:8}  {self.table} {spell(self.key)}"
+        head = self.job.describe() if self.job else visible(f"{where:8}  {self.table} {spell(self.key)}")
         return "\n\n".join([head, *(tried.describe() for tried in self.attempts)])
 
 
@@ -114,6 +125,8 @@ class Change:
         Those that it changes, as they were when it was made.
     tables
         Their tables by name.
+    queued
+        Keys that a worker can take up already, of those that another try was asked for.
     """
 
     verb: str
@@ -121,20 +134,41 @@ class Change:
     tables: Mapping[str, Any]
     reason: str = ""
     priority: int = PRIORITY
+    queued: int = 0
 
     def describe(self) -> str:
         """Return what will change, as text."""
         sentence = {
             "retry": "try again, and forget how often it failed:",
-            "cancel": "end in the middle, and leave out:",
+            "cancel": "leave out, and refuse their results:",
             "exclude": "leave out:",
             "prioritize": f"give priority {self.priority} (lower is sooner, {PRIORITY} is usual):",
         }[self.verb]
+        queued = [f"already queued: {self.queued}"] if self.queued else []
         if not self.jobs:
-            return f"{sentence} nothing"
+            return "\n".join([f"{sentence} nothing", *queued])
         lines = [f"  {job.describe()}" for job in self.jobs[:_SHOWN]]
         lines += [f"  and {len(self.jobs) - _SHOWN} more"] if len(self.jobs) > _SHOWN else []
-        return "\n".join([sentence, *lines, *([f"reason: {self.reason}"] if self.reason else [])])
+        reason = [visible(f"reason: {self.reason}")] if self.reason else []
+        return "\n".join([sentence, *lines, *self._ends(), *queued, *reason])
+
+    def _ends(self) -> Iterator[str]:
+        """Yield what becomes of the processes that compute keys which are cancelled."""
+        if self.verb != "cancel":
+            return
+        daemons = {job.table for job in self.jobs if job.alive}
+        if any(not _is_batched(self.tables[name]) for name in daemons):
+            yield "A key that a slot of `adamacs work` computes alone is ended within seconds."
+        if any(_is_batched(self.tables[name]) for name in daemons):
+            yield "A batch of keys is not ended: it is computed to the end, and the results of these keys are refused."
+        if any(job.alive is None for job in self.jobs):
+            yield "A notebook or script goes on, and its result is kept: interrupt it there."
+        if any(job.is_lost for job in self.jobs):
+            yield "A worker that is silent or gone is not reached: should it come back, its result is refused."
+
+
+def _is_batched(table: Any) -> bool:
+    return bool(getattr(table, "batch", 1) > 1)
 
 
 # ---- looking
@@ -182,11 +216,15 @@ def _jobs(table: Any, key: Mapping[str, Any], status: str | None, limit: int) ->
     if status is not None:
         jobs = jobs & {"status": status}
     past = portable.seconds_since(table.connection, "scheduled_time")
-    for row in jobs.proj(*_COLUMNS, past=past).to_dicts(order_by=("priority", "scheduled_time"), limit=limit):
-        yield _job(pipeline.table_name(table), {name: row[name] for name in jobs.primary_key}, row)
+    rows = jobs.proj(*_COLUMNS, past=past).to_dicts(order_by=("priority", "scheduled_time"), limit=limit)
+    is_anybody_at_work = any(row["status"] == "reserved" for row in rows)
+    known = {who.worker_id: who for who in state.workers(table.connection)} if is_anybody_at_work else {}
+    for row in rows:
+        alive = state.is_alive(int(row["connection_id"]), known) if row["status"] == "reserved" else None
+        yield _job(pipeline.table_name(table), _cut(row, jobs.primary_key), row, alive)
 
 
-def _job(name: str, key: Mapping[str, Any], row: Mapping[str, Any]) -> Job:
+def _job(name: str, key: Mapping[str, Any], row: Mapping[str, Any], alive: bool | None) -> Job:
     is_left_out = row["status"] == "ignore"
     failure, message = ("", row["error_message"]) if is_left_out else split_message(row["error_message"])
     return Job(
@@ -204,6 +242,7 @@ def _job(name: str, key: Mapping[str, Any], row: Mapping[str, Any]) -> Job:
         host=row["host"],
         pid=int(row["pid"]),
         user=row["user"],
+        alive=alive,
     )
 
 
@@ -255,18 +294,22 @@ def plan_retry(selection: Selection, *, failure: str | None = None) -> Change:
     failure
         Only keys that failed like this.
     """
-    jobs = []
+    jobs, queued = [], 0
     for table, key in selection:
         with_excluded = bool(key) and failure is None
         for job in listing([(table, key)], failure=failure):
             waits = job.status == "pending" and job.wait > 0
             if job.status == "error" or waits or (job.status == "ignore" and with_excluded):
                 jobs.append(job)
-    return Change("retry", tuple(jobs), _by_name(selection))
+            queued += job.status == "pending" and not waits
+    return Change("retry", tuple(jobs), _by_name(selection), queued=queued)
 
 
 def plan_cancel(selection: Selection, *, reason: str = "") -> Change:
-    """Plan the end of keys in work: their results are refused, their processes ended, and the keys left out."""
+    """Plan to leave keys out that are in work: results of workers are refused, and a process with one key is ended.
+
+    Nobody ends a notebook or script; DataJoint inserts its result whatever the queue says.
+    """
     jobs = listing(selection, status="reserved")
     return Change("cancel", tuple(jobs), _by_name(selection), reason)
 

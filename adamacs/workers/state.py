@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
 from adamacs.core import failures
 from adamacs.core import settings as _settings
+from adamacs.core.errors import visible
 from adamacs.core.settings import Settings
 from adamacs.database import portable
 from adamacs.schemas.operations import Heartbeat, Pause, Worker
@@ -21,6 +22,9 @@ from adamacs.workers.catalogue import Catalogue
 from adamacs.workers.liveness import TOKEN_FLOOR
 
 UNKNOWN = "unknown"  # the class of a failure that somebody else wrote down
+HANDED_ON = "when another worker looks, or when the daemon of this host starts again"  # what a dead worker holds
+LOST = "its worker is silent or gone"
+NOBODY = "No worker is alive."
 
 
 @dataclass(frozen=True)
@@ -57,14 +61,14 @@ class Running:
     def describe(self) -> str:
         """Return `imaging.Processing scan_id=...: registration 42 %, 3 min left, since 2 min, on host (pid 12)`."""
         what = f"{self.table} {self.key}" if self.count == 1 else f"{self.table} {self.count} keys"
-        return f"{what}: {self.progress()}, since {duration(self.seconds)}, on {self.host} (pid {self.pid})"
+        return visible(f"{what}: {self.progress()}, since {duration(self.seconds)}, on {self.host} (pid {self.pid})")
 
     def progress(self) -> str:
         """Return how far it is, in words."""
         if self.alive is None:
             return "in a notebook"
         if not self.alive:
-            return "its worker is silent or gone"
+            return LOST
         return progress(self.stage, self.fraction, self.seconds_left)
 
 
@@ -101,8 +105,12 @@ class WorkerState:
         """Return the worker in one line."""
         holds = ", ".join(f"{table} ({count})" if count > 1 else table for table, count in self.holds.items())
         doing = f"{holds}: {progress(self.stage, self.fraction, self.seconds_left)}" if holds else "idle"
-        state = doing if self.alive else f"silent for {duration(self.silent)} or gone: its keys go to others"
-        return f"{self.role:8}  {self.host} (pid {self.pid})  {state}"
+        state = doing if self.alive else self._silence(holds)
+        return visible(f"{self.role:8}  {self.host} (pid {self.pid})  {state}")
+
+    def _silence(self, holds: str) -> str:
+        left = f": {holds} is handed on {HANDED_ON}" if holds else ""
+        return f"silent for {duration(self.silent)} or gone{left}"
 
 
 @dataclass(frozen=True)
@@ -117,7 +125,9 @@ class PauseState:
     def describe(self) -> str:
         """Return the pause in one line."""
         what = {"all": "everything"}.get(self.scope, self.scope.replace(":", " "))
-        return f"{what}, by {self.by} at {self.at:%Y-%m-%d %H:%M} UTC{f': {self.reason}' if self.reason else ''}"
+        return visible(
+            f"{what}, by {self.by} at {self.at:%Y-%m-%d %H:%M} UTC{f': {self.reason}' if self.reason else ''}"
+        )
 
 
 @dataclass(frozen=True)
@@ -192,14 +202,14 @@ class Status:
         lines += _section("running", (keys.describe() for keys in self.running))
         lines += _section("workers", (worker.describe() for worker in self.workers))
         lines += _section("paused", (pause.describe() for pause in self.pauses))
-        return "\n".join(lines if self.workers else [*lines, "", "No worker is alive."])
+        return "\n".join(lines if any(worker.alive for worker in self.workers) else [*lines, "", NOBODY])
 
 
 def _row(table: TableState, width: int) -> str:
     counts = f"{table.done}/{table.expected}"
     pending, failed = table.pending + table.backoff, sum(table.failed.values())
     numbers = f"{counts:>13}  {pending:7}  {table.running:7}  {failed:6}  {table.excluded:8}"
-    return f"{table.table:{width}}  {table.role:8}  {numbers}  {'; '.join(table.notes())}".rstrip()
+    return visible(f"{table.table:{width}}  {table.role:8}  {numbers}  {'; '.join(table.notes())}".rstrip())
 
 
 def _section(title: str, lines: Iterable[str]) -> list[str]:
@@ -245,12 +255,8 @@ def status(settings: Settings | None = None, tables: Sequence[Any] | None = None
     holds: dict[int, dict[str, int]] = defaultdict(dict)
     for keys in held:
         holds[keys.worker_id][keys.table] = keys.count
-    busy = tuple(_with(worker, holds=holds.get(worker.worker_id, {})) for worker in alive)
+    busy = tuple(replace(worker, holds=holds.get(worker.worker_id, {})) for worker in alive)
     return Status(_now(catalogue), tuple(states), tuple(held), busy, tuple(paused))
-
-
-def _with(worker: WorkerState, holds: Mapping[str, int]) -> WorkerState:
-    return WorkerState(**{**vars(worker), "holds": holds})
 
 
 def _now(catalogue: Catalogue) -> datetime:
@@ -291,19 +297,32 @@ def _worker(row: Sequence[Any], here: str) -> WorkerState:
     return WorkerState(*who, alive, max(float(silent), 0.0), lease, stage, fraction, left)
 
 
+def is_alive(worker_id: int, known: Mapping[int, WorkerState]) -> bool | None:
+    """Whether who claimed a key still beats; None for a notebook or script, which does not.
+
+    Parameters
+    ----------
+    worker_id
+        As the job row tells.
+    known
+        The workers that have a heartbeat, by their ids.
+    """
+    if worker := known.get(worker_id):
+        return worker.alive
+    return None if worker_id < TOKEN_FLOOR else False
+
+
 def _running(catalogue: Catalogue, alive: Sequence[WorkerState]) -> Iterator[Running]:
     """Yield what is claimed, one per table and worker."""
     known = {worker.worker_id: worker for worker in alive}
     texts = [_running_sql(catalogue, number, name) for number, name in enumerate(catalogue.filled)]
     names = list(catalogue.filled)
     for number, worker_id, host, pid, key, count, since, seconds in _ask(catalogue, texts):
-        worker = known.get(worker_id)
-        keys = Running(names[number], key, int(count), worker_id, host, pid, since, max(float(seconds), 0.0))
-        if worker is not None:
-            far = {"stage": worker.stage, "fraction": worker.fraction, "seconds_left": worker.seconds_left}
-            yield Running(**{**vars(keys), **far, "alive": worker.alive})
-        else:
-            yield keys if worker_id < TOKEN_FLOOR else Running(**{**vars(keys), "alive": False})
+        who = Running(names[number], key, int(count), worker_id, host, pid, since, max(float(seconds), 0.0))
+        keys = replace(who, alive=is_alive(worker_id, known))
+        if worker := known.get(worker_id):
+            keys = replace(keys, stage=worker.stage, fraction=worker.fraction, seconds_left=worker.seconds_left)
+        yield keys
 
 
 def _running_sql(catalogue: Catalogue, number: int, name: str) -> str:

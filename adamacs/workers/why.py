@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,6 +14,7 @@ from adamacs import pipeline
 from adamacs.core import failures
 from adamacs.core import settings as _settings
 from adamacs.core.errors import describe as spell
+from adamacs.core.errors import visible
 from adamacs.core.settings import Settings
 from adamacs.database import portable
 from adamacs.schemas.operations import Pause
@@ -19,12 +22,11 @@ from adamacs.schemas.scan import ScanPath
 from adamacs.workers import attempts, liveness, state
 from adamacs.workers.attempts import Tried
 from adamacs.workers.catalogue import Catalogue, Parent
-from adamacs.workers.liveness import TOKEN_FLOOR
 from adamacs.workers.state import duration
 
 LIMIT = 20  # keys that are answered one by one
 
-# How a row comes into a table that people fill. `KEY` is replaced by the key, where all of it is known.
+# How a row comes into a table that people fill. The words in capitals are replaced by what is known.
 STAGED_BY = {
     "session.Session": "adamacs ingest apply FOLDER",
     "scan.Scan": "adamacs ingest apply FOLDER",
@@ -71,7 +73,7 @@ class Answer:
         lines = [f"{indent}{self.table} {spell(self.key)}".rstrip() + f": {self.sentence}"]
         lines += [f"{indent}  cure: {self.cure}"] if self.cure else []
         lines += [f"{indent}  log: {self.log}"] if self.log else []
-        return "\n".join([*lines, *(answer.describe(f"{indent}  ") for answer in self.because)])
+        return "\n".join([*map(visible, lines), *(answer.describe(f"{indent}  ") for answer in self.because)])
 
 
 def why(
@@ -227,8 +229,8 @@ class _Inquiry:
             return f"Insert a row into {name}."
         if name == "imaging.Curation":
             key = {column: value for column, value in key.items() if column != "curation_id"}
-        line = line.replace("KEY", spell(key)).replace("INDEX", str(key.get("paramset_idx", "INDEX")))
-        return line.replace("FOLDER", self._folder(key))
+        known = {"KEY": spell(key), "INDEX": str(key.get("paramset_idx", "INDEX")), "FOLDER": self._folder(key)}
+        return shlex.join(known.get(word, word) for word in line.split())
 
     def _folder(self, key: dict[str, Any]) -> str:
         """Return where a scan lies, if it is known."""
@@ -268,6 +270,8 @@ class _Inquiry:
     def _pending(self, name: str, key: dict[str, Any], job: dict[str, Any] | None, tried: list[Tried]) -> Answer:
         counted = attempts.counted(tried, job["created_time"]) if job else []
         answer = self._unattended(name, key) or self._queued(name, key, job, counted)
+        if before := _before(job, counted):
+            answer = replace(answer, sentence=f"{before}{answer.sentence}")
         if not counted:
             return answer
         return replace(answer, failure=counted[-1].failure, tries=len(counted), log=counted[-1].log)
@@ -293,9 +297,13 @@ class _Inquiry:
         if job and float(job["past"]) < 0 and counted:
             last = counted[-1]
             again = f"{duration(-float(job['past']))} from now ({job['scheduled_time']:%H:%M:%S} UTC)"
-            what = f"It failed {_times(len(counted))} and is tried again {again}. Last ({last.failure}): {last.message}"
-            return Answer(name, key, "backoff", what, failures.named(last.failure).cure)
-        return Answer(name, key, "pending", "It is in the queue: a worker takes it up as soon as it can.")
+            what = f"It is tried again {again}. Last ({last.failure}): {last.message}"
+            return Answer(name, key, "backoff", what, _cure_of(last.failure))
+        if not _before(job, counted):
+            return Answer(name, key, "pending", "It is in the queue: a worker takes it up as soon as it can.")
+        cure = _cure_of(counted[-1].failure) if counted else ""
+        again = "It is in the queue and is tried again as soon as a worker can."
+        return Answer(name, key, "pending", again, f"Nothing, unless it happens again. {cure}" if cure else "")
 
     def _pause(self, name: str) -> dict[str, Any] | None:
         scopes = state.scopes(name, self._catalogue.roles.get(name, ""))
@@ -304,36 +312,39 @@ class _Inquiry:
     def _running(self, name: str, key: dict[str, Any], job: dict[str, Any], tried: list[Tried]) -> Answer:
         place = f"{job['host']} (pid {job['pid']})"
         since = f"for {duration(float(job['age']))}, since {job['reserved_time']:%Y-%m-%d %H:%M:%S} UTC"
+        counted = attempts.counted(tried, job["created_time"])
+        before = _before(job, counted)
+        alive = state.is_alive(job["connection_id"], self._workers)
+        if alive is None:
+            return Answer(name, key, "running", f"{before}A notebook or script on {place} computes it {since}.")
         worker = self._workers.get(job["connection_id"])
-        if job["connection_id"] < TOKEN_FLOOR:
-            return Answer(name, key, "running", f"A notebook or script on {place} computes it {since}.")
-        if worker is None or not worker.alive:
-            sentence = f"The worker on {place} that computed it {since}, is silent or gone."
+        log = f"{worker.host}:{worker.log_file}" if worker and worker.log_file else ""
+        if worker is None or not alive:
+            sentence = f"{before}The worker on {place} that computed it {since}, is silent or gone."
             cure = (
                 "Nothing: another worker takes it over within a lease."
                 if self._is_attended(name)
                 else _start(self._catalogue.roles.get(name, ""))
             )
-            return Answer(name, key, "running", sentence, cure)
+            return Answer(name, key, "running", sentence, cure, tries=len(counted), log=log)
         far = state.progress(worker.stage, worker.fraction, worker.seconds_left)
-        log = f"{worker.host}:{worker.log_file}" if worker.log_file else ""
-        return Answer(name, key, "running", f"It is computed on {place} {since}: {far}.", log=log)
+        sentence = f"{before}It is computed on {place} {since}: {far}."
+        return Answer(name, key, "running", sentence, tries=len(counted), log=log)
 
     def _failed(self, name: str, key: dict[str, Any], job: dict[str, Any], tried: list[Tried]) -> Answer:
         counted = attempts.counted(tried, job["created_time"])
         failure, message = split_message(job["error_message"])
-        again = f"adamacs jobs retry {name} {spell(key)}"
+        again = _retry(name, key)
         cure = f"{failures.named(failure).cure} Then: {again}" if failure else f"Mend it, then: {again}"
         log = counted[-1].log if counted else ""
-        sentence = f"It failed{f' {_times(len(counted))}' if counted else ''} ({failure or state.UNKNOWN}): {message}"
+        often = f" {_times(len(counted))}" if counted else ""
+        sentence = f"It failed{often} ({failure or state.UNKNOWN}): {message}"
         return Answer(name, key, "failed", sentence, cure, failure or state.UNKNOWN, len(counted), log)
 
     def _excluded(self, name: str, key: dict[str, Any], job: dict[str, Any], tried: list[Tried]) -> Answer:
         reason = f": {job['error_message']}" if job["error_message"] else ", who gave no reason"
         sentence = f"It was left out by {job['user'] or 'somebody'}{reason}."
-        return Answer(
-            name, key, "excluded", sentence, f"To compute it after all: adamacs jobs retry {name} {spell(key)}"
-        )
+        return Answer(name, key, "excluded", sentence, f"To compute it after all: {_retry(name, key)}")
 
 
 def split_message(message: str) -> tuple[str, str]:
@@ -361,10 +372,35 @@ def _times(count: int) -> str:
     return "once" if count == 1 else f"{count} times"
 
 
+_BEFORE = {"killed": "a worker died over it", "stalled": "a worker that stood still over it was ended"}
+
+
+def _before(job: Mapping[str, Any] | None, counted: Sequence[Tried]) -> str:
+    """Return what happened to a key before, as a sentence with a space behind it; empty where nothing did."""
+    outcomes = Counter(one.outcome for one in counted)
+    told = [f"{_BEFORE.get(outcome, 'it failed')} {_times(count)}" for outcome, count in outcomes.items()]
+    if not told and job and job["error_message"]:  # somebody asked for another try since
+        told = [f"{_BEFORE.get(split_message(job['error_message'])[0], 'it failed')} before"]
+    text = " and ".join(told)
+    return f"{text[0].upper()}{text[1:]}. " if text else ""
+
+
+def _cure_of(failure: str) -> str:
+    """Return what to do about a class of failures; empty for one that this release does not know."""
+    return failures.named(failure).cure if failure in {known.name for known in failures.FAILURES} else ""
+
+
+# ---- lines to be pasted: other people chose paths, keys and names, so every word is quoted for the shell
+
+
+def _retry(name: str, key: Mapping[str, Any]) -> str:
+    return shlex.join(["adamacs", "jobs", "retry", name, spell(key)])
+
+
 def _start(role: str) -> str:
-    return f"adamacs work --role {role or 'cpu'}"
+    return shlex.join(["adamacs", "work", "--role", role or "cpu"])
 
 
 def _resumption(scope: str) -> str:
     kind, _, name = scope.partition(":")
-    return f"adamacs jobs resume{f' --{kind} {name}' if name else ''}"
+    return shlex.join(["adamacs", "jobs", "resume", *([f"--{kind}", name] if name else [])])

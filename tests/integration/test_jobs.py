@@ -162,6 +162,18 @@ def test_a_job_that_changed_since_the_plan_stays_as_it_is(mixed, worker):
     assert (job.status, job.message) == ("ignore", "the disk is lost")
 
 
+def test_keys_that_are_in_the_queue_again_already_are_counted(items, worker, run):
+    queue, _ = claim(items.Cheap, worker)
+    liveness.bury(connection(), worker.worker_id, [queue], 3)
+    change = jobs.plan_retry(every(items.Cheap), failure="killed")
+    assert (change.jobs, change.queued) == ((), 1)
+    assert "already queued: 1" in change.describe()
+    row = {"session_id": "s", "scan_id": "s", "paramset_idx": 0, "status": "pending", "priority": 5}
+    imaging.Processing.jobs.insert1({**row, "error_message": "[killed] The worker died."})
+    assert "retry: 0 keys; already queued: 1" in run("retry", "--class", "killed", "--yes")
+    assert json.loads(run("retry", "--class", "killed", "--yes", "--json"))["queued"] == 1
+
+
 # ---- exclude
 
 
@@ -237,6 +249,32 @@ def test_a_table_without_keys_in_work_has_nothing_to_cancel(mixed):
     change = jobs.plan_cancel(every(mixed.Cheap))
     assert change.jobs == ()
     assert "nothing" in change.describe()
+
+
+def test_a_plan_to_cancel_says_what_is_ended_and_what_goes_on(items, worker):
+    claim(items.Costly, worker)
+    alone = jobs.plan_cancel(every(items.Costly)).describe()
+    assert "is ended within seconds" in alone
+    assert "batch" not in alone and "notebook" not in alone
+    items.Cheap.jobs.refresh()
+    assert items.Cheap.jobs.reserve({"item": 0})
+    notebook = jobs.plan_cancel(every(items.Cheap)).describe()
+    assert "its result is kept: interrupt it there" in notebook
+    assert "ended within" not in notebook
+    claim(items.Cheap, worker, 2)
+    assert "A batch of keys is not ended" in jobs.plan_cancel(every(items.Cheap)).describe()
+
+
+def test_the_result_of_a_notebook_is_kept_though_its_key_was_cancelled(items, monkeypatch):
+    original = items.Cheap.make_compute
+
+    def cancelled_meanwhile(self, key, *fetched):
+        jobs.apply(jobs.plan_cancel(every(items.Cheap)))
+        return original(self, key, *fetched)
+
+    monkeypatch.setattr(items.Cheap, "make_compute", cancelled_meanwhile)
+    items.Cheap.populate({"item": 1}, reserve_jobs=True)
+    assert items.Cheap & {"item": 1}
 
 
 # ---- prioritize

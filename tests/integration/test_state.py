@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 
@@ -14,7 +15,7 @@ from adamacs.core.errors import InvalidKey, InvalidRequest
 from adamacs.database import portable
 from adamacs.pipeline import imaging, scan, session, subject
 from adamacs.schemas import operations
-from adamacs.workers import liveness, loop, pauses, state
+from adamacs.workers import jobs, liveness, loop, pauses, state
 from adamacs.workers.claims import Queue
 from adamacs.workers.liveness import Ending
 from adamacs.workers.roles import Role
@@ -352,6 +353,108 @@ def test_a_scan_that_was_never_staged_gives_the_line_that_stages_it(recorded, mo
     assert staging.state == "unstaged"
     folder = mouse_lab.settings.root("share") / "m1" / "day1"
     assert staging.cure == f"adamacs ingest apply {folder.as_posix()} --paramset 0"
+
+
+def test_a_line_to_paste_runs_nothing_that_a_path_or_a_key_smuggles_in(recorded, mouse_lab):
+    evil = "m1/x $(touch pwned); `id` 'q'\n&& echo"
+    scan.ScanPath.update1({**SCAN, "user_id": 1, "root": "share", "path": evil})
+    (answer,) = why("imaging.Processing", TASK, mouse_lab.settings)
+    staging = next(cause for cause in answer.because if cause.table == "imaging.ProcessingTask")
+    folder = mouse_lab.settings.root("share") / evil
+    assert shlex.split(staging.cure) == ["adamacs", "ingest", "apply", folder.as_posix(), "--paramset", "0"]
+    assert "\n&&" not in answer.describe()
+
+
+def test_a_line_to_paste_quotes_keys_tables_and_roles(mouse_lab):
+    key = {"session_id": "$(id)", "scan_id": "a b;'", "paramset_idx": 0}
+    row = {**key, "status": "error", "priority": 5, "error_message": "[tool] it broke"}
+    portable.job_table(imaging.Processing).insert1(row)
+    (answer,) = why("imaging.Processing", key, mouse_lab.settings)
+    words = shlex.split(answer.cure.partition("Then: ")[2])
+    assert words == ["adamacs", "jobs", "retry", "imaging.Processing", "session_id=$(id),scan_id=a b;',paramset_idx=0"]
+    row |= {"status": "ignore", "error_message": "no"}
+    portable.job_table(imaging.Processing).update1(row)
+    (answer,) = why("imaging.Processing", key, mouse_lab.settings)
+    assert shlex.split(answer.cure.partition("after all: ")[2]) == words
+    row |= {"status": "pending", "error_message": ""}
+    portable.job_table(imaging.Processing).update1(row)
+    pauses.pause("table:imaging.Processing")
+    operations.Pause().delete_quick()
+    operations.Pause.insert1(
+        {"pause_scope": "table:imaging.Processing", "paused_at": NOON, "paused_by": "x\x1b[2J", "pause_reason": ""}
+    )
+    (answer,) = why("imaging.Processing", key, mouse_lab.settings)
+    assert shlex.split(answer.cure) == ["adamacs", "jobs", "resume", "--table", "imaging.Processing"]
+    assert "\x1b" not in answer.describe()
+
+
+def test_what_others_wrote_never_commands_a_terminal(staged, worker, run):
+    key = fail(imaging.Processing, worker, message="OSError: \x1b]52;c;Zm9v\x07\x9b2J.tif")
+    operations.Worker.update1({"worker_id": worker.worker_id, "host": "a\x1b[2Jb"})
+    pauses.pause("table:imaging.ScanInfo", "\x1b[31mred")
+    spelt = ",".join(f"{name}={value}" for name, value in key.items())
+    commands = [("status",), ("workers",), ("why", "imaging.Fluorescence", spelt)]
+    for command in (*commands, ("jobs", "list"), ("jobs", "show", "imaging.Processing", spelt)):
+        shown = run(*command)
+        assert shown.replace("\n", "").replace("\t", "").isprintable(), command
+    assert r"\x1b]52;c;Zm9v\x07" in run("jobs", "list")
+
+
+# ---- after a death
+
+
+def die(table, worker, *, outcome="killed", kills=3):
+    """Let a worker die over a key, as its supervisor writes it down."""
+    queue, (taken,) = claim(table, worker)
+    liveness.bury(connection(), worker.worker_id, [queue], kills, outcome=outcome, because="Signal SIGKILL.")
+    return taken.key
+
+
+@pytest.mark.parametrize(
+    ("outcome", "told"),
+    [("killed", "A worker died over it once."), ("stalled", "A worker that stood still over it was ended once.")],
+)
+def test_a_key_over_which_a_worker_died_says_so(staged, worker, mouse_lab, outcome, told):
+    die(imaging.Processing, worker, outcome=outcome)
+    (answer,) = why("imaging.Processing", TASK, mouse_lab.settings)
+    assert answer.sentence == f"{told} Nobody takes it up: no worker of the role cpu is alive."
+    liveness.register(connection(), liveness.identify("cpu"), 30.0)
+    (answer,) = why("imaging.Processing", TASK, mouse_lab.settings)
+    assert (answer.state, answer.failure, answer.tries) == ("pending", outcome, 1)
+    assert answer.sentence.startswith(f"{told} It is in the queue and is tried again")
+    assert answer.log == f"{worker.host}:{worker.log_file}"
+    assert "unless it happens again" in answer.cure
+
+
+def test_a_key_that_is_computed_again_after_a_death_says_so(staged, worker, mouse_lab):
+    die(imaging.Processing, worker)
+    second = liveness.identify("cpu")
+    liveness.register(connection(), second, 30.0)
+    claim(imaging.Processing, second)
+    (answer,) = why("imaging.Processing", TASK, mouse_lab.settings)
+    assert answer.state == "running"
+    assert answer.sentence.startswith("A worker died over it once. It is computed on")
+
+
+def test_a_key_that_a_person_lets_be_tried_again_still_says_what_it_failed_of(staged, worker, mouse_lab):
+    fail(imaging.Processing, worker)
+    jobs.apply(jobs.plan_retry([(imaging.Processing, {})]))
+    (answer,) = why("imaging.Processing", TASK, mouse_lab.settings)
+    assert answer.sentence == "It failed before. It is in the queue and is tried again as soon as a worker can."
+
+
+def test_every_command_judges_a_dead_worker_alike(staged, worker, run):
+    claim(imaging.Processing, worker)
+    assert "lost" not in run("jobs", "list")
+    operations.Worker.update1({"worker_id": worker.worker_id, "process_start": 1.0})  # the process is another one now
+    for command in (("status",), ("jobs", "list"), ("jobs", "show", "imaging.Processing", "scan_id=scan9FY6AIRM")):
+        assert state.LOST in run(*command)
+    shown = run("workers")
+    assert "silent for" in shown and state.HANDED_ON in shown
+    assert "imaging.Processing" in shown
+    assert state.NOBODY in shown and state.NOBODY in run("status")
+    (job,) = json.loads(run("jobs", "list", "Processing", "--json"))
+    assert job["alive"] is False
 
 
 def test_a_scan_that_nobody_ingested_is_told_as_such(mouse_lab):

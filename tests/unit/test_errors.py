@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adamacs.core import errors
-from adamacs.core.errors import AdamacsError, InvalidKey, describe, nearest
+from adamacs.core.errors import AdamacsError, InvalidKey, describe, nearest, visible
 
 FAMILY = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, AdamacsError)]
 
@@ -81,3 +81,30 @@ def test_a_proposal_names_only_what_is_known(word, known):
     advice = nearest(word, known)
     if known:
         assert any(name in advice for name in known)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("\x1b[2J\x1b]52;c;Zm9v\x07", r"\x1b[2J\x1b]52;c;Zm9v\x07"),
+        ("one\ntwo\ttab\rback", r"one\ntwo\ttab\rback"),
+        ("\x9b31m and \x7f", r"\x9b31m and \x7f"),
+        ("gpj.\u202efit", r"gpj.\u202efit"),
+        ("byte \udcff", r"byte \udcff"),
+        ("Mäuse, µm, 𝄞 and 鼠 stay", "Mäuse, µm, 𝄞 and 鼠 stay"),
+    ],
+)
+def test_what_would_command_a_terminal_is_spelt_out(text, shown):
+    assert visible(text) == shown
+
+
+def test_what_is_asked_for_is_kept():
+    assert visible("one\n\ttwo\x1b", keep="\n\t") == "one\n\ttwo\\x1b"
+
+
+@given(st.text(st.characters()))
+def test_what_is_shown_is_printable_in_every_encoding_of_text(text):
+    shown = visible(text)
+    shown.encode("utf-8")
+    assert not any(ord(character) < 32 or 127 <= ord(character) < 160 for character in shown)
+    assert visible(shown) == shown

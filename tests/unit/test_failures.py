@@ -271,7 +271,7 @@ def test_the_pause_doubles_up_to_a_bound():
 
     assert [backoff(attempt, always) for attempt in (1, 2, 3, 8, 9, 10_000)] == [5, 10, 20, 640, 900, 900]
     assert [delay(named("store"), attempt, always) for attempt in (1, 2, 7, 10_000)] == [1, 2, 10, 10]
-    assert delay(named("changed"), 3, always) == 0
+    assert [delay(named(name), 3, always) for name in ("changed", "killed", "stalled")] == [0, 0, 0]
 
 
 @given(st.integers(0, 10**6), st.floats(0, 1), st.sampled_from(FAILURES))
@@ -295,6 +295,7 @@ def test_pauses_of_keys_that_failed_together_differ():
         (UnreadableFile("Is no TIFF.", "a.tif", "Copy it."), "UnreadableFile: a.tif: Is no TIFF. Copy it."),
         (ValueError("no route to postgresql://ana:geheim@db/lab"), "ValueError: no route to postgresql://ana:***@db/lab"),
         (ValueError("host=db password='two words' port=1"), "ValueError: host=db password=*** port=1"),
+        (ValueError("bad name \x1b[2J\x1b]0;own\x07.tif"), r"ValueError: bad name \x1b[2J\x1b]0;own\x07.tif"),
     ],
 )  # fmt: skip
 def test_an_error_is_one_line_without_passwords(error, line):

@@ -9,6 +9,7 @@ import os
 import stat
 import subprocess
 import sys
+import traceback
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -285,6 +286,32 @@ def test_a_file_hears_what_a_quiet_terminal_does_not(file, stream):
 )
 def test_passwords_are_masked_and_nothing_else(text, shown):
     assert logs.masked(text) == shown
+
+
+def test_no_line_of_a_traceback_tells_a_password():
+    def connect(url):
+        raise ConnectionError(f"no route to {url}\nwas it {url!r}?")
+
+    try:
+        try:
+            connect("postgresql://ana:ge:he@im@db:5432/lab")
+        except ConnectionError as error:
+            raise ValueError("gave up\npassword='ge heim'") from error
+    except ValueError:
+        text = traceback.format_exc()
+    assert len(text.splitlines()) > 8
+    shown = logs.masked(text)
+    assert "he@im" not in shown
+    assert "ge heim" not in shown
+    assert shown.count("postgresql://ana:***@db:5432/lab") >= 2
+    assert len(shown.splitlines()) == len(text.splitlines())  # where it happened is still told
+
+
+def test_a_line_for_people_never_commands_their_terminal(terminal):
+    log.error("no such file: %s", "a\x1b[2J\x9b1m.tif", extra=logs.fields(name="b\x1b]0;own\x07"))
+    (line,) = terminal.getvalue().splitlines()
+    assert r"a\x1b[2J\x9b1m.tif" in line
+    assert line.isprintable()
 
 
 def test_no_part_of_a_line_tells_a_password(file, terminal):
