@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 
@@ -93,26 +93,9 @@ def of_keys(connection: Any, table_name: str, keys: Sequence[Mapping[str, Any]])
 
 
 def _tried(row: Sequence[Any]) -> Tried:
-    digest, key, worker_id, role, host, pid, version, tools, log_file, started, ended, *rest = row
-    outcome, failure, message, traceback, memory = rest
-    return Tried(
-        key_hash=digest,
-        key=_mapping(key),
-        worker_id=worker_id,
-        role=role,
-        host=host,
-        pid=pid,
-        version=version,
-        tools=_mapping(tools),
-        log_file=log_file,
-        started_at=started,
-        ended_at=ended,
-        outcome=outcome,
-        failure=failure,
-        message=message,
-        traceback=traceback,
-        peak_memory=memory,
-    )
+    """Return a row of `_COLUMNS`, which stand in the order of the fields."""
+    given = dict(zip((field.name for field in fields(Tried)), row, strict=True))
+    return Tried(**{**given, "key": _mapping(given["key"]), "tools": _mapping(given["tools"])})
 
 
 def _mapping(value: Any) -> dict[str, Any]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 from click.testing import CliRunner
 
 from adamacs import cli
-from adamacs.core.errors import InvalidKey, InvalidRequest, PlanRefused
+from adamacs.core.errors import AdamacsError, InvalidKey, InvalidRequest, PlanRefused
 from adamacs.pipeline import imaging
 from adamacs.schemas import operations
 from adamacs.workers import jobs, liveness, loop, pauses
@@ -368,9 +369,15 @@ def test_pauses_are_made_and_ended_by_name(run):
         ("retry", "--class", "permision", "--yes"),
     ],
 )
-def test_what_does_not_exist_is_refused(run, arguments):
-    run(*arguments, status=1)
+def test_what_does_not_exist_is_refused_by_its_name(mouse_lab, monkeypatch, arguments):
+    monkeypatch.setenv("ADAMACS_HOME", str(mouse_lab.home))
+    result = CliRunner().invoke(cli.cli, ["jobs", *arguments])
+    assert isinstance(result.exception, AdamacsError)
+    wrong = next(word for word in reversed(arguments) if not word.startswith("--"))
+    assert any(part in str(result.exception) for part in re.split(r"[=.]", wrong))
 
 
 def test_retrying_everything_by_accident_is_refused(run):
-    run("retry", "--yes", status=2)
+    result = CliRunner().invoke(cli.cli, ["jobs", "retry", "--yes"])
+    assert result.exit_code == 2
+    assert "Usage" in result.output
