@@ -72,3 +72,14 @@ def items(work, mouse_lab):
         table.jobs.delete()
         table().delete_quick()
     work.Item().delete_quick()
+
+
+@pytest.fixture
+def worker(mouse_lab):
+    """A worker of the role cpu that beats, with a log."""
+    from adamacs.workers import liveness
+    from tests.integration.workplace import connection
+
+    identity = liveness.identify("cpu", {"suite2p": "1.1.0"}, log_file="/var/log/adamacs/cpu-1.jsonl")
+    liveness.register(connection(), identity, 30.0)
+    return identity

@@ -16,24 +16,7 @@ from adamacs.workers import jobs, liveness, loop, pauses
 from adamacs.workers.claims import Fenced, Queue
 from adamacs.workers.liveness import Ending
 from adamacs.workers.roles import Role
-
-
-@pytest.fixture
-def worker(mouse_lab):
-    """A worker of the role cpu that beats, with a log."""
-    identity = liveness.identify("cpu", {"suite2p": "1.1.0"}, log_file="/var/log/adamacs/cpu-1.jsonl")
-    liveness.register(connection(), identity, 30.0)
-    return identity
-
-
-def connection():
-    return operations.Worker.connection
-
-
-def claim(table, worker, limit=1):
-    queue = Queue(table)
-    queue.stage()
-    return queue, queue.take(worker, limit)
+from tests.integration.workplace import claim, connection
 
 
 def fail(table, worker, number, failure, message="it broke", again=None):

@@ -20,6 +20,7 @@ from adamacs.workers.claims import Queue
 from adamacs.workers.liveness import Ending
 from adamacs.workers.roles import Role
 from adamacs.workers.why import why
+from tests.integration.workplace import claim, connection
 
 NOON = datetime(2026, 3, 1, 12)
 SCAN = {"session_id": "sess9FY6AIRM", "scan_id": "scan9FY6AIRM"}
@@ -34,18 +35,6 @@ CURATION = {**TASK, "curation_id": 1}
 def tables(items):
     """The tables of the items, parents first; three items, nothing computed."""
     return [items.Item, items.Cheap, items.Costly, items.Total]
-
-
-@pytest.fixture
-def worker(mouse_lab):
-    """A worker of the role cpu that beats, with a log."""
-    identity = liveness.identify("cpu", {"suite2p": "1.1.0"}, log_file="/var/log/adamacs/cpu-1.jsonl")
-    liveness.register(connection(), identity, 30.0)
-    return identity
-
-
-def connection():
-    return operations.Worker.connection
 
 
 @pytest.fixture
@@ -78,12 +67,6 @@ def process():
     imaging.Processing.insert1({**TASK, **done}, allow_direct_insert=True)
     curation = {"curation_time": NOON, "curation_output_dir": "out", "manual_curation": False}
     imaging.Curation.insert1({**CURATION, **curation})
-
-
-def claim(table, worker, limit=1):
-    queue = Queue(table)
-    queue.stage()
-    return queue, queue.take(worker, limit)
 
 
 def fail(table, worker, *, number=1, failure="permission", message="PermissionError: a.tif", again=None):

@@ -12,7 +12,9 @@ from typing import Any
 
 from adamacs.core.settings import Settings
 from adamacs.database import portable
+from adamacs.schemas import operations
 from adamacs.workers import liveness
+from adamacs.workers.claims import Queue
 from adamacs.workers.liveness import Identity
 
 ROOT = Path(__file__).parents[2]
@@ -97,3 +99,15 @@ def once(action: Callable[[], object]) -> Callable[[], None]:
             action()
 
     return do
+
+
+def connection():
+    """The connection of the tables of operations."""
+    return operations.Worker.connection
+
+
+def claim(table, worker, limit=1):
+    """Stage what a table lacks, claim some of it for a worker, and return the queue and the claims."""
+    queue = Queue(table)
+    queue.stage()
+    return queue, queue.take(worker, limit)
