@@ -74,7 +74,13 @@ def initialise(settings: Settings) -> None:
 
 def modalities() -> tuple[Modality, ...]:
     """Return what each modality declares, the spine first."""
-    spine = Modality(name="scan", tables="adamacs.schemas.scan", fills={"cpu": ("ScanFileChecksum",)})
+    ingested = ("session.Session", "scan.Scan", "scan.ScanFile")
+    spine = Modality(
+        name="scan",
+        tables="adamacs.schemas.scan",
+        fills={"cpu": ("ScanFileChecksum",)},
+        staged_by=dict.fromkeys(ingested, "adamacs ingest apply FOLDER"),
+    )
     return (spine, *(import_module(f"adamacs.modalities.{name}.modality").MODALITY for name in MODALITIES))
 
 

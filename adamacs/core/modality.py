@@ -93,6 +93,9 @@ class Modality:
         Per table, what a host must have to fill it, as `tool:suite2p`; `adamacs.workers.roles` knows the kinds.
     plan
         `module:function` of (Recording, Settings) to Contribution; empty where folders hold nothing of it.
+    staged_by
+        Per table that people fill, such as `imaging.ProcessingTask`, the command that does it; the words FOLDER, KEY
+        and INDEX are filled in.
     tools
         Distributions whose versions `adamacs check` shows, with the extra that installs them.
     imports
@@ -105,6 +108,7 @@ class Modality:
     needs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     plan: str = ""
     tools: Mapping[str, str] = field(default_factory=dict)
+    staged_by: Mapping[str, str] = field(default_factory=dict)
     imports: Mapping[str, str] = field(default_factory=dict)
 
     def import_code(self, tool: str) -> str:

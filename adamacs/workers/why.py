@@ -26,16 +26,6 @@ from adamacs.workers.state import duration
 
 LIMIT = 20  # keys that are answered one by one
 
-# How a row comes into a table that people fill. The words in capitals are replaced by what is known.
-STAGED_BY = {
-    "session.Session": "adamacs ingest apply FOLDER",
-    "scan.Scan": "adamacs ingest apply FOLDER",
-    "scan.ScanFile": "adamacs ingest apply FOLDER",
-    "imaging.ProcessingParamSet": "adamacs paramset add FILE.toml",
-    "imaging.ProcessingTask": "adamacs ingest apply FOLDER --paramset INDEX",
-    "imaging.Curation": "adamacs curate add KEY",
-}
-
 
 @dataclass(frozen=True)
 class Answer:
@@ -224,7 +214,7 @@ class _Inquiry:
 
     def _staging(self, name: str, key: dict[str, Any]) -> str:
         """Return the line that stages a key, as far as it is known."""
-        line = STAGED_BY.get(name, "")
+        line = _staging_lines().get(name, "")
         if not line:
             return f"Insert a row into {name}."
         if name == "imaging.Curation":
@@ -404,3 +394,8 @@ def _start(role: str) -> str:
 def _resumption(scope: str) -> str:
     kind, _, name = scope.partition(":")
     return shlex.join(["adamacs", "jobs", "resume", *([f"--{kind}", name] if name else [])])
+
+
+def _staging_lines() -> dict[str, str]:
+    """Return for the tables that people fill the line that does it, as their modalities declare."""
+    return {table: line for modality in pipeline.modalities() for table, line in modality.staged_by.items()}

@@ -27,6 +27,11 @@ MODALITY = Modality(
         "Fluorescence": ("store:derived",),
         "Activity": ("store:derived",),
     },
+    staged_by={
+        "imaging.ProcessingParamSet": "adamacs paramset add FILE.toml",
+        "imaging.ProcessingTask": "adamacs ingest apply FOLDER --paramset INDEX",
+        "imaging.Curation": "adamacs curate add KEY",
+    },
     tools={"suite2p": "imaging", "cellpose": "imaging", "torch": "imaging", "tifffile": "", "blosc2": ""},
     imports={"suite2p": "adamacs.modalities.imaging.engine.tool:import_suite2p"},
 )
