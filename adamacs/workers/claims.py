@@ -18,7 +18,7 @@ from datetime import datetime
 from typing import Any
 
 from adamacs import pipeline
-from adamacs.core import failures
+from adamacs.core import failures, processes
 from adamacs.core.errors import AdamacsError
 from adamacs.database import portable
 from adamacs.schemas.operations import Attempt, Heartbeat
@@ -301,7 +301,7 @@ class Queue:
         ages = f"{quote('pid')} AS pid, MIN({since}) AS age"
         text = f"SELECT {ages} FROM {self._sql.jobs} WHERE {theirs} GROUP BY {quote('pid')}"
         found = list(self.connection.query(text, (platform.node(),)))
-        dead = [pid for pid, age in found if not liveness.was_running(pid, float(age))]
+        dead = [pid for pid, age in found if not processes.was_running(pid, float(age))]
         return sum(self._release(f"{theirs} AND {quote('pid')} = %s", (platform.node(), pid)) for pid in dead)
 
     def forget(self, worker_id: int, claim: Claim) -> None:

@@ -6,9 +6,9 @@ import platform
 from collections.abc import Callable
 from typing import Any
 
+from adamacs.core import processes
 from adamacs.core.errors import InvalidRequest, nearest
 from adamacs.schemas.operations import Pause
-from adamacs.workers import liveness
 
 ALL = "all"
 
@@ -51,4 +51,4 @@ def paused(connection: Any, role: str) -> Callable[[str], bool]:
 
 def who() -> str:
     """Return who does something, for the record: account@host."""
-    return f"{liveness.account()}@{platform.node()}"
+    return f"{processes.account()}@{platform.node()}"

@@ -11,13 +11,13 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from adamacs.core import failures
+from adamacs.core import failures, processes
 from adamacs.core import settings as _settings
 from adamacs.core.errors import visible
 from adamacs.core.settings import Settings
 from adamacs.database import portable
 from adamacs.schemas.operations import Heartbeat, Pause, Worker
-from adamacs.workers import liveness, pauses
+from adamacs.workers import pauses
 from adamacs.workers.catalogue import Catalogue
 from adamacs.workers.liveness import TOKEN_FLOOR
 
@@ -283,7 +283,7 @@ def workers(connection: Any) -> list[WorkerState]:
         f"{since(connection, 'h.stage_since')} AS staged FROM {Heartbeat().full_table_name} AS h "
         f"JOIN {Worker().full_table_name} AS w ON w.worker_id = h.worker_id ORDER BY w.started_at"
     )
-    here = liveness.machine()
+    here = processes.machine()
     return [_worker(row, here) for row in connection.query(text)]
 
 
@@ -291,7 +291,7 @@ def _worker(row: Sequence[Any], here: str) -> WorkerState:
     worker_id, role, host, pid, version, log_file, started_at, machine, process_start, *pulse = row
     silent, lease, stage, fraction, staged = pulse
     left = float(staged) * (1 - fraction) / fraction if fraction and staged is not None else None
-    is_gone = machine == here and not liveness.is_running(pid, process_start)
+    is_gone = machine == here and not processes.is_running(pid, process_start)
     alive = float(silent) < lease and not is_gone
     who = (worker_id, role, host, pid, version, log_file, started_at)
     return WorkerState(*who, alive, max(float(silent), 0.0), lease, stage, fraction, left)

@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from adamacs.core import failures
+from adamacs.core import failures, processes
 from adamacs.database import portable
 from adamacs.workers import liveness
 from adamacs.workers.claims import Locked
@@ -66,7 +66,7 @@ class Watch:
         self._settings = settings
         self._reconnect = reconnect
         self._clock = clock
-        self._here = liveness.machine()
+        self._here = processes.machine()
         self._beaten = self._looked = self._swept = float("-inf")
         self._answers = float("inf")  # since when the database answers without a gap
         self._answered = float("-inf")  # when it did last

@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from adamacs.core import processes
 from adamacs.database import portable
 from adamacs.schemas.operations import Attempt, Heartbeat, Worker
 from adamacs.workers import liveness, loop
@@ -67,7 +68,7 @@ def pass_time(watch, clock, seconds):
 def test_a_worker_is_written_down_and_beats_on_the_clock_of_the_database(connection, mouse_lab):
     me = new_worker(connection, tools={"suite2p": "1.0"}, log_file="a.log")
     row = (Worker & {"worker_id": me.worker_id}).fetch1()
-    assert (row["pid"], row["machine"], row["tool_versions"]) == (os.getpid(), liveness.machine(), {"suite2p": "1.0"})
+    assert (row["pid"], row["machine"], row["tool_versions"]) == (os.getpid(), processes.machine(), {"suite2p": "1.0"})
     before = Heartbeat.fetch1()
     liveness.beat(connection, me.worker_id, LEASE, "registration", 0.25)
     after = Heartbeat.fetch1()
@@ -86,7 +87,7 @@ def test_who_leaves_hands_back_and_is_no_suspect(connection, queue):
     assert len(queue.jobs.pending) == 3
     assert len(Heartbeat()) == 0
     assert len(Worker()) == 1
-    assert liveness.suspects(connection, liveness.machine()) == []
+    assert liveness.suspects(connection, processes.machine()) == []
 
 
 @pytest.mark.parametrize("lease, seconds, late", [(30.0, 29.0, False), (30.0, 31.0, True), (0.5, 0.8, True)])
@@ -116,7 +117,7 @@ def test_a_killed_process_is_buried_at_once(mouse_lab, queue, watch):
 
 def test_a_zombie_is_dead(mouse_lab, queue, watch):
     with holder(mouse_lab.settings, "Cheap", 1) as (process, _, _):
-        began = liveness.start_of(process.pid)
+        began = processes.start_of(process.pid)
         os.kill(process.pid, signal.SIGKILL)
         deadline = time.monotonic() + 20
         while liveness.is_running(process.pid, began):

@@ -140,7 +140,7 @@ def test_a_process_that_was_stopped_itself_judges_nobody_at_once(bench, database
 
 
 def test_a_process_that_is_gone_from_this_machine_is_buried_at_once(bench, database):
-    database.suspects = [expired(machine=watch.liveness.machine())]  # process 1 is older than this number of it
+    database.suspects = [expired(machine=watch.processes.machine())]  # process 1 is older than this number of it
     bench.run(0.1)
     assert database.buried == [(OTHER, False)]
 
