@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from adamacs.core.settings import Settings
 
 MODALITIES: tuple[str, ...] = ("imaging",)
-SPINE: tuple[str, ...] = ("subject", "surgery", "equipment", "session", "scan", "operations")
+SPINE: tuple[str, ...] = ("subject", "surgery", "equipment", "session", "scan", "operations", "ledger")
 
 __all__ = ["MODALITIES", "SPINE", "connect", "imaging", "initialise", "modalities", "modules", "table_name"]  # noqa: F822
 

@@ -17,20 +17,43 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Row:
-    """One row to be written: a table as `module.Table`, and the values of its columns by name."""
+    """One row to be written.
+
+    Attributes
+    ----------
+    table
+        As `module.Table`.
+    values
+        Of its columns, by name.
+    corrects
+        Columns that somebody said on purpose: where the database says otherwise, they are updated. Of all others the
+        database keeps what it holds.
+    """
 
     table: str
     values: Mapping[str, Any]
+    corrects: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Problem:
-    """Something a person should know before a plan is applied; an `error` refuses the scan."""
+    """Something a person should know before a plan is applied.
 
-    severity: str  # error, warning or question
+    Attributes
+    ----------
+    severity
+        `error` refuses the scan; `question` lets no service apply it alone; `warning` does neither.
+    what, where, hint
+        What is wrong, in which folder or file, and what to try.
+    may_pass
+        It may mend itself when further bytes arrive: a file that is missing, or has no end yet.
+    """
+
+    severity: str
     what: str
     where: str = ""
     hint: str = ""
+    may_pass: bool = False
 
     def __str__(self) -> str:
         place = f"{self.where}: " if self.where else ""
@@ -58,13 +81,34 @@ class RawFile:
 
 @dataclass(frozen=True)
 class Recording:
-    """One scan's folder: its name read, its files listed, nothing opened yet."""
+    """One scan's folder: its name read, its files listed, nothing opened yet.
+
+    Attributes
+    ----------
+    folder
+        What the name says.
+    username
+        The person's folder on the share.
+    path, relative
+        Absolute, and relative to the root `share`, POSIX.
+    files
+        Below it, in natural order of their names.
+    beside
+        Notes and logs that lie beside the scan's folder and belong to its session.
+    chosen
+        What was decided about this scan, such as `paramset_idx`, by name.
+    of
+        The modality whose unit of a folder that grows this is; empty for a recording folder, which all look at.
+    """
 
     folder: ParsedFolder
     username: str
-    path: Path  # absolute
-    relative: str  # to the root `share`, POSIX
+    path: Path
+    relative: str
     files: tuple[RawFile, ...]
+    beside: tuple[RawFile, ...] = ()
+    chosen: Mapping[str, Any] = field(default_factory=dict)
+    of: str = ""
 
 
 @dataclass(frozen=True)
@@ -75,6 +119,41 @@ class Contribution:
     problems: tuple[Problem, ...] = ()
     summary: str = ""
     scan_values: Mapping[str, Any] = field(default_factory=dict)  # columns of Scan that the modality knows
+    setup: str | None = None  # the setup type that its files name
+
+
+@dataclass(frozen=True)
+class Unit:
+    """Files of a folder that grows for days, each of which, or each group of which, is waited for and ingested alone.
+
+    A recording folder is a unit by itself and needs no such declaration.
+
+    Attributes
+    ----------
+    folders
+        Glob of the folders that grow, relative to the share, such as `incoming/*`.
+    pattern
+        Regular expression of a whole file name. Its group `stamp` tells which files belong together, its group `part`
+        which part of them a file is; without `stamp` each file is a unit.
+    parts
+        What a group must have; once `patience` is over, it is taken for incomplete and the missing ones are named.
+    patience
+        s, since the first part of a group was seen.
+    marker
+        Glob of a file that must lie in the folder before any of its units is taken, such as a session's own file.
+    parse
+        `module:function` of (folder relative to the share, stamp or file name) to ParsedFolder: its token grammar.
+    automatic
+        A watching service applies its plans without a person.
+    """
+
+    folders: str
+    pattern: str
+    parse: str
+    parts: tuple[str, ...] = ()
+    patience: float = 3600.0
+    marker: str = ""
+    automatic: bool = False
 
 
 @dataclass(frozen=True)
@@ -91,8 +170,11 @@ class Modality:
         Per worker role, the tables it fills, in the order in which they depend on each other.
     needs
         Per table, what a host must have to fill it, as `tool:suite2p`; `adamacs.workers.roles` knows the kinds.
+    look
+        `module:function` of (Recording, Settings) to Contribution without rows: what the files of a folder say, and what
+        is wrong with them. It asks no database. Empty where folders hold nothing of the modality.
     plan
-        `module:function` of (Recording, Settings) to Contribution; empty where folders hold nothing of it.
+        `module:function` of (Recording, Settings) to Contribution: the rows, and what is asked of people.
     staged_by
         Per table that people fill, such as `imaging.ProcessingTask`, the command that does it; the words FOLDER, KEY
         and INDEX are filled in.
@@ -100,16 +182,27 @@ class Modality:
         Distributions whose versions `adamacs check` shows, with the extra that installs them.
     imports
         Per tool that is not simply imported under its own name, the `module:function` that does it as a run would.
+    readers
+        Per ending of a file name, such as `.tif`, the `module:function` of a path that reads what the file is.
+    whole
+        Per ending of a file name, the `module:function` of a path that raises where the file has no end yet; other
+        files are looked at by `adamacs.core.formats`.
+    units
+        What grows within folders, beside the recording folders.
     """
 
     name: str
     tables: str
     fills: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     needs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    look: str = ""
     plan: str = ""
     tools: Mapping[str, str] = field(default_factory=dict)
     staged_by: Mapping[str, str] = field(default_factory=dict)
     imports: Mapping[str, str] = field(default_factory=dict)
+    readers: Mapping[str, str] = field(default_factory=dict)
+    whole: Mapping[str, str] = field(default_factory=dict)
+    units: tuple[Unit, ...] = ()
 
     def import_code(self, tool: str) -> str:
         """Return the Python code that imports one of the tools as a run would."""
@@ -123,10 +216,9 @@ class Modality:
         extra = self.tools.get(tool, "")
         return f"pip install '{f'adamacs[{extra}]' if extra else 'adamacs'}'"
 
-    def planner(self) -> Callable[[Recording, Settings], Contribution] | None:
-        """Return the function that plans a recording folder, or None."""
-        if not self.plan:
-            return None
-        module, _, function = self.plan.partition(":")
-        planner: Callable[[Recording, Settings], Contribution] = getattr(import_module(module), function)
-        return planner
+
+def named(place: str) -> Callable[..., Any]:
+    """Return the function that a declaration names as `module:function`."""
+    module, _, function = place.partition(":")
+    found: Callable[..., Any] = getattr(import_module(module), function)
+    return found

@@ -124,6 +124,11 @@ class Ingest:
 
     legacy_tokens: bool = setting(False, "Admit token payloads that are not exactly 8 characters of 0-9 and A-Z.")
     paramset_idx: int = setting(-1, "Parameter set that a new scan is staged with; -1: stage nothing by itself.")
+    incubation: float = setting(30.0, "A recording folder on a local disk is whole when nothing changed for so many s.")
+    incubation_file: float = setting(1.0, "The same for a single file, or a group of parts, of a folder that grows.")
+    incubation_network: float = setting(60.0, "The same for all that lies on a file system of another computer.")
+    poll: float = setting(2.0, "How often `adamacs watch` walks the share, every so many s.")
+    recheck_hours: float = setting(24.0, "Within so many hours, each ingested file is compared with its row once.")
 
 
 @dataclass(frozen=True)

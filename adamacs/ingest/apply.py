@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -9,15 +11,19 @@ from itertools import groupby
 from datajoint.errors import DuplicateError
 
 from adamacs import pipeline
-from adamacs.core import clocks
+from adamacs.core import clocks, failures, progress
 from adamacs.core.errors import AdamacsError, PlanRefused
 from adamacs.core.modality import RawFile, Row
 from adamacs.core.settings import Settings
 from adamacs.database import portable
-from adamacs.ingest.plan import IngestPlan, ScanPlan, compare, table_of
+from adamacs.ingest import ledger
+from adamacs.ingest.compare import Comparison, Held, compare, table_of
+from adamacs.ingest.ledger import Run, Step
+from adamacs.ingest.plan import IngestPlan, ScanPlan
 
 _FAILURES: tuple[type[Exception], ...] = (AdamacsError, *portable.FAILURES, OSError, UnicodeError)
-_ATTEMPTS = 3  # a rival may write the same rows between our look and our insert
+_ATTEMPTS = 8  # rivals may write the same rows between our look and our insert, or hold what we wait for
+_SHORTLY = 0.05  # s between the first two of them, at most
 
 
 @dataclass(frozen=True)
@@ -31,33 +37,56 @@ class Outcome:
 
 
 def apply_plan(
-    plan: IngestPlan, settings: Settings, *, report: Callable[[Outcome], None] = lambda outcome: None
+    plan: IngestPlan,
+    settings: Settings,
+    run: Run | None = None,
+    *,
+    report: Callable[[Outcome], None] = lambda outcome: None,
 ) -> list[Outcome]:
     """Write every scan of a plan that is not refused, each in a transaction of its own.
 
     A scan that fails is rolled back and reported; the others go on.
+
+    Parameters
+    ----------
+    run
+        Notes a step for each scan, and for each folder that was not understood; by default a run of its own.
     """
+    if run is None:
+        with ledger.run("apply", {"paths": [scan.path for scan in plan.scans]}, settings) as run:
+            return apply_plan(plan, settings, run, report=report)
+    for problem in plan.problems:
+        if problem.severity == "error":
+            run.note(Step("find", "failed", "refused", problem.where, reason=f"{problem.what} {problem.hint}".strip()))
     outcomes = []
-    for scan in plan.scans:
-        outcome = _apply_or_explain(scan, settings)
+    for number, scan in enumerate(plan.scans):
+        progress.report("writing", number, len(plan.scans), "scans")
+        outcome = apply_or_explain(scan, settings, run)
         report(outcome)
         outcomes.append(outcome)
     return outcomes
 
 
-def _apply_or_explain(scan: ScanPlan, settings: Settings) -> Outcome:
+def apply_or_explain(scan: ScanPlan, settings: Settings, run: Run) -> Outcome:
+    """Write one scan, or say why not; whatever comes of it is noted."""
+    where = {"path": scan.path, "session_id": scan.session_id, "scan_id": scan.scan_id}
     if scan.state == "refused":
-        reasons = [str(problem) for problem in scan.problems if problem.severity == "error"]
-        return Outcome(scan.scan_id, "refused", reason="; ".join(reasons))
+        reason = "; ".join(str(problem) for problem in scan.problems if problem.severity == "error")
+        run.note(Step("plan", "failed", "refused", **where, reason=reason))
+        return Outcome(scan.scan_id, "refused", reason=reason)
     try:
-        written = apply_scan(scan, settings)
+        written = apply_scan(scan, settings, run)
     except _FAILURES as error:  # the others of the batch go on
-        return Outcome(scan.scan_id, "failed", reason=" ".join(str(error).split()) or type(error).__name__)
+        reason = " ".join(str(error).split()) or type(error).__name__
+        run.note(Step("apply", "failed", "failed", **where, reason=reason))
+        return Outcome(scan.scan_id, "failed", reason=reason)
+    if not written:
+        run.note(Step("apply", "skipped", "unchanged", **where, reason="the database holds all of it"))
     return Outcome(scan.scan_id, "written" if written else "unchanged", written)
 
 
-def apply_scan(scan: ScanPlan, settings: Settings) -> int:
-    """Write the rows of one scan that the database lacks, all or none, and return how many.
+def apply_scan(scan: ScanPlan, settings: Settings, run: Run) -> int:
+    """Write the rows of one scan that the database lacks and correct its columns, all or none; return how many.
 
     Raises
     ------
@@ -67,26 +96,49 @@ def apply_scan(scan: ScanPlan, settings: Settings) -> int:
     _check_files(scan.files, settings)
     for attempt in range(1, _ATTEMPTS + 1):
         try:
-            return _write_missing(scan, settings)
-        except DuplicateError:
-            if attempt == _ATTEMPTS:
+            return _write(scan, settings, run)
+        except portable.FAILURES as error:
+            passes = isinstance(error, DuplicateError) or failures.classify(error).name == "database"
+            if attempt == _ATTEMPTS or not passes:
                 raise
+            time.sleep(_SHORTLY * attempt * random.random())  # those that met do not meet again
     raise AssertionError("unreachable")
 
 
-def _write_missing(scan: ScanPlan, settings: Settings) -> int:
-    connection = pipeline.scan.schema.connection
-    with connection.transaction:
-        missing, conflicts = compare(scan.rows, settings)
-        if conflicts:
-            raise PlanRefused(conflicts[0].what, {"scan_id": scan.scan_id}, conflicts[0].hint)
-        for rows in _by_table(missing):
-            table_of(rows[0]).insert([dict(row.values) for row in rows])
-    return len(missing)
+def _write(scan: ScanPlan, settings: Settings, run: Run) -> int:
+    with portable.transaction(pipeline.scan.schema.connection):
+        found = compare(scan.rows, Held(scan.rows), settings)
+        if found.conflicts:
+            conflict = found.conflicts[0]
+            raise PlanRefused(conflict.what, {"scan_id": scan.scan_id}, conflict.hint)
+        count = len(found.missing) + len(found.changes)
+        if not count:
+            return 0
+        for table, rows in groupby(found.missing, key=lambda row: row.table):
+            table_of(table).insert([dict(row.values) for row in rows])
+        for change in found.changes:
+            table_of(change.table).update1({**change.key, change.column: change.planned})
+        step = _step(scan, found, count)
+        run.write(step)
+    run.wrote(step)
+    return count
 
 
-def _by_table(rows: Sequence[Row]) -> list[list[Row]]:
-    return [list(group) for _, group in groupby(rows, key=lambda row: row.table)]
+def _step(scan: ScanPlan, found: Comparison, count: int) -> Step:
+    return Step(
+        name="apply",
+        outcome="ok",
+        what="new" if any(row.table == "scan.Scan" for row in found.missing) else "update",
+        path=scan.path,
+        session_id=scan.session_id,
+        scan_id=scan.scan_id,
+        written=count,
+        reason="; ".join([*_counts(found.missing), *map(str, found.changes)]),
+    )
+
+
+def _counts(rows: Sequence[Row]) -> list[str]:
+    return [f"{len(list(group))} {table}" for table, group in groupby(rows, key=lambda row: row.table)]
 
 
 def _check_files(files: Sequence[RawFile], settings: Settings) -> None:

@@ -178,3 +178,23 @@ def _without_twins(recordings: list[Recording], problems: list[Problem]) -> list
             hint = "Keep one; move the other out of the share."
             problems.append(Problem("error", f"{len(claimants)} folders claim {scan_id}.", places, hint))
     return [recording for recording in recordings if len(claims[str(recording.folder.scan_id)]) == 1]
+
+
+class Finder:
+    def __init__(self, settings):
+        self.settings = settings
+        self.known = {}
+
+    def look(self, paths=None):
+        from types import SimpleNamespace
+        recs, problems = find_recordings([self.settings.root("share")], self.settings)
+        now = {r.relative: r for r in recs}
+        changed = [r for k, r in now.items() if k not in self.known or [f.path for f in self.known[k].files] != [f.path for f in r.files]]
+        gone = tuple(k for k in self.known if k not in now)
+        self.known = now
+        return SimpleNamespace(changed=changed, gone=gone, problems=problems)
+
+
+def recording_of(found, settings):
+    from dataclasses import replace
+    return replace(found, files=tuple(_files(found.path, settings.root("share"))))

@@ -2,32 +2,28 @@
 
 from __future__ import annotations
 
-import json
-import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from datetime import date, datetime
+from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from blake3 import blake3
+
 from adamacs import pipeline
-from adamacs.core.errors import PlanRefused
-from adamacs.core.modality import Contribution, Problem, RawFile, Recording, Row
+from adamacs.core import progress
+from adamacs.core.errors import visible
+from adamacs.core.modality import Contribution, Problem, RawFile, Recording, Row, named
 from adamacs.core.settings import Settings
+from adamacs.ingest import choices
+from adamacs.ingest.choices import Choice, Choices, Vocabulary
+from adamacs.ingest.compare import Change, Comparison, Held, compare
 from adamacs.ingest.find import find_recordings
+from adamacs.ingest.profiles import Answers
+from adamacs.ingest.validate import Verdict, concerned, incomplete, validate
 
-FORMAT = 1
-
-# Columns that say which scan this is: where the database says otherwise, the scan is refused. Others are a person's to
-# correct in the database, and stay as they are there.
-_IDENTITY = {
-    "subject.User": ("shorthand",),
-    "session.Session": ("subject", "session_date"),
-    "scan.Scan": ("acq_software",),
-    "scan.ScanPath": ("root", "path"),
-    "scan.ScanFile": ("root", "file_path", "file_size", "file_time"),
-}
 _LONGEST_NAME = 32  # characters of a person's folder
+STATES = ("new", "update", "unchanged", "refused")
 
 
 @dataclass(frozen=True)
@@ -36,23 +32,34 @@ class ScanPlan:
 
     Attributes
     ----------
+    path
+        Of the folder, relative to the share.
     state
-        `new`, `update` (some rows are missing), `unchanged` or `refused`.
+        `new`, `update` (rows are missing, or somebody corrects columns), `unchanged` or `refused`.
     rows
         In the order in which they are written; rows that the database holds already are among them.
     missing
         How many of them the database lacks.
+    changes
+        Columns that are corrected, field by field.
+    chosen
+        What was decided about the scan, and by whom.
+    automatic
+        The setup type's rules let a watching service apply the plan without a person.
     """
 
     session_id: str
     scan_id: str
-    path: str  # relative to the share
+    path: str
     state: str
     rows: tuple[Row, ...]
     files: tuple[RawFile, ...]
     problems: tuple[Problem, ...]
     missing: int
+    changes: tuple[Change, ...] = ()
     summary: str = ""
+    chosen: Mapping[str, Choice] = field(default_factory=dict)
+    automatic: bool = False
 
 
 @dataclass(frozen=True)
@@ -61,7 +68,6 @@ class IngestPlan:
 
     scans: tuple[ScanPlan, ...]
     problems: tuple[Problem, ...] = ()
-    paramset_idx: int = -1  # that new scans are staged with
 
     @property
     def refused(self) -> bool:
@@ -81,82 +87,106 @@ class IngestPlan:
         """Return the plan as text, one scan a paragraph."""
         lines = [line for scan in self.scans for line in _describe_scan(scan)]
         lines += [str(problem) for problem in self.problems]
-        counts = {state: sum(scan.state == state for scan in self.scans) for state in _STATES}
+        counts = {state: sum(scan.state == state for scan in self.scans) for state in STATES}
         total = ", ".join(f"{count} {state}" for state, count in counts.items() if count) or "no scans"
         unread = f"; {len(self._not_understood)} folders not understood" if self._not_understood else ""
-        return "\n".join([*lines, total + unread])
-
-    def to_json(self) -> str:
-        """Return the plan as JSON, to be saved and applied later."""
-        content = {"format": FORMAT, **asdict(self)}
-        return json.dumps(content, indent=1, default=_plain)
+        return "\n".join(visible(line) for line in [*lines, total + unread])
 
 
-_STATES = ("new", "update", "unchanged", "refused")
-
-
-def plan_ingest(paths: Iterable[Path], settings: Settings, *, paramset_idx: int | None = None) -> IngestPlan:
+def plan_ingest(
+    paths: Iterable[Path],
+    settings: Settings,
+    *,
+    paramset_idx: int | None = None,
+    answers: Answers | None = None,
+    limit: int | None = None,
+) -> IngestPlan:
     """Plan the ingest of every recording at or below some folders of the share.
 
     Parameters
     ----------
     paramset_idx
-        The parameter set that new scans are staged with; by default the setting `ingest.paramset_idx`.
+        The parameter set that new scans are staged with; by default what answers, profiles, setup types and the
+        setting `ingest.paramset_idx` say, in this order.
+    answers
+        What a person answered beforehand.
+    limit
+        Plan at most so many scans, the first by name.
     """
-    if paramset_idx is not None:
-        settings = replace(settings, ingest=replace(settings.ingest, paramset_idx=paramset_idx))
     recordings, problems = find_recordings(paths, settings)
-    people = _People()
-    scans = tuple(plan_scan(recording, settings, people) for recording in recordings)
-    return IngestPlan(scans, tuple(problems), settings.ingest.paramset_idx)
+    planned = plan_recordings(islice(recordings, limit), settings, Choices(settings, answers, paramset_idx))
+    return IngestPlan(tuple(planned), tuple(problems))
 
 
-def replan(text: str, settings: Settings, where: Path | str = "") -> IngestPlan:
-    """Plan again what a saved plan holds; a scan that would now become something else is refused.
-
-    What was saved is only compared: no row that a file names reaches the database. A scan that was refused when the
-    plan was saved stays out.
-
-    Parameters
-    ----------
-    text
-        What `IngestPlan.to_json` gave.
-
-    Raises
-    ------
-    PlanRefused
-        The text is no plan of this format.
-    """
-    saved, index = _read_saved(text, where)
-    share = settings.root("share")
-    fresh = plan_ingest([share / path for path in saved], settings, paramset_idx=index)
-    scans = tuple(_compared(scan, saved.get(scan.path)) for scan in fresh.scans)
-    return replace(fresh, scans=scans)
+def plan_recordings(recordings: Iterable[Recording], settings: Settings, decided: Choices) -> list[ScanPlan]:
+    """Plan some recordings in their order; the database is asked for many at once."""
+    drafts = []
+    people, words = _People(), Vocabulary()
+    waiting = list(recordings)
+    for number, recording in enumerate(waiting):
+        progress.report("planning", number, len(waiting), "scans")
+        drafts.append(_draft(recording, settings, people, words, decided))
+    held = Held(row for draft in drafts for row in draft.rows)
+    return [_planned(draft, held, settings) for draft in drafts]
 
 
-def _read_saved(text: str, where: Path | str) -> tuple[dict[str, Any], int]:
-    """Return the saved scans that were not refused, by path, and the parameter set they were planned with."""
-    try:
-        content = json.loads(text)
-        if content["format"] != FORMAT:
-            raise PlanRefused("The plan was saved by another version.", where, "Plan again.")
-        scans = {
-            str(scan["path"]): scan for scan in content["scans"] if scan["state"] in ("new", "update", "unchanged")
-        }
-        return scans, int(content["paramset_idx"])
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise PlanRefused("This is no saved ingest plan.", where, "Make one with `adamacs ingest plan`.") from error
+@dataclass(frozen=True)
+class _Draft:
+    """A scan's rows, before anybody looked whether the database holds them."""
+
+    recording: Recording
+    rows: tuple[Row, ...]
+    problems: tuple[Problem, ...]
+    summary: str
+    chosen: Mapping[str, Choice]
+    automatic: bool
 
 
-def _compared(scan: ScanPlan, saved: Any) -> ScanPlan:
-    now = json.loads(json.dumps(asdict(scan), default=_plain))
-    names = ("session_id", "scan_id", "rows", "files")
-    differing = [name for name in names if not isinstance(saved, dict) or saved.get(name) != now[name]]
-    if not differing:
-        return scan
-    what = f"The scan is not what the saved plan says any more: {', '.join(differing)} differ."
-    problem = Problem("error", what, scan.path, "Plan again.")
-    return replace(scan, state="refused", problems=(*scan.problems, problem))
+def _draft(recording: Recording, settings: Settings, people: _People, words: Vocabulary, decided: Choices) -> _Draft:
+    user, odd = people.of(recording)
+    chosen = decided.of(recording)
+    setup = chosen.get("setup_type", Choice(None, ""))
+    verdict = validate(recording, settings, setup=setup.value, insist=setup.on_purpose, thorough=False)
+    chosen = decided.with_setup(chosen, verdict.setup)
+    wrong = list(words.problems(chosen, recording.relative))
+    usable = {} if wrong else chosen
+    recording = replace(recording, chosen={name: choice.value for name, choice in usable.items()})
+    parts = [named(m.plan)(recording, settings) for m in concerned(recording) if m.plan]
+    rows = (*_spine_rows(recording, user, verdict, usable), *(row for part in parts for row in part.rows))
+    told = [part.summary for part in (*verdict.parts.values(), *parts)]
+    return _Draft(
+        recording=recording,
+        rows=rows,
+        problems=(*odd, *wrong, *verdict.all_problems(), *(problem for part in parts for problem in part.problems)),
+        summary="; ".join(text for text in told if text),
+        chosen=chosen,
+        automatic=verdict.setup is not None and verdict.setup.automatic,
+    )
+
+
+def _planned(draft: _Draft, held: Held, settings: Settings) -> ScanPlan:
+    found = compare(draft.rows, held, settings)
+    problems = (*draft.problems, *found.conflicts)
+    if _state(found, problems) in ("new", "update"):  # of what is in the database, the end was looked at before
+        problems += tuple(incomplete(draft.recording, settings))
+    folder = draft.recording.folder
+    plan = ScanPlan(
+        session_id=folder.session_id,
+        scan_id=str(folder.scan_id),
+        path=draft.recording.relative,
+        state=_state(found, problems),
+        rows=draft.rows,
+        files=draft.recording.files,
+        problems=problems,
+        missing=len(found.missing),
+        changes=found.changes,
+        summary=draft.summary,
+        chosen=draft.chosen,
+        automatic=draft.automatic,
+    )
+    if plan.state != "refused":
+        held.add(found.missing)  # for the scans behind it, which are written later
+    return plan
 
 
 class _People:
@@ -183,133 +213,75 @@ class _People:
         return known, []
 
 
-def plan_scan(recording: Recording, settings: Settings, people: _People) -> ScanPlan:
-    """Plan one recording folder: the rows of the spine, then those of every modality."""
-    user, problems = people.of(recording)
-    problems += [Problem("warning", warning, recording.relative) for warning in recording.folder.warnings]
-    parts = list(_contributions(recording, settings))
-    rows = tuple(_spine_rows(recording, user, parts)) + tuple(row for part in parts for row in part.rows)
-    problems += [problem for part in parts for problem in part.problems]
-    missing, conflicts = compare(rows, settings)
-    problems += conflicts
-    return ScanPlan(
-        session_id=recording.folder.session_id,
-        scan_id=str(recording.folder.scan_id),
-        path=recording.relative,
-        state=_state(rows, missing, problems),
-        rows=rows,
-        files=recording.files,
-        problems=tuple(problems),
-        missing=len(missing),
-        summary="; ".join(part.summary for part in parts if part.summary),
-    )
-
-
-def compare(rows: Sequence[Row], settings: Settings) -> tuple[list[Row], list[Problem]]:
-    """Return the rows that the database lacks, and where it says something else about this scan."""
-    missing: list[Row] = []
-    conflicts: list[Problem] = []
-    for row in rows:
-        table = table_of(row)
-        held = (table & {name: row.values[name] for name in table.primary_key}).to_dicts()
-        if not held:
-            missing.append(row)
-        else:
-            conflicts += _differences(row, held[0], settings)
-    return missing, conflicts + _changed_files(rows, missing)
-
-
-def _changed_files(rows: Sequence[Row], missing: Sequence[Row]) -> list[Problem]:
-    """Tell of files that came or went since the scan was ingested."""
-    scan = next((row for row in rows if row.table == "scan.Scan"), None)
-    if scan is None or scan in missing:
-        return []
-    key = {name: scan.values[name] for name in ("session_id", "scan_id")}
-    came = [str(row.values["file_path"]) for row in missing if row.table == "scan.ScanFile"]
-    planned = {row.values["file_id"] for row in rows if row.table == "scan.ScanFile"}
-    held = (pipeline.scan.ScanFile & key).to_dicts()
-    went = [str(row["file_path"]) for row in held if row["file_id"] not in planned]
-    hint = f"`adamacs remove {key['scan_id']}`, then ingest it again."
-    told = (("came", came), ("went", went))
-    return [
-        Problem(
-            "error", f"{len(files)} files {verb} since the scan was ingested, such as {files[0]}.", key["scan_id"], hint
-        )
-        for verb, files in told
-        if files
-    ]
-
-
-def table_of(row: Row) -> Any:
-    """Return the table that a row belongs to."""
-    module, _, name = row.table.partition(".")
-    return getattr(getattr(pipeline, module), name)
-
-
-def _contributions(recording: Recording, settings: Settings) -> Iterator[Contribution]:
-    for modality in pipeline.modalities():
-        if planner := modality.planner():
-            yield planner(recording, settings)
-
-
-def _spine_rows(recording: Recording, user: Mapping[str, Any], parts: Sequence[Contribution]) -> Iterator[Row]:
+def _spine_rows(
+    recording: Recording, user: Mapping[str, Any], verdict: Verdict, chosen: Mapping[str, Choice]
+) -> Iterator[Row]:
     folder = recording.folder
     session = {"session_id": folder.session_id}
     scan = {**session, "scan_id": folder.scan_id}
-    software = {"acq_software": "none"}
-    for part in parts:
-        software.update(part.scan_values)
     directory = recording.relative.rpartition("/")[0] if folder.layout == "nested" else recording.relative
     yield Row("subject.User", {k: user[k] for k in ("user_id", "name", "shorthand", "initials")})
     yield Row("subject.Subject", {"subject": folder.subject})
     yield Row("session.Session", {**session, "subject": folder.subject, "session_date": folder.date})
     yield Row("session.SessionDirectory", {**session, "user_id": user["user_id"], "session_dir": directory})
     yield Row("session.SessionUser", {**session, "user_id": user["user_id"]})
-    yield Row("scan.Scan", {**scan, **software})
+    yield from choices.session_rows(recording, chosen)
+    for file in recording.beside:
+        values = {**session, "file_hash": _hash(file.path), **_file(file)}
+        yield Row("session.SessionFile", values, ("file_size", "file_time"))  # a note is written on for days
+    yield _scan_row(scan, verdict.parts.values(), choices.scan_columns(chosen))
     path = {"user_id": user["user_id"], "root": "share", "path": recording.relative}
     yield Row("scan.ScanPath", {**scan, **path})
+    yield from choices.scan_rows(recording, chosen)
     for number, file in enumerate(recording.files, 1):
-        values = {"root": "share", "file_path": file.path, "file_size": file.size, "file_time": file.time}
-        yield Row("scan.ScanFile", {**scan, "file_id": number, **values})
+        yield Row("scan.ScanFile", {**scan, "file_id": number, **_file(file)})
 
 
-def _differences(row: Row, held: Mapping[str, Any], settings: Settings) -> Iterator[Problem]:
-    for name in _IDENTITY.get(row.table, ()):
-        value = row.values[name]
-        if held[name] != value:
-            what = f"{row.table}.{name} is {held[name]} in the database and {value} in the folder."
-            hint = "Was the folder renamed or changed since it was ingested? A scan is never re-keyed."
-            if name == "file_time":
-                file = shlex.quote(str(settings.root(held["root"]) / held["file_path"]))
-                hint = f"If only a copy lost its time, give it back: touch -d {held[name].isoformat()}Z {file}"
-            yield Problem("error", what, str(row.values.get("scan_id", row.values.get("session_id", ""))), hint)
+def _scan_row(key: Mapping[str, Any], parts: Iterable[Contribution], columns: Mapping[str, Choice]) -> Row:
+    values = {"acq_software": "none"}
+    for part in parts:
+        values.update(part.scan_values)
+    values.update({name: choice.value for name, choice in columns.items()})
+    return Row("scan.Scan", {**key, **values}, tuple(name for name, choice in columns.items() if choice.on_purpose))
 
 
-def _state(rows: Sequence[Row], missing: Sequence[Row], problems: Sequence[Problem]) -> str:
+def _file(file: RawFile) -> dict[str, Any]:
+    return {"root": "share", "file_path": file.path, "file_size": file.size, "file_time": file.time}
+
+
+def _hash(path: str) -> str:
+    return blake3(f"share/{path}".encode()).hexdigest(16)
+
+
+def _state(found: Comparison, problems: Sequence[Problem]) -> str:
     if any(problem.severity == "error" for problem in problems):
         return "refused"
-    if not missing:
+    if not found.missing and not found.changes:
         return "unchanged"
-    return "new" if any(row.table == "scan.Scan" for row in missing) else "update"
+    return "new" if any(row.table == "scan.Scan" for row in found.missing) else "update"
 
 
 def _describe_scan(scan: ScanPlan) -> Iterator[str]:
     size = sum(file.size for file in scan.files)
     yield f"{scan.state:9}  {scan.path}"
-    rows = "nothing will be written" if scan.state == "refused" else f"{scan.missing} of {len(scan.rows)} rows to write"
+    rows = f"{scan.missing} of {len(scan.rows)} rows to write" if scan.state != "refused" else "nothing will be written"
     yield f"           files: {len(scan.files)}, {_size(size)}; {rows}"
     if scan.summary:
         yield f"           {scan.summary}"
+    if staged := [row.table for row in scan.rows if row.table.endswith("Task")]:
+        yield f"           stages {', '.join(staged)}"
+    if told := [f"{name}={choice.value} ({choice.source})" for name, choice in scan.chosen.items() if _says(choice)]:
+        yield f"           {'; '.join(told)}"
+    for change in scan.changes:
+        yield f"           {change}"
     for problem in scan.problems:
         yield f"           {problem}"
+
+
+def _says(choice: Choice) -> bool:
+    return choice.value not in ("", -1)
 
 
 def _size(count: int) -> str:
     unit = next((unit for unit in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)) if count >= unit[1]), ("bytes", 1))
     return f"{count / unit[1]:,.3g} {unit[0]}"
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, date | datetime):
-        return {"$": value.isoformat()}
-    raise TypeError(f"{type(value).__name__} cannot stand in a plan")

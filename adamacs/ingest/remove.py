@@ -1,24 +1,26 @@
-"""Remove one scan with everything computed from it. Raw files are never touched."""
+"""Remove scans with everything computed from them. Raw files are never touched."""
 
 from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from adamacs import pipeline
-from adamacs.core.errors import InvalidKey
+from adamacs.core.errors import InvalidKey, visible
 from adamacs.core.settings import Settings
+from adamacs.ingest import arrivals, ledger
+from adamacs.ingest.ledger import Run, Step
 from adamacs.storage import arrays, stores
 from adamacs.storage.arrays import ArrayReference
 
 
 @dataclass(frozen=True)
 class RemovalPlan:
-    """What goes when a scan goes.
+    """What goes when scans of one session go.
 
     Attributes
     ----------
@@ -28,66 +30,91 @@ class RemovalPlan:
         (store, path) of every file that only these rows refer to.
     folders
         Result folders that adamacs made, relative to the root `processed`; results that were taken over stay.
+    paths
+        Recording folders of the scans, relative to the share; a watching service leaves them out from then on.
     session
-        Whether the session goes too, because this was its last scan.
+        Whether the session goes too, because these were its last scans.
     """
 
     session_id: str
-    scan_id: str
+    scan_ids: tuple[str, ...]
     rows: tuple[tuple[str, int], ...]
     arrays: tuple[tuple[str, str], ...]
     folders: tuple[str, ...]
+    paths: tuple[str, ...]
     session: bool
 
     def describe(self) -> str:
         """Return the plan as text."""
-        lines = [f"remove {self.scan_id} of {self.session_id}; raw files stay"]
+        lines = [f"remove {', '.join(self.scan_ids)} of {self.session_id}; raw files stay"]
         lines += [f"  {count:8,} rows of {table}" for table, count in self.rows]
         lines.append(f"  {len(self.arrays):8,} array files")
         lines += [f"           result folder {folder}" for folder in self.folders]
         if self.session:
-            lines.append("           the session goes too: this is its last scan")
-        return "\n".join(lines)
+            lines.append("           the session goes too: no scan of it is left")
+        return "\n".join(visible(line) for line in lines)
 
 
-def plan_removal(scan_id: str) -> RemovalPlan:
-    """Plan the removal of a scan and of everything that stands on it.
+def plan_removal(*scan_ids: str) -> tuple[RemovalPlan, ...]:
+    """Plan the removal of scans and of everything that stands on them, session by session.
 
     Raises
     ------
     InvalidKey
-        No scan, or more than one, has this token.
+        No scan, or more than one, has one of these tokens.
     """
-    scans = (pipeline.scan.Scan & {"scan_id": scan_id}).keys()
-    if len(scans) != 1:
-        raise InvalidKey(f"{len(scans)} scans have this token.", {"scan_id": scan_id}, "Tokens look like scan9FY6AIRM.")
-    key = scans[0]
-    last = len(pipeline.scan.Scan & {"session_id": key["session_id"]}) == 1
+    sessions: dict[str, list[dict[str, str]]] = {}
+    for scan_id in dict.fromkeys(scan_ids):
+        scans = (pipeline.scan.Scan & {"scan_id": scan_id}).keys()
+        if len(scans) != 1:
+            what = f"{len(scans)} scans have this token."
+            raise InvalidKey(what, {"scan_id": scan_id}, "Tokens look like scan9FY6AIRM.")
+        sessions.setdefault(scans[0]["session_id"], []).append(scans[0])
+    return tuple(_plan_session(session_id, keys) for session_id, keys in sessions.items())
+
+
+def _plan_session(session_id: str, keys: list[dict[str, str]]) -> RemovalPlan:
+    last = len(pipeline.scan.Scan & {"session_id": session_id}) == len(keys)
     top = pipeline.session.Session if last else pipeline.scan.Scan
-    restriction = {"session_id": key["session_id"]} if last else key
-    tables = [(table, len(table)) for table in _dependents(top, restriction)]
+    tables = [(table, len(table)) for table in _dependents(top, {"session_id": session_id} if last else keys)]
     held = [(table, count) for table, count in tables if count]
     return RemovalPlan(
-        session_id=key["session_id"],
-        scan_id=scan_id,
+        session_id=session_id,
+        scan_ids=tuple(key["scan_id"] for key in keys),
         rows=tuple((_name(table), count) for table, count in held),
         arrays=tuple(sorted({file for table, _ in held for file in _array_files(table)})),
-        folders=tuple(_made_folders(key)),
+        folders=tuple(folder for key in keys for folder in _made_folders(key)),
+        paths=tuple(str(path) for path in (pipeline.scan.ScanPath & keys).to_arrays("path")),
         session=last,
     )
 
 
-def apply_removal(plan: RemovalPlan, settings: Settings) -> None:
-    """Delete the rows in one transaction, then the files that nothing refers to any more.
+def apply_removal(plans: Iterable[RemovalPlan], settings: Settings, run: Run | None = None) -> None:
+    """Delete the rows of each session in one transaction, then the files that nothing refers to any more.
 
-    A crash in between leaves files without rows, never rows without files.
+    A crash in between leaves files without rows, never rows without files. The recording folders are left out from
+    then on, until somebody releases them: a mistaken ingest that was undone does not come back by itself.
     """
+    if run is None:
+        plans = tuple(plans)
+        with ledger.run("remove", {"scans": [scan for plan in plans for scan in plan.scan_ids]}, settings) as run:
+            apply_removal(plans, settings, run)
+        return
+    for plan in plans:
+        _remove(plan, settings, run)
+
+
+def _remove(plan: RemovalPlan, settings: Settings, run: Run) -> None:
     if plan.session:
         target = pipeline.session.Session & {"session_id": plan.session_id}
     else:
-        target = pipeline.scan.Scan & {"session_id": plan.session_id, "scan_id": plan.scan_id}
+        target = pipeline.scan.Scan & [
+            {"session_id": plan.session_id, "scan_id": scan_id} for scan_id in plan.scan_ids
+        ]
     for name in {store for store, _ in plan.arrays}:
         stores.named(name).probe()  # a store that cannot be written would keep its files after the rows are gone
+    for path in plan.paths:  # before the rows go: a watching service must not bring them back
+        arrivals.settle(path, "", "ignored", f"Its scan was removed from the database (run {run.run_id}).")
     target.delete(prompt=False)
     for store, path in plan.arrays:
         for file in (path, arrays.sums_path(path)):
@@ -98,9 +125,11 @@ def apply_removal(plan: RemovalPlan, settings: Settings) -> None:
         if folder.exists():
             shutil.rmtree(folder)
         _remove_empty_parents(folder, processed)
+    for scan_id in plan.scan_ids:
+        run.note(Step("remove", "ok", "removed", session_id=plan.session_id, scan_id=scan_id))
 
 
-def _dependents(top: Any, restriction: dict[str, Any]) -> list[Any]:
+def _dependents(top: Any, restriction: Any) -> list[Any]:
     """Return every table below `top` restricted to the rows that go, children first."""
     return [table & restriction for table in reversed(top().descendants(as_objects=True))]
 

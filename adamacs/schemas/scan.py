@@ -62,6 +62,16 @@ class ScanLocation(dj.Manual):
 
 
 @schema
+class ScanSetup(dj.Manual):
+    definition = """
+    # The setup type a scan was recorded on
+    -> Scan
+    ---
+    setup_type : varchar(64)  # canonical name, such as mini2p1_openfield; see `adamacs setups list`
+    """
+
+
+@schema
 class ScanFile(dj.Manual):
     definition = """
     # A raw file of a scan, as it was when the scan was planned

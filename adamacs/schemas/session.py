@@ -51,6 +51,20 @@ class SessionNote(dj.Manual):
 
 
 @schema
+class SessionFile(dj.Manual):
+    definition = """
+    # A note or log that lies beside the scan folders of a session
+    -> Session
+    file_hash : varchar(32)  # hex digest of root and path
+    ---
+    root      : varchar(32)    # name of a root, such as share
+    file_path : varchar(1023)  # POSIX, relative to the root
+    file_size : int64          # bytes
+    file_time : datetime(6)    # naive UTC, last modification
+    """
+
+
+@schema
 class ProjectSession(dj.Manual):
     definition = """
     # The projects a session belongs to

@@ -611,7 +611,7 @@ def test_removing_a_processed_scan_leaves_no_array_behind(mouse_lab, scans):
     store = stores.named("derived")
     assert list(store.listing())
     removal = plan_removal(key["scan_id"])
-    assert len(removal.arrays) * 2 == len(list(store.listing()))
+    assert len(removal[0].arrays) * 2 == len(list(store.listing()))
     apply_removal(removal, mouse_lab.settings)
     assert list(store.listing()) == []
     assert len(scan.Scan & {"scan_id": key["scan_id"]}) == 0

@@ -19,8 +19,9 @@ from adamacs.core.errors import InvalidKey, PlanRefused, UnsafePath
 from adamacs.demo import lab as synthetic
 from adamacs.ingest import apply as apply_module
 from adamacs.ingest.apply import apply_plan
-from adamacs.ingest.plan import plan_ingest, replan
+from adamacs.ingest.plan import plan_ingest
 from adamacs.ingest.remove import apply_removal, plan_removal
+from adamacs.ingest.saved import replan, to_json
 from tests.labs import drain
 
 
@@ -76,7 +77,7 @@ def test_rows_say_what_the_folder_says(mouse_lab, share):
 
 def test_a_saved_plan_is_the_same_plan(mouse_lab, share):
     planned = plan(mouse_lab)
-    read = replan(planned.to_json(), mouse_lab.settings)
+    read = replan(to_json(planned), mouse_lab.settings)
     assert read == planned
     apply_plan(read, mouse_lab.settings)
     assert count()[2] == 3
@@ -92,7 +93,7 @@ def test_what_is_no_plan_is_refused(mouse_lab, text):
 
 def forged(planned, change):
     """Return a saved plan in which a hand changed something."""
-    content = json.loads(planned.to_json())
+    content = json.loads(to_json(planned))
     change(content)
     return json.dumps(content)
 
@@ -130,7 +131,7 @@ def test_a_plan_that_names_other_folders_reads_nothing_there(mouse_lab, share, p
 def test_a_plan_that_was_overtaken_asks_again(mouse_lab, share):
     """Saved as unchanged, but the scan was removed since: that is a change, and a change is asked for."""
     apply_plan(plan(mouse_lab), mouse_lab.settings)
-    saved = plan(mouse_lab).to_json()
+    saved = to_json(plan(mouse_lab))
     removal = plan_removal(pipeline.scan.Scan.to_arrays("scan_id")[0])
     apply_removal(removal, mouse_lab.settings)
     assert replan(saved, mouse_lab.settings).changes
@@ -241,10 +242,10 @@ def test_a_failure_in_the_middle_of_a_scan_leaves_none_of_its_rows(mouse_lab, sh
     planned = plan(mouse_lab)
     original = apply_module.table_of
 
-    def failing(row):
-        if row.table == "scan.ScanFile":
+    def failing(name):
+        if name == "scan.ScanFile":
             raise PlanRefused("The lights went out.")
-        return original(row)
+        return original(name)
 
     monkeypatch.setattr(apply_module, "table_of", failing)
     assert {outcome.state for outcome in apply_plan(planned, mouse_lab.settings)} == {"failed"}
@@ -323,7 +324,7 @@ def _apply_in_child(home, text, barrier, states):
 
 
 def test_many_processes_applying_one_plan_give_one_scan_each(mouse_lab, share):
-    text, children = plan(mouse_lab).to_json(), 4
+    text, children = to_json(plan(mouse_lab)), 4
     context = multiprocessing.get_context("spawn")
     barrier, states = context.Barrier(children), context.Queue()
     processes = [
@@ -376,7 +377,7 @@ def test_removing_a_scan_takes_its_rows_and_nothing_else(mouse_lab, share):
     drain()
     scan_id = (pipeline.imaging.ScanInfo & {"ndepths": 2}).fetch1("scan_id")
     removal = plan_removal(scan_id)
-    assert not removal.session  # another scan of the session stays
+    assert not removal[0].session  # another scan of the session stays
     assert count()[2] == 3
     apply_removal(removal, mouse_lab.settings)
     assert count()[:3] == [2, 2, 2]
@@ -389,7 +390,7 @@ def test_removing_the_last_scan_of_a_session_takes_the_session(mouse_lab, share)
     apply_plan(plan(mouse_lab), mouse_lab.settings)
     scan_id = (pipeline.session.Session * pipeline.scan.Scan & {"subject": "ANM-0002"}).fetch1("scan_id")
     removal = plan_removal(scan_id)
-    assert removal.session
+    assert removal[0].session
     apply_removal(removal, mouse_lab.settings)
     assert count()[:3] == [2, 1, 2]
 

@@ -1,6 +1,7 @@
 """Reader of ScanImage recordings: files to objects; knows no table."""
 
 from adamacs.modalities.imaging.reader.acquisitions import Acquisition, find_acquisitions, single_acquisition
+from adamacs.modalities.imaging.reader.folder import look
 from adamacs.modalities.imaging.reader.scanimage import Field, ScanFile, ScanImageScan, delay_image, read_scan
 
 __all__ = [
@@ -10,6 +11,7 @@ __all__ = [
     "ScanImageScan",
     "delay_image",
     "find_acquisitions",
+    "look",
     "read_scan",
     "single_acquisition",
 ]

@@ -1,0 +1,158 @@
+"""`adamacs watch`, `adamacs quarantine`, `adamacs validate` and `adamacs parse`: what comes in, and whether it is fit."""
+
+from __future__ import annotations
+
+import dataclasses
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from adamacs.cli.prompt import json_option, print_json
+from adamacs.core import settings as settings_module
+from adamacs.core.errors import AdamacsError, InvalidRequest, visible
+
+if TYPE_CHECKING:
+    from adamacs.core.modality import Problem
+    from adamacs.core.settings import Settings
+    from adamacs.ingest.watch import Event
+
+
+@click.command()
+@click.option("--once", is_flag=True, help="Look once, wait for what still incubates, and end.")
+@click.option("--dry-run", is_flag=True, help="Write nothing to the database; say what would happen.")
+@click.option("--log-file", type=click.Path(path_type=Path, dir_okay=False), help="Add a line for all that happens.")
+def watch(once: bool, dry_run: bool, log_file: Path | None) -> None:
+    """Watch the share: wait until recordings are whole, plan them, and ingest those whose setup types allow it.
+
+    What a setup type does not let in by itself waits for `adamacs ingest apply`. Runs until it is told to stop.
+    """
+    from adamacs import pipeline
+    from adamacs.ingest.watch import Watcher
+    from adamacs.ingest.watch import watch as run
+
+    pipeline.connect()
+    settings = settings_module.active()
+
+    def report(event: Event) -> None:
+        line = visible(event.describe())
+        click.echo(line)
+        if log_file is not None:
+            from adamacs.core import clocks
+
+            with log_file.open("a", encoding="utf-8", errors="backslashreplace") as stream:
+                stream.write(f"{clocks.now():%Y-%m-%dT%H:%M:%S}Z {line}\n")
+
+    with _stopping() as stop:
+        run(Watcher(settings, dry_run=dry_run, report=report), settings, stop, once=once)
+
+
+@contextmanager
+def _stopping() -> Iterator[threading.Event]:
+    """Give an event that SIGTERM and Ctrl-C set."""
+    stop = threading.Event()
+    before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@click.group()
+def quarantine() -> None:
+    """List what was held back on arrival, with reasons; release it, or leave it out."""
+
+
+@quarantine.command(name="list")
+@click.option("--all", "everything", is_flag=True, help="Also what is on its way, ingested, or left out.")
+@json_option
+def list_(everything: bool, as_json: bool) -> None:
+    """List what is held back and why."""
+    from adamacs import pipeline
+    from adamacs.ingest import arrivals
+
+    pipeline.connect()
+    found = arrivals.load() if everything else arrivals.load(arrivals.HELD)
+    if as_json:
+        print_json([dataclasses.asdict(one) for one in found])
+    else:
+        click.echo("\n".join(one.describe() for one in found) or "Nothing is held back.")
+
+
+@quarantine.command()
+@click.argument("path")
+def release(path: str) -> None:
+    """Look at PATH (as listed, or a scan token) anew, as if it had just arrived."""
+    _decide(path, "incubating", "")
+
+
+@quarantine.command()
+@click.argument("path")
+@click.option("--reason", default="", help="Why, for those who ask later.")
+def ignore(path: str, reason: str) -> None:
+    """Leave PATH (as listed, or a scan token) out until it is released."""
+    _decide(path, "ignored", reason)
+
+
+def _decide(path: str, state: str, reason: str) -> None:
+    from adamacs import pipeline
+    from adamacs.core import processes
+    from adamacs.ingest import arrivals
+
+    pipeline.connect()
+    by = f"{reason + ' ' if reason else ''}(by {processes.account()})" if state == "ignored" else ""
+    for one in arrivals.decide(path, state, by):
+        click.echo(visible(f"{state}: {one.path}{'/' + one.unit if one.unit else ''}"))
+
+
+@click.command()
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
+@json_option
+def validate(paths: tuple[Path, ...], as_json: bool) -> None:
+    """Print every problem of the recordings at or below PATHS; no database is asked. Exit status 1 where one is unfit."""
+    from adamacs.ingest.find import find_recordings
+    from adamacs.ingest.validate import host_problems
+    from adamacs.ingest.validate import validate as look
+
+    settings = settings_module.active()
+    recordings, problems = find_recordings(paths, settings)
+    problems = [*problems, *host_problems(settings, sum(file.size for one in recordings for file in one.files))]
+    for recording in recordings:
+        verdict = look(recording, settings)
+        problems += verdict.all_problems()
+        if not as_json:
+            setup = verdict.setup.name if verdict.setup else "no known setup type"
+            click.echo(visible(f"{'fit' if verdict.fit else 'UNFIT':9}  {recording.relative}  ({setup})"))
+    unfit = any(problem.severity == "error" for problem in problems) or not recordings
+    if as_json:
+        print_json({"fit": not unfit, "problems": [dataclasses.asdict(problem) for problem in problems]})
+    else:
+        _print(problems)
+        click.echo(f"{len(recordings)} recordings, {sum(p.severity == 'error' for p in problems)} errors")
+    sys.exit(1 if unfit else 0)
+
+
+def _print(problems: list[Problem]) -> None:
+    for problem in problems:
+        click.echo(visible(f"  {problem}"))
+
+
+@click.command()
+@click.argument("path", type=click.Path(path_type=Path, exists=True))
+@json_option
+def parse(path: Path, as_json: bool) -> None:
+    """Show what a reader makes of a file, or of every file of a folder, finished or not; no database is asked."""
+    from adamacs.ingest.parse import parse as read
+
+    found = read(path)
+    if as_json:
+        print_json([dataclasses.asdict(one) for one in found])
+    else:
+        click.echo("\n".join(one.describe() for one in found))
+    sys.exit(1 if any(one.problem for one in found) else 0)

@@ -1,0 +1,176 @@
+"""The table of what arrived: every unit that was seen on the share, what it waits for, and who held it back."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from blake3 import blake3
+
+from adamacs.core import clocks
+from adamacs.core.errors import InvalidRequest, nearest, visible
+from adamacs.database import portable
+from adamacs.schemas import ledger as _tables
+
+tables: Any = _tables  # rows, columns and operators exist in the database, not in types
+
+STATES: Mapping[str, str] = {
+    "incubating": "its files still change, or stopped a moment ago",
+    "waiting": "a file that it belongs to has not come",
+    "late": "nothing changes any more, but a file is missing or has no end",
+    "quarantined": "something is wrong that only a person can mend",
+    "planned": "it is whole; its plan waits for a person",
+    "ingested": "its rows stand in the database",
+    "changed": "a file changed after it was ingested",
+    "ignored": "a person left it out",
+    "gone": "it is not on the share any more",
+}
+HELD = ("quarantined", "late", "changed", "waiting")  # what a person should look at
+_REASON = 2047  # characters
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """A unit as the table holds it; times are naive UTC.
+
+    Attributes
+    ----------
+    path, unit
+        The folder, relative to the share, and the file or stamp within one that grows.
+    state
+        One of `STATES`.
+    """
+
+    path: str
+    unit: str
+    state: str
+    fingerprint: str
+    first_seen: datetime
+    changed_at: datetime
+    settled_at: datetime | None = None
+    scan_id: str = ""
+    reason: str = ""
+
+    def describe(self) -> str:
+        """Return the unit in one line."""
+        name = f"{self.path}/{self.unit}" if self.unit else self.path
+        return visible(f"{self.state:12}{name}{f': {self.reason}' if self.reason else ''}")
+
+
+def identify(path: str, unit: str = "", root: str = "share") -> str:
+    """Return the key of a unit: a path is longer than what a server keeps in a key."""
+    return str(blake3(f"{root}\0{path}\0{unit}".encode(errors="surrogateescape")).hexdigest(16))
+
+
+def load(states: Sequence[str] = tuple(STATES)) -> list[Arrival]:
+    """Return the units in some states, in the order of their paths."""
+    rows = (tables.Arrival & [{"state": state} for state in states]).to_dicts()
+    found = [Arrival(**{name: row[name] for name in Arrival.__dataclass_fields__}) for row in rows]
+    return sorted(found, key=lambda one: (one.path, one.unit))
+
+
+def save(arrivals: Iterable[Arrival]) -> None:
+    """Write down how some units stand now, each as a whole."""
+    for one in arrivals:
+        row = {name: getattr(one, name) for name in Arrival.__dataclass_fields__}
+        texts = {"path": 1023, "unit": 255, "scan_id": 64, "reason": _REASON}
+        row |= {name: portable.storable(row[name], length) for name, length in texts.items()}
+        row |= {"arrival_id": identify(one.path, one.unit), "root": "share"}
+        if tables.Arrival & {"arrival_id": row["arrival_id"]}:
+            tables.Arrival.update1(row)
+        else:
+            tables.Arrival.insert1(row, skip_duplicates=True)  # another watcher saw the same
+
+
+def settle(path: str, unit: str, state: str, reason: str = "") -> None:
+    """Write down what a person, or a removal, decided about a unit that the table holds."""
+    key = {"arrival_id": identify(path, unit)}
+    if tables.Arrival & key:
+        reason = portable.storable(reason, _REASON)
+        tables.Arrival.update1({**key, "state": state, "reason": reason, "settled_at": clocks.now()})
+
+
+def decide(path: str, state: str, reason: str) -> list[Arrival]:
+    """Let a person decide about every unit at a path: `ignored`, or `incubating` to look at it anew.
+
+    Raises
+    ------
+    InvalidRequest
+        The table holds no such path.
+    """
+    path = path.rstrip("/")
+    units = [one for one in load() if path in (one.path, f"{one.path}/{one.unit}" if one.unit else "", one.scan_id)]
+    if not units:
+        known = [f"{one.path}/{one.unit}".rstrip("/") for one in load(HELD)]
+        raise InvalidRequest("Nothing of this name has arrived.", path, nearest(path, known))
+    for one in units:
+        settle(one.path, one.unit, state, reason)
+    return units
+
+
+# ---- watching services
+
+
+def beat(pid: int, started_at: datetime, seen: int, lag: float | None, watched: str = "share") -> None:
+    """Renew the row of the watching service of this host."""
+    key = {"host": platform.node()[:190], "watched": watched}
+    row = {**key, "pid": pid, "started_at": started_at, "beat_time": clocks.now(), "seen": seen, "lag": lag}
+    if tables.Watcher & key:
+        tables.Watcher.update1(row)
+    else:
+        tables.Watcher.insert1(row, skip_duplicates=True)  # another one of this host began at this moment
+
+
+@dataclass(frozen=True)
+class ArrivalState:
+    """How arrival stands.
+
+    Attributes
+    ----------
+    counts
+        Units by state.
+    held
+        Those that a person should look at, with the reason; at most `limit`.
+    watchers
+        Host, seconds since its last beat, and lag (s) of each watching service.
+    """
+
+    counts: Mapping[str, int]
+    held: tuple[Arrival, ...]
+    watchers: tuple[Mapping[str, Any], ...]
+
+    def describe(self) -> str:
+        """Return a few lines: counts, what is held, who watches."""
+        counts = ", ".join(f"{self.counts[state]} {state}" for state in STATES if self.counts.get(state))
+        lines = [f"arrivals: {counts or 'none seen'}"]
+        lines += [f"  {one.describe()}" for one in self.held]
+        for one in self.watchers:
+            lag = f", at most {one['lag']:.1f} s from the last change to rows" if one["lag"] is not None else ""
+            silent = "" if one["silent"] < _SILENT else f" SILENT for {one['silent']:.0f} s"
+            lines.append(f"  watched by {one['host']} (pid {one['pid']}){silent}: {one['seen']} units{lag}")
+        return "\n".join(visible(line) for line in lines)
+
+
+_SILENT = 30.0  # s after which a watching service is taken for gone
+
+
+def state(limit: int = 10) -> ArrivalState:
+    """Return how arrival stands, for one screen."""
+    counts: dict[str, int] = {}
+    for name in tables.Arrival.to_arrays("state"):
+        counts[str(name)] = counts.get(str(name), 0) + 1
+    now = clocks.now()
+    watchers = tuple(
+        {
+            "host": row["host"],
+            "pid": row["pid"],
+            "seen": row["seen"],
+            "lag": row["lag"],
+            "silent": (now - row["beat_time"]).total_seconds(),
+        }
+        for row in tables.Watcher.to_dicts(order_by="host")
+    )
+    return ArrivalState(counts, tuple(load(HELD)[:limit]), watchers)

@@ -1,0 +1,160 @@
+"""Compare planned rows with what the database holds: a few queries for many scans at once."""
+
+from __future__ import annotations
+
+import shlex
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from adamacs import pipeline
+from adamacs.core.errors import describe
+from adamacs.core.modality import Problem, Row
+from adamacs.core.settings import Settings
+
+# Columns that say which scan this is: where the database says otherwise, the scan is refused. Of others the database
+# keeps what it holds, unless somebody corrects them on purpose (`Row.corrects`).
+_IDENTITY = {
+    "subject.User": ("shorthand",),
+    "session.Session": ("subject", "session_date"),
+    "scan.Scan": ("acq_software",),
+    "scan.ScanPath": ("root", "path"),
+    "scan.ScanFile": ("root", "file_path", "file_size", "file_time"),
+}
+_AT_ONCE = 200  # keys in one query
+
+
+@dataclass(frozen=True)
+class Change:
+    """A column that somebody corrects on purpose."""
+
+    table: str
+    key: Mapping[str, Any]
+    column: str
+    held: Any
+    planned: Any
+
+    def __str__(self) -> str:
+        return f"{self.table} {describe(self.key)}: {self.column} {self.held!r} becomes {self.planned!r}"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What is to be written of some rows.
+
+    Attributes
+    ----------
+    missing
+        Rows that the database lacks, in the order in which they are written.
+    changes
+        Columns that are corrected.
+    conflicts
+        Where the database says something else about the scan.
+    """
+
+    missing: tuple[Row, ...]
+    changes: tuple[Change, ...]
+    conflicts: tuple[Problem, ...]
+
+
+class Held:
+    """What the database holds of the tables and sessions that some rows speak of."""
+
+    def __init__(self, rows: Iterable[Row]) -> None:
+        by_table: dict[str, list[Row]] = defaultdict(list)
+        for row in rows:
+            by_table[row.table].append(row)
+        self._rows: dict[str, dict[tuple[Any, ...], dict[str, Any]]] = {}
+        self._keys: dict[str, tuple[str, ...]] = {}
+        for name, planned in by_table.items():
+            table = table_of(name)
+            self._keys[name] = tuple(table.primary_key)
+            self._rows[name] = {self._key(name, row): row for row in _fetched(table, planned)}
+
+    def _key(self, table: str, values: Mapping[str, Any]) -> tuple[Any, ...]:
+        return tuple(values[name] for name in self._keys[table])
+
+    def row(self, row: Row) -> dict[str, Any] | None:
+        """Return the row of the same key, or None."""
+        return self._rows[row.table].get(self._key(row.table, row.values))
+
+    def of_scan(self, table: str, key: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Return the rows of a table that belong to a scan."""
+        held = self._rows.get(table, {}).values()
+        return [row for row in held if all(row[name] == value for name, value in key.items())]
+
+    def add(self, rows: Iterable[Row]) -> None:
+        """Take rows for held, as they are once the scans before have been written."""
+        for row in rows:
+            self._rows[row.table].setdefault(self._key(row.table, row.values), dict(row.values))
+
+
+def _fetched(table: Any, planned: Sequence[Row]) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a table that belong to the sessions of some rows, or have their keys."""
+    names = ["session_id"] if "session_id" in table.primary_key else list(table.primary_key)
+    keys = list(dict.fromkeys(tuple(row.values[name] for name in names) for row in planned))
+    for start in range(0, len(keys), _AT_ONCE):
+        these = [dict(zip(names, key)) for key in keys[start : start + _AT_ONCE]]
+        yield from (table & these).to_dicts()
+
+
+def table_of(name: str) -> Any:
+    """Return the table that people know under a name, such as `scan.Scan`."""
+    module, _, table = name.partition(".")
+    return getattr(getattr(pipeline, module), table)
+
+
+def compare(rows: Sequence[Row], held: Held, settings: Settings) -> Comparison:
+    """Return what the database lacks of the rows of one scan, and where it says something else about it."""
+    missing: list[Row] = []
+    changes: list[Change] = []
+    conflicts: list[Problem] = []
+    for row in rows:
+        there = held.row(row)
+        if there is None:
+            missing.append(row)
+            continue
+        conflicts += _differences(row, there, settings)
+        changes += _corrections(row, there)
+    conflicts += _changed_files(rows, missing, held)
+    return Comparison(tuple(missing), tuple(changes), tuple(conflicts))
+
+
+def _differences(row: Row, held: Mapping[str, Any], settings: Settings) -> Iterator[Problem]:
+    for name in _IDENTITY.get(row.table, ()):
+        value = row.values[name]
+        if held[name] != value:
+            what = f"{row.table}.{name} is {held[name]} in the database and {value} in the folder."
+            hint = "Was the folder renamed or changed since it was ingested? A scan is never re-keyed."
+            if name == "file_time":
+                file = shlex.quote(str(settings.root(held["root"]) / held["file_path"]))
+                hint = f"If only a copy lost its time, give it back: touch -d {held[name].isoformat()}Z {file}"
+            yield Problem("error", what, str(row.values.get("scan_id", row.values.get("session_id", ""))), hint)
+
+
+def _corrections(row: Row, held: Mapping[str, Any]) -> Iterator[Change]:
+    for name in row.corrects:
+        if held[name] != row.values[name]:
+            key = {column: row.values[column] for column in table_of(row.table).primary_key}
+            yield Change(row.table, key, name, held[name], row.values[name])
+
+
+def _changed_files(rows: Sequence[Row], missing: Sequence[Row], held: Held) -> list[Problem]:
+    """Tell of files that came or went since the scan was ingested."""
+    scan = next((row for row in rows if row.table == "scan.Scan"), None)
+    if scan is None or scan in missing:
+        return []
+    key = {name: scan.values[name] for name in ("session_id", "scan_id")}
+    came = [str(row.values["file_path"]) for row in missing if row.table == "scan.ScanFile"]
+    planned = {row.values["file_id"] for row in rows if row.table == "scan.ScanFile"}
+    went = [str(row["file_path"]) for row in held.of_scan("scan.ScanFile", key) if row["file_id"] not in planned]
+    hint = f"`adamacs remove {key['scan_id']}`, then ingest it again."
+    told = (("came", came), ("went", went))
+    return [
+        Problem(
+            "error", f"{len(files)} files {verb} since the scan was ingested, such as {files[0]}.", key["scan_id"], hint
+        )
+        for verb, files in told
+        if files
+    ]

@@ -1,0 +1,153 @@
+"""Is a recording folder fit to be ingested? Every problem of it at once; no database is asked."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from adamacs import pipeline
+from adamacs.core import formats, setups
+from adamacs.core.errors import UnknownSetup, UnreadableFile
+from adamacs.core.modality import Contribution, Modality, Problem, Recording, named
+from adamacs.core.settings import Settings
+from adamacs.core.setups import Registry, SetupType
+
+CONSOLIDATION = "consolidation.json"  # names the setup of a folder whose files do not
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What was found in a folder.
+
+    Attributes
+    ----------
+    setup
+        The setup type it was recorded on; None where nothing names one that is known.
+    parts
+        What each modality says, by its name.
+    problems
+        Of the folder as a whole.
+    """
+
+    recording: Recording
+    setup: SetupType | None
+    parts: dict[str, Contribution]
+    problems: tuple[Problem, ...]
+
+    @property
+    def fit(self) -> bool:
+        """Whether nothing speaks against ingesting the folder."""
+        return not any(problem.severity == "error" for problem in self.all_problems())
+
+    def all_problems(self) -> list[Problem]:
+        """Return the problems of the folder and of every modality."""
+        return [*self.problems, *(problem for part in self.parts.values() for problem in part.problems)]
+
+
+def validate(
+    recording: Recording, settings: Settings, *, setup: str | None = None, insist: bool = False, thorough: bool = True
+) -> Verdict:
+    """Look at a recording folder with the eyes of every modality.
+
+    Parameters
+    ----------
+    setup
+        The setup type for a folder whose files name none, such as a person's default.
+    insist
+        Take `setup` whatever the files say.
+    thorough
+        Open every file and look whether its format's own end is there.
+    """
+    parts = {m.name: named(m.look)(recording, settings) for m in concerned(recording) if m.look}
+    if recording.of:
+        return Verdict(recording, None, parts, tuple(incomplete(recording, settings)) if thorough else ())
+    told = next((part.setup for part in parts.values() if part.setup), None) or _consolidated(recording)
+    known, problems = _setup(setup if setup and insist else told or setup, setups.load(settings.home), recording)
+    problems = [Problem("warning", warning, recording.relative) for warning in recording.folder.warnings] + problems
+    if known is not None:
+        problems += known.problems([file.path.removeprefix(f"{recording.relative}/") for file in recording.files])
+    if thorough:
+        problems += incomplete(recording, settings)
+    return Verdict(recording, known, parts, tuple(problems))
+
+
+def concerned(recording: Recording) -> list[Modality]:
+    """Return the modalities that a recording may hold something of."""
+    return [modality for modality in pipeline.modalities() if recording.of in ("", modality.name)]
+
+
+def incomplete(recording: Recording, settings: Settings) -> Iterator[Problem]:
+    """Yield the files that cannot be opened, or whose format's own end is not there yet."""
+    checks = {ending: named(place) for m in pipeline.modalities() for ending, place in m.whole.items()}
+    share = settings.root("share")
+    for file in recording.files:
+        path = share / file.path
+        try:
+            checks.get(path.suffix.lower(), formats.require_whole)(path)
+        except UnreadableFile as error:
+            yield Problem("error", error.what, file.path, error.hint or "", may_pass=True)
+        except OSError as error:
+            hint = "Does this account have the right to read it?" if isinstance(error, PermissionError) else ""
+            yield Problem("error", f"The file cannot be opened ({error.strerror}).", file.path, hint)
+
+
+def host_problems(settings: Settings, needed: int) -> list[Problem]:
+    """Return what on this host stands in the way of an ingest: rights, by a real probe, and space.
+
+    Parameters
+    ----------
+    needed
+        Bytes of the recordings; their results take as much at most.
+    """
+    problems = []
+    for name in ("share", "processed"):
+        root = settings.root(name)
+        if not root.is_dir():
+            problems.append(Problem("error", f"The root {name} is not there.", str(root), "Is the share mounted?"))
+    processed = settings.root("processed")
+    if processed.is_dir():
+        if refusal := _probe(processed):
+            hint = "Results will fail there: give this account, and that of the workers, the right to write."
+            problems.append(Problem("warning", f"The root processed cannot be written ({refusal}).", str(processed), hint))
+        free = shutil.disk_usage(processed).free
+        if free < needed:
+            what = f"The root processed has {free / 1e9:,.1f} GB free; these recordings hold {needed / 1e9:,.1f} GB."
+            problems.append(Problem("warning", what, str(processed), "Free some space before workers compute them."))
+    return problems
+
+
+def _probe(folder: Path) -> str:
+    """Make a folder and remove it again: shares over the network lie to those who only ask. Return why it failed."""
+    probe = folder / f".adamacs-probe-{os.getpid()}"
+    try:
+        probe.mkdir()
+        probe.rmdir()
+    except OSError as error:
+        return error.strerror or type(error).__name__
+    return ""
+
+
+def _consolidated(recording: Recording) -> str | None:
+    """Return the setup type that was written down when the folder was gathered from the acquisition controllers."""
+    path = recording.path / CONSOLIDATION
+    if not any(file.path == f"{recording.relative}/{CONSOLIDATION}" for file in recording.files):
+        return None
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return str(content["setup"]) if isinstance(content, dict) and content.get("setup") else None
+    except (OSError, ValueError):
+        return None  # that it is no JSON is said where every file is opened
+
+
+def _setup(told: str | None, registry: Registry, recording: Recording) -> tuple[SetupType | None, list[Problem]]:
+    if not told:
+        what = "Nothing names the setup type: neither a header, nor an answer, nor the person's profile."
+        return None, [Problem("question", what, recording.relative, "Answer with --answers, or set it in a profile.")]
+    try:
+        return registry.find(told), []
+    except UnknownSetup as error:
+        return None, [Problem("error", error.what, recording.relative, error.hint or "")]

@@ -1,0 +1,567 @@
+"""Watch a share: find what arrives, wait until it is whole, plan it, and ingest what the lab's rules let in alone.
+
+Everything is decided by polling; events of the file system only make a look come sooner. What is known of a unit
+stands in the table of arrivals, so that a watcher that was killed goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from adamacs import pipeline
+from adamacs.core import clocks, failures
+from adamacs.core.errors import AdamacsError
+from adamacs.core.modality import Problem, RawFile, Recording, Unit, named
+from adamacs.core.settings import Settings
+from adamacs.database import connect as database
+from adamacs.database import portable
+from adamacs.ingest import arrivals, ledger, ripe
+from adamacs.ingest.apply import apply_or_explain
+from adamacs.ingest.arrivals import Arrival
+from adamacs.ingest.choices import Choices
+from adamacs.ingest.find import Finder, recording_of
+from adamacs.ingest.ledger import Run, Step
+from adamacs.ingest.plan import ScanPlan, plan_recordings
+from adamacs.ingest.validate import incomplete
+
+log = logging.getLogger("adamacs.ingest")
+
+_OPEN = ("incubating", "waiting", "late")  # states in which a unit is looked at again and again
+_BEAT = 5.0  # s between two renewals of the watcher's row
+_SAVE = 10.0  # s between two times that the growth of an unsettled unit is written down
+_REMEMBERED = 100  # lags
+_PATIENCE = 2.0  # s between two tries to reach the database
+
+
+@dataclass
+class Tracked:
+    """A unit that is known: how it stands, and how its files are listed anew.
+
+    Attributes
+    ----------
+    quiet
+        How long nothing of it changed.
+    read
+        Lists its files; may raise OSError.
+    incubation
+        s that nothing may change.
+    blocked
+        What it waits for beyond its own files, if anything: the state and the reason.
+    prepared
+        Its plan, and the fingerprint that it was made at.
+    """
+
+    arrival: Arrival
+    quiet: ripe.Quiet
+    read: Callable[[], Recording]
+    incubation: float
+    automatic: bool = False
+    blocked: tuple[str, str] | None = None
+    prepared: tuple[str, ScanPlan] | None = None
+    is_saved: bool = False
+    looked_at: float | None = None  # on the monotonic clock
+
+    @property
+    def due(self) -> float:
+        """When it is ripe if nothing of it changes any more, on the monotonic clock, s."""
+        return self.quiet.since + self.incubation
+
+    def move(self, state: str, reason: str = "", *, settled: bool = True) -> None:
+        """Take another state, and remember since when."""
+        if (state, reason) != (self.arrival.state, self.arrival.reason):
+            at = clocks.now() if settled else None
+            self.arrival = replace(self.arrival, state=state, reason=reason, settled_at=at)
+            self.is_saved = False
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that a watcher did or noticed."""
+
+    what: str
+    path: str
+    reason: str = ""
+
+    def describe(self) -> str:
+        """Return it in one line."""
+        return f"{self.what:12}{self.path}{f': {self.reason}' if self.reason else ''}"
+
+
+class Watcher:
+    """Looks at a share again and again, and takes each unit through its states.
+
+    Parameters
+    ----------
+    settings
+        Of the connected lab.
+    dry_run
+        Write nothing to the database; say what would happen.
+    report
+        Is told whatever happens.
+    clock
+        Monotonic, s.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        dry_run: bool = False,
+        report: Callable[[Event], None] = lambda event: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._settings = settings
+        self._share = settings.root("share")
+        self._dry_run = dry_run
+        self._report = report
+        self._clock = clock
+        self._finder = Finder(settings)
+        self._is_network = ripe.is_network(self._share)
+        self._known = {(one.path, one.unit): one for one in arrivals.load()}
+        self._units: dict[tuple[str, str], Tracked] = {}
+        self._problems: dict[str, str] = {}
+        self._lags: deque[float] = deque(maxlen=_REMEMBERED)
+        self._began = clocks.now()
+        self._beaten = self._saved = float("-inf")
+
+    # ---- looking
+
+    def look(self) -> None:
+        """Walk the share once, and notice what came, changed and went."""
+        if not self._share.is_dir():
+            log.warning("The share %s is not there: nothing is taken for gone.", self._share)
+            return
+        self._hear_people()
+        found = self._finder.look()
+        for folder in found.changed:
+            self._track(folder.relative, "", str(folder.folder.scan_id), lambda folder=folder: self._list(folder))
+        for path in found.gone:
+            self._lose(path)
+        self._hold([problem for problem in found.problems if problem.severity == "error"])
+        for modality in pipeline.modalities():
+            for unit in modality.units:
+                for place in self._growing(unit):
+                    self._look_into(place, modality.name, unit)
+
+    def _list(self, folder: Any) -> Recording:
+        return recording_of(folder, self._settings)
+
+    def _track(
+        self, path: str, name: str, scan_id: str, read: Callable[[], Recording], automatic: bool = False
+    ) -> Tracked:
+        """Remember a unit, or how its files are listed from now on."""
+        known = self._units.get((path, name))
+        if known is not None:
+            known.read, known.looked_at = read, None if known.arrival.state == "gone" else known.looked_at
+            if known.arrival.state not in (*_OPEN, "ignored"):
+                self._reconsider(known)
+            return known
+        before = self._known.get((path, name))
+        now = clocks.now()
+        arrival = before or Arrival(path, name, "incubating", "", now, now, scan_id=scan_id)
+        quiet = ripe.Quiet(arrival.fingerprint, self._clock() - max((now - arrival.changed_at).total_seconds(), 0.0))
+        tracked = Tracked(arrival, quiet, read, self._incubation(name), automatic, is_saved=before is not None)
+        self._units[path, name] = tracked
+        if before is None:
+            self._say("arrived", tracked)
+        elif before.state not in (*_OPEN, "ignored"):
+            self._reconsider(tracked)
+        return tracked
+
+    def _incubation(self, name: str) -> float:
+        ingest = self._settings.ingest
+        if self._is_network:
+            return ingest.incubation_network
+        return ingest.incubation_file if name else ingest.incubation
+
+    def _reconsider(self, tracked: Tracked) -> None:
+        """Look whether what was settled is still what it was."""
+        recording = self._read(tracked)
+        if recording is None:
+            return
+        now = ripe.fingerprint(recording.files)
+        if now == tracked.arrival.fingerprint:
+            if tracked.arrival.state == "gone":
+                self._reopen(tracked, now)
+            return
+        if tracked.arrival.state in ("ingested", "changed"):
+            self._flag(tracked, now)
+        else:
+            self._reopen(tracked, now)
+
+    def _flag(self, tracked: Tracked, fingerprint: str) -> None:
+        """Say that files changed after they were ingested; they are never mixed in."""
+        tracked.arrival = replace(tracked.arrival, fingerprint=fingerprint, changed_at=clocks.now())
+        tracked.quiet.see(fingerprint, self._clock())
+        reason = "Files came, went or changed after the scan was ingested: `adamacs ingest plan` names them."
+        tracked.move("changed", reason)
+        tracked.is_saved = False
+        self._say("changed", tracked)
+
+    def _reopen(self, tracked: Tracked, fingerprint: str) -> None:
+        tracked.arrival = replace(tracked.arrival, fingerprint=fingerprint, changed_at=clocks.now())
+        tracked.quiet.see(fingerprint, self._clock())
+        tracked.move("incubating", settled=False)
+
+    def _lose(self, path: str) -> None:
+        for (folder, _), tracked in self._units.items():
+            if folder == path and tracked.arrival.state != "gone":
+                tracked.move("gone", "It is not on the share any more.")
+                self._say("gone", tracked)
+
+    def _hold(self, problems: Sequence[Problem]) -> None:
+        """Put what was not understood aside, with the reason; what is mended leaves by itself."""
+        now = {problem.where: f"{problem.what} {problem.hint}".strip() for problem in problems if problem.where}
+        for path, reason in now.items():
+            if self._problems.get(path) != reason:
+                tracked = self._units.get((path, ""))
+                if tracked is not None and tracked.arrival.state in ("ingested", "ignored"):
+                    continue
+                before = self._known.get((path, ""))
+                if before is not None and before.state == "ignored":
+                    continue
+                arrival = before or Arrival(path, "", "incubating", "", clocks.now(), clocks.now())
+                held = tracked or Tracked(arrival, ripe.Quiet("", self._clock()), self._unreadable, 0.0)
+                held.move("quarantined", reason)
+                self._units[path, ""] = held
+                self._say("quarantined", held)
+        for path in self._problems.keys() - now.keys():
+            tracked = self._units.get((path, ""))
+            if tracked is not None and tracked.arrival.state == "quarantined":
+                tracked.move("gone", "It is not there under this name any more.")
+        self._problems = now
+
+    def _unreadable(self) -> Recording:
+        raise FileNotFoundError
+
+    def _growing(self, unit: Unit) -> Iterator[Path]:
+        for place in sorted(self._share.glob(unit.folders)):
+            if place.is_dir() and not any(part.is_symlink() for part in (place, *place.parents) if part != self._share):
+                yield place
+
+    def _look_into(self, place: Path, modality: str, unit: Unit) -> None:
+        """Sort the files of a folder that grows into units; what waits for a marker or for parts says so."""
+        relative = place.relative_to(self._share).as_posix()
+        with os.scandir(place) as entries:
+            names = [entry.name for entry in entries if entry.is_file(follow_symlinks=False)]
+        growth = ripe.grown(names, unit)
+        for one in growth.units:
+            known = self._units.get((relative, one.name))
+            if known is not None and known.arrival.state in ("ingested", "ignored"):
+                continue
+            try:
+                parsed = named(unit.parse)(relative, one.name)
+            except AdamacsError as error:
+                self._hold_unit(relative, one.name, str(error))
+                continue
+            base = Recording(parsed, relative.partition("/")[0], place, relative, (), of=modality)
+            read = lambda one=one, base=base: replace(base, files=tuple(_stat(self._share, base, one.files)))  # noqa: E731
+            tracked = self._track(relative, one.name, str(parsed.scan_id), read, unit.automatic)
+            tracked.blocked = self._blocked(tracked, one, growth, unit)
+
+    def _blocked(
+        self, tracked: Tracked, one: ripe.Grown, growth: ripe.Growth, unit: Unit
+    ) -> tuple[str, str] | None:
+        if one.name in growth.twins:
+            return "quarantined", f"One part is there twice: {' and '.join(growth.twins[one.name])}."
+        if not growth.marker:
+            return "waiting", f"It waits for {unit.marker}."
+        if one.missing:
+            waited = (clocks.now() - tracked.arrival.first_seen).total_seconds()
+            what = f"{len(one.missing)} of {len(unit.parts)} parts are missing: {', '.join(one.missing)}"
+            return ("late", f"It is incomplete: {what}.") if waited > unit.patience else ("waiting", f"{what}.")
+        return None
+
+    def _hold_unit(self, path: str, name: str, reason: str) -> None:
+        tracked = self._track(path, name, "", self._unreadable)
+        if tracked.arrival.state != "ignored":
+            tracked.move("quarantined", reason)
+
+    def _hear_people(self) -> None:
+        """Take over what people decided meanwhile: released, ignored, or applied by hand."""
+        if self._dry_run:
+            return
+        now = {(one.path, one.unit): one for one in arrivals.load(("incubating", "ignored", *_OPEN, *arrivals.HELD))}
+        for place, tracked in self._units.items():
+            if not tracked.is_saved:
+                continue
+            said = now.get(place)
+            if said is None and tracked.arrival.state in ("planned", *arrivals.HELD):
+                self._hear_ingested(tracked)
+            elif said is not None and said.state != tracked.arrival.state and said.state in ("incubating", "ignored"):
+                tracked.arrival = said
+                tracked.prepared = None
+                tracked.quiet.since = self._clock()
+
+    def _hear_ingested(self, tracked: Tracked) -> None:
+        for one in arrivals.load(("ingested",)):
+            if (one.path, one.unit) == (tracked.arrival.path, tracked.arrival.unit):
+                tracked.arrival = one
+
+    # ---- settling
+
+    def settle(self) -> None:
+        """Decide about every unit whose time has come, and write down how all of them stand."""
+        due = []
+        for tracked in self._units.values():
+            if tracked.arrival.state in _OPEN and self._observe(tracked):
+                due.append(tracked)
+        ready = [tracked for tracked in due if not self._wait(tracked)]
+        if ready:
+            self._decide(ready)
+        self._prepare()
+        self._save()
+
+    def next_due(self) -> float | None:
+        """Return when the next unit may be ripe, on the monotonic clock, s; None while nothing incubates."""
+        times = [one.due for one in self._units.values() if one.arrival.state == "incubating" and not one.blocked]
+        return min(times, default=None)
+
+    def _read(self, tracked: Tracked) -> Recording | None:
+        try:
+            return tracked.read()
+        except (OSError, UnicodeError, AdamacsError) as error:
+            log.info("%s cannot be listed now: %s", tracked.arrival.path, error)
+            return None
+
+    def _observe(self, tracked: Tracked) -> bool:
+        """Look at the files of a unit once more, and tell whether it is ripe."""
+        before, tracked.looked_at = tracked.looked_at, self._clock()
+        recording = self._read(tracked)
+        if recording is None:
+            tracked.quiet.since = self._clock()
+            return False
+        seen = ripe.fingerprint(recording.files)
+        if tracked.quiet.see(seen, self._changed_at(recording, before)):
+            wall = clocks.now() - timedelta(seconds=max(self._clock() - tracked.quiet.since, 0.0))
+            tracked.arrival = replace(tracked.arrival, fingerprint=seen, changed_at=wall)
+            tracked.prepared = None
+            if tracked.arrival.state == "late":
+                tracked.move("incubating", settled=False)
+        is_quiet = self._clock() >= tracked.due
+        return is_quiet and (tracked.arrival.state == "incubating" or bool(tracked.blocked) or self._was_blocked(tracked))
+
+    def _was_blocked(self, tracked: Tracked) -> bool:
+        return tracked.arrival.state == "waiting" or (tracked.arrival.state == "late" and tracked.prepared is None)
+
+    def _changed_at(self, recording: Recording, before: float | None) -> float:
+        """Return when a unit that looks different now changed: as the kernel says on a local disk, else now."""
+        now = self._clock()
+        if self._is_network:
+            return now
+        share = self._share
+        try:
+            files = [share / file.path for file in recording.files]
+            told = ripe.last_change({*files, *(file.parent for file in files)})
+        except OSError:
+            return now
+        if told is None:
+            return now
+        then = now - max(time.time() - told, 0.0)
+        return min(now, then if before is None else max(before, then))
+
+    def _wait(self, tracked: Tracked) -> bool:
+        """Let a unit wait for what it is blocked by."""
+        if tracked.blocked is None:
+            return False
+        state, reason = tracked.blocked
+        if (state, reason) != (tracked.arrival.state, tracked.arrival.reason):
+            tracked.move(state, reason, settled=state != "waiting")
+            self._say(state, tracked)
+        return True
+
+    def _decide(self, ready: Sequence[Tracked]) -> None:
+        """Plan what is ripe, and ingest what needs no person; all of it is one run of the ledger."""
+        left = [tracked for tracked in ready if not self._is_ingested(tracked)]
+        if not left:
+            return
+        plans = [self._plan(tracked) for tracked in left]
+        if self._dry_run:
+            for tracked, plan in zip(left, plans):
+                self._take(tracked, plan, None)
+            return
+        with ledger.run("watch", {"paths": [tracked.arrival.path for tracked in left][:100]}, self._settings) as run:
+            for tracked, plan in zip(left, plans):
+                self._take(tracked, plan, run)
+
+    def _is_ingested(self, tracked: Tracked) -> bool:
+        """Whether the database holds these very files of the scan; then nothing is planned."""
+        recording = self._read(tracked)
+        if recording is None:
+            return False
+        key = {"session_id": recording.folder.session_id, "scan_id": str(recording.folder.scan_id)}
+        rows = (pipeline.scan.ScanFile & key).to_dicts()
+        held = {(row["file_path"], row["file_size"], row["file_time"]) for row in rows}
+        if not rows or held != {(file.path, file.size, file.time) for file in recording.files}:
+            return False
+        tracked.move("ingested")
+        return True
+
+    def _plan(self, tracked: Tracked) -> ScanPlan | None:
+        if tracked.prepared is not None and tracked.prepared[0] == tracked.quiet.fingerprint:
+            return tracked.prepared[1]
+        recording = self._read(tracked)
+        if recording is None or ripe.fingerprint(recording.files) != tracked.quiet.fingerprint:
+            return None
+        plan = plan_recordings([recording], self._settings, Choices(self._settings))[0]
+        tracked.prepared = (tracked.quiet.fingerprint, plan)
+        return plan
+
+    def _take(self, tracked: Tracked, plan: ScanPlan | None, run: Run | None) -> None:
+        """Take a unit to the state that its plan asks for."""
+        if plan is None:
+            return  # it changed at this very moment
+        errors = [problem for problem in plan.problems if problem.severity == "error"]
+        questions = [problem for problem in plan.problems if problem.severity == "question"]
+        if plan.state == "refused":
+            late = all(problem.may_pass for problem in errors)
+            tracked.move("late" if late else "quarantined", "; ".join(str(problem) for problem in errors))
+            self._note(run, Step("plan", "skipped" if late else "failed", "waiting" if late else "refused", **_ids(plan),
+                                 reason=tracked.arrival.reason))
+        elif plan.state == "unchanged":
+            tracked.move("ingested")
+        elif questions or not (plan.automatic or tracked.automatic):
+            why = "; ".join(map(str, questions)) or "The rules of its setup type let nobody but a person ingest it."
+            tracked.move("planned", f"{why} `adamacs ingest apply {plan.path}`")
+            self._note(run, Step("plan", "skipped", "waiting", **_ids(plan), reason=why))
+        elif run is None:
+            tracked.move("planned", "It would be ingested now.")
+        else:
+            outcome = apply_or_explain(plan, self._settings, run)
+            if outcome.state in ("written", "unchanged"):
+                tracked.move("ingested")
+                self._lags.append(max(self._clock() - tracked.quiet.since, 0.0))
+            else:
+                tracked.move("quarantined", outcome.reason)
+        self._say(tracked.arrival.state, tracked)
+
+    def _note(self, run: Run | None, step: Step) -> None:
+        if run is not None:
+            run.note(step)
+
+    def _prepare(self) -> None:
+        """Plan what will be ripe soon, so that its rows come at once when it is."""
+        for tracked in self._units.values():
+            half = tracked.quiet.since + tracked.incubation / 2
+            if tracked.arrival.state == "incubating" and not tracked.blocked and self._clock() >= half:
+                if tracked.prepared is None and not self._dry_run:
+                    self._plan(tracked)
+
+    # ---- writing down
+
+    def _save(self) -> None:
+        if self._dry_run:
+            return
+        now = self._clock()
+        grown = now - self._saved > _SAVE
+        if grown:
+            self._saved = now
+        waiting = [one for one in self._units.values() if not one.is_saved]
+        if waiting:
+            arrivals.save(one.arrival for one in waiting)
+            for one in waiting:
+                one.is_saved = True
+        if now - self._beaten > _BEAT:
+            arrivals.beat(os.getpid(), self._began, len(self._units), max(self._lags, default=None))
+            self._beaten = now
+
+    def _say(self, what: str, tracked: Tracked) -> None:
+        one = tracked.arrival
+        event = Event(what, f"{one.path}/{one.unit}" if one.unit else one.path, one.reason)
+        log.info(event.describe(), extra={"fields": {"path": event.path, "state": what, "reason": event.reason}})
+        self._report(event)
+
+
+def _ids(plan: ScanPlan) -> dict[str, str]:
+    return {"path": plan.path, "session_id": plan.session_id, "scan_id": plan.scan_id}
+
+
+def _stat(share: Path, base: Recording, names: Sequence[str]) -> Iterator[RawFile]:
+    for name in names:
+        status = (base.path / name).lstat()
+        yield RawFile(f"{base.relative}/{name}", status.st_size, clocks.from_file_time(status.st_mtime_ns))
+
+
+# ---- the service
+
+
+def watch(watcher: Watcher, settings: Settings, stop: threading.Event, *, once: bool = False) -> None:
+    """Look and settle until somebody says stop; the loss of the database is waited out.
+
+    Parameters
+    ----------
+    once
+        Look once, wait for what incubates, and return.
+    """
+    next_look = time.monotonic()
+    with _woken(settings.root("share")) as wake:
+        while not stop.is_set():
+            try:
+                if wake.is_set() or time.monotonic() >= next_look:
+                    wake.clear()
+                    watcher.look()
+                    next_look = time.monotonic() + settings.ingest.poll
+                watcher.settle()
+            except portable.FAILURES as error:
+                if failures.classify(error).name != "database":
+                    raise
+                log.warning("The database is away: %s", failures.describe(error))
+                _await_database(settings, stop)
+            due = watcher.next_due()
+            if once and due is None:
+                return
+            until = min(next_look, due) if due is not None else next_look
+            _sleep(until - time.monotonic(), wake, stop)
+
+
+def _sleep(seconds: float, wake: threading.Event, stop: threading.Event) -> None:
+    end = time.monotonic() + seconds
+    while (left := end - time.monotonic()) > 0 and not stop.is_set() and not wake.wait(min(left, 0.2)):
+        pass
+
+
+def _await_database(settings: Settings, stop: threading.Event) -> None:
+    while not stop.is_set():
+        try:
+            database.open_connection(settings)
+        except portable.UNREACHABLE:
+            stop.wait(_PATIENCE)
+        else:
+            return
+
+
+@contextmanager
+def _woken(share: Path) -> Iterator[threading.Event]:
+    """Give an event that is set whenever the file system of a local share tells of a change; without, never."""
+    wake, stop = threading.Event(), threading.Event()
+    thread = None
+    if not ripe.is_network(share):
+        with suppress(ImportError):
+            import watchfiles
+
+            def listen() -> None:
+                try:
+                    for _ in watchfiles.watch(share, stop_event=stop, step=20, debounce=100, raise_interrupt=False):
+                        wake.set()
+                except (OSError, RuntimeError) as error:
+                    log.warning("The file system tells of no changes (%s): polling alone finds them.", error)
+
+            thread = threading.Thread(target=listen, name="file events", daemon=True)
+            thread.start()
+    try:
+        yield wake
+    finally:
+        stop.set()
+        if thread is not None:
+            thread.join(timeout=5)

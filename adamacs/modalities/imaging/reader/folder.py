@@ -1,0 +1,51 @@
+"""What the imaging files of a recording folder say, and what is wrong with them; no database is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+
+from adamacs.core import tokens
+from adamacs.core.errors import UnreadableFile
+from adamacs.core.modality import Contribution, Problem, Recording
+from adamacs.core.settings import Settings
+from adamacs.modalities.imaging.reader.acquisitions import single_acquisition
+from adamacs.modalities.imaging.reader.scanimage import read_scan
+
+
+def look(recording: Recording, settings: Settings) -> Contribution:
+    """Check the ScanImage files of a folder by their headers, and tell what they are.
+
+    The headers of all pages are walked; no pixel is read.
+    """
+    tiffs = [file.path for file in recording.files if file.path.lower().endswith((".tif", ".tiff"))]
+    if not tiffs:
+        what = "The folder holds no TIFF: nothing of it will be processed as imaging."
+        return Contribution(problems=(Problem("warning", what, recording.relative),))
+    share = settings.root("share")
+    try:
+        info = read_scan(single_acquisition(share / path for path in tiffs))
+    except UnreadableFile as error:
+        where = str(error.where or recording.relative)
+        return Contribution(problems=(Problem("error", error.what, where, error.hint or ""),))
+    odd = (*info.warnings, *_strangers(recording, tiffs, info.scan_datetime))
+    return Contribution(
+        problems=tuple(Problem("warning", warning, recording.relative) for warning in odd),
+        summary=f"ScanImage: {info.nframes} volumes of {info.ndepths} planes, {info.nchannels} channels at "
+        f"{info.fps:.4g} Hz",
+        scan_values={"acq_software": "ScanImage"},
+        setup=info.userfunction_info,
+    )
+
+
+def _strangers(recording: Recording, files: Sequence[str], recorded: datetime | None) -> Iterator[str]:
+    """Tell where files or their header speak of another scan or day than the folder that holds them."""
+    folder = recording.folder
+    if recorded is not None and recorded.date() != folder.date:
+        yield f"The header was written on {recorded.date().isoformat()}, the folder says {folder.date.isoformat()}."
+    for file in files:
+        name = file.rpartition("/")[2]
+        if any(
+            tokens.is_token(part) and part.startswith("scan") and part != folder.scan_id for part in name.split("_")
+        ):
+            yield f"The file {name} names another scan."
