@@ -28,6 +28,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "paramset": ("paramset", "paramset", "List, add and activate processing parameter sets."),
     "remove": ("remove", "remove", "Remove one scan with everything computed from it; raw files stay."),
     "schema": ("schema", "schema", "Draw the tables."),
+    "setups": ("setups", "setups", "List, show and check setup types: what a recording folder of each kind holds."),
     "status": ("state", "status", "Tell what is done, running, failed and waiting, on one screen."),
     "why": ("state", "why", "Tell why a row is missing, and what to do."),
     "work": ("work", "work", "Compute what is missing, until told to stop."),
