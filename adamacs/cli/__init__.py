@@ -26,6 +26,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "ingest": ("ingest", "ingest", "Plan recordings into rows, and apply the plan."),
     "jobs": ("jobs", "jobs", "List, retry, cancel, leave out and hurry keys that are not computed; pause workers."),
     "paramset": ("paramset", "paramset", "List, add and activate processing parameter sets."),
+    "profile": ("profile", "profile", "List, show and take over what an ingest assumes for each person."),
     "remove": ("remove", "remove", "Remove one scan with everything computed from it; raw files stay."),
     "schema": ("schema", "schema", "Draw the tables."),
     "setups": ("setups", "setups", "List, show and check setup types: what a recording folder of each kind holds."),

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from adamacs.core import toml
-from adamacs.core.errors import InvalidSetting, UnknownSetup, nearest, visible
+from adamacs.core.errors import UnknownSetup, nearest, visible
 from adamacs.core.modality import Problem
 from adamacs.core.names import natural_order
 
@@ -255,7 +255,7 @@ def _gathered(
             rigs |= found
     setups: dict[str, SetupType] = {}
     for path in files:
-        setup, faults[path] = _read_setup(path)
+        setup, faults[path] = toml.read_as(SetupType, path)
         if setup:
             faults[path] += [*_misfits(setup, rigs, modalities), *_claims(setup, setups)]
             before = setups.pop(setup.name, None)
@@ -263,22 +263,9 @@ def _gathered(
     return Registry(setups, rigs), faults
 
 
-def _content(path: Path) -> tuple[dict[str, Any], list[Problem]]:
-    """Return what a file holds, or why it cannot be read: one broken file hides nothing that is wrong with others."""
-    try:
-        return toml.read(path), []
-    except InvalidSetting as error:
-        return {}, [Problem("error", error.what, hint=error.hint or "")]
-
-
-def _read_setup(path: Path) -> tuple[SetupType | None, list[Problem]]:
-    table, problems = _content(path)
-    return (None, problems) if problems else toml.build(SetupType, table)
-
-
 def _read_rigs(path: Path) -> tuple[dict[str, Rig], list[Problem]]:
     rigs: dict[str, Rig] = {}
-    tables, problems = _content(path)
+    tables, problems = toml.content(path)
     for name, table in tables.items():
         if not isinstance(table, dict):
             problems.append(Problem("error", "This is no rig.", name, f'Write [{name}] and controller = "..." below.'))

@@ -58,6 +58,20 @@ def read(path: Path) -> dict[str, Any]:
         raise InvalidSetting(f"This file cannot be read: {error.strerror}.", path) from error
 
 
+def content(path: Path) -> tuple[dict[str, Any], list[Problem]]:
+    """Return what a file holds, or why it cannot be read: one broken file hides nothing that is wrong with others."""
+    try:
+        return read(path), []
+    except InvalidSetting as error:
+        return {}, [Problem("error", error.what, hint=error.hint or "")]
+
+
+def read_as(kind: type[T], path: Path) -> tuple[T | None, list[Problem]]:
+    """Return what a file says, as an object, or None and everything that is wrong with it."""
+    table, problems = content(path)
+    return (None, problems) if problems else build(kind, table)
+
+
 def refuse(faults: Mapping[Path, Sequence[Problem]]) -> None:
     """Raise one error that tells everything that is wrong with some files; do nothing where nothing is.
 
@@ -130,7 +144,7 @@ def documented(kind: Any, at: str = "") -> Iterator[tuple[str, str, Any, str]]:
     """Yield (key, what it takes, default, sentence) of every key, those of inner tables too, for the reference page."""
     for name, (hint, field) in keys_of(kind).items():
         yield f"{at}{name}", _takes(hint), field.default, field.metadata["doc"]
-        if inner := _inner(hint):
+        if inner := _inner(hint) or _section(hint):
             yield from documented(inner, f"{at}{name}.")
 
 
@@ -145,6 +159,11 @@ def _inner(hint: Any) -> Any:
     return inner if dataclasses.is_dataclass(inner) else None
 
 
+def _section(hint: Any) -> Any:
+    """Return the dataclass of a table, or None."""
+    return hint if dataclasses.is_dataclass(hint) else None
+
+
 def _takes(hint: Any) -> str:
     return _KINDS.get(hint) or ("a list of tables" if _inner(hint) else "a table")
 
@@ -153,6 +172,8 @@ def _value(hint: Any, field: Any, value: Any, place: str) -> tuple[Any, list[Pro
     """Return a value as its field holds it, and what is wrong with it."""
     if not _is_a(value, hint):
         return None, [Problem("error", f"{_shown(value)} does not fit.", place, f"It takes {_takes(hint)}.")]
+    if section := _section(hint):
+        return build(section, value, place)
     if inner := _inner(hint):
         built = [build(inner, table, f"{place} {number}") for number, table in enumerate(value, 1)]
         return tuple(item for item, _ in built), [problem for _, found in built for problem in found]

@@ -258,6 +258,8 @@ _CHANGES_NOTHING = {
     "jobs list",
     "jobs show",
     "paramset list",
+    "profile list",
+    "profile show",
     "setups check",
     "setups list",
     "setups show",
