@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import fnmatch
 import json
 from dataclasses import fields
 from pathlib import Path, PurePosixPath
@@ -178,6 +179,16 @@ def test_names_count_in_any_case_and_a_pattern_with_a_slash_is_for_paths():
     expected = setups.Expected("*IMU*.csv", "x")
     assert expected.found(["scan_imu_1.CSV", "below/IMU.csv"]) == ["scan_imu_1.CSV"]
     assert setups.Expected("below/*.csv", "x").found(["a.csv", "below/IMU.csv"]) == ["below/IMU.csv"]
+
+
+_LETTERS = st.text("aB.5/h*?[]-", max_size=8)
+
+
+@given(st.text("aBh.5*?[]-", min_size=1, max_size=6), st.lists(_LETTERS, max_size=6))
+def test_a_pattern_means_what_a_shell_means_in_any_case(files, names):
+    flat = [name for name in names if "/" not in name]
+    expected = [name for name in flat if fnmatch.fnmatchcase(name.casefold(), files.casefold())]
+    assert setups.Expected(files, "x").found(names) == expected
 
 
 def test_a_name_that_would_command_a_terminal_is_spelt_out():
