@@ -1,4 +1,4 @@
-"""Write what follows from the code: commands, settings, environment, tables, errors, failures, who fills which table.
+"""Write what follows from the code: commands, settings, tables, errors, failures, setup types, who fills which table.
 
 `python docs/generate.py` rewrites them; `--check` changes nothing and fails where one is stale. The output is
 committed, so that a reader of the repository and an offline build see it, and a change of the interface shows
@@ -13,7 +13,7 @@ import sys
 import tomllib
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass
 from inspect import cleandoc, isclass
 from pathlib import Path
 from types import ModuleType
@@ -23,7 +23,7 @@ import click
 
 from adamacs import cli, pipeline
 from adamacs.analysis import diagram
-from adamacs.core import errors, failures, logs, points, settings
+from adamacs.core import errors, failures, logs, points, settings, setups, toml
 from adamacs.schemas.definition import Catalogue, Column, ForeignKey, Table
 from adamacs.workers import roles
 
@@ -418,6 +418,69 @@ def _piece(value: ast.expr, words: Mapping[str, str]) -> str:
     return words[name] if name.isupper() and words.get(name) else f"<{name}>" if name else "…"
 
 
+# ---- setup types
+
+_EXAMPLE = HERE / "reference" / "setup-types.toml"
+
+
+def setup_page() -> str:
+    """Return the page of every setup type and rig that ships, and of every key of their files."""
+    known = setups.load(modalities=pipeline.MODALITIES)
+    rigs = [f"| `{rig.name}` | {_cell(rig.controller)} | {_cell(rig.description)} |" for rig in known.rigs.values()]
+    types = [
+        f"| [`{setup.name}`](#{setup.name.lower()}) | {_texts(setup.spellings)} | {_texts(setup.rigs)} "
+        f"| {'yes' if setup.verified else 'no'} |"
+        for setup in known.setups.values()
+    ]
+    parts = [
+        "# Setup types",
+        "A setup type is what the operator chose at the rig: what is recorded there, and which files a folder of it "
+        "holds. ScanImage's user function writes its name into the header (`ScanInfo.userfunction_info`); where there "
+        "is no header, the person's [profile](../how-to/profiles.md) names it. Case, blanks, `-` and `_` of a spelling "
+        "do not matter. An unknown name is refused with the nearest known ones "
+        "([UnknownSetup](errors.md#unknownsetup)).",
+        "`adamacs setups list` shows what a lab knows, `adamacs setups show NAME` all of one and the file that says "
+        "it, `adamacs setups check FILE` everything that is wrong with a file.",
+        "\n".join(["| setup type | other spellings | rigs | verified |", "|---|---|---|---|", *types]),
+        "## Rigs",
+        "They ship with a placeholder for the computer that controls them. A lab names its own in `rigs.toml` of its "
+        "[home](lab-home.md): a table `[mini2p1]` with `controller`. A rig of the same name there goes over the one "
+        "that ships. Rigs `aux1` and `aux2` record beside several setups, and no setup type names them.",
+        "\n".join(["| rig | controlled by | what it is |", "|---|---|---|", *rigs]),
+        "## A file of a lab's own",
+        "A file `setups/<any name>.toml` in the lab home describes one setup type. One with the `name` of a setup type "
+        "that ships takes its place, as a whole. Two setup types never share a spelling.",
+        f"```toml\n{_read(_EXAMPLE).strip()}\n```",
+        "\n".join(["| key | takes | default | meaning |", "|---|---|---|---|", *_setup_keys()]),
+        "A watching service waits for a folder that lacks an expected file. So a kind of files is demanded "
+        "(`least` above 0) only where every folder of the setup type holds it; the others stand there with `least = 0` "
+        "for what they are. Where yours hold more, say so in a file of your own.",
+    ]
+    for setup in known.setups.values():
+        parts += _setup(setup)
+    return _page(parts)
+
+
+def _texts(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
+
+
+def _setup_keys() -> Iterator[str]:
+    for name, takes, default, doc in toml.documented(setups.SetupType):
+        shown = "must be there" if default is MISSING else "" if default is None else _value(default)
+        yield f"| `{name}` | {takes} | {shown} | {_cell(doc)} |"
+
+
+def _setup(setup: setups.SetupType) -> Iterator[str]:
+    yield f"### {setup.name}"
+    yield _cell(setup.description)
+    if setup.missing:
+        yield "Not verified. A lab must fill in:\n\n" + "\n".join(f"- {_cell(missing)}" for missing in setup.missing)
+    if setup.expected:
+        rows = [f"| `{e.files}` | {e.count} | {_cell(e.what)} |" for e in setup.expected]
+        yield "\n".join(["| files | how many | what |", "|---|---|---|", *rows])
+
+
 # ---- failures
 
 _POLICIES = {
@@ -595,6 +658,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "reference/tables.md": table_page,
     "reference/errors.md": error_page,
     "reference/failures.md": failure_page,
+    "reference/setup-types.md": setup_page,
     "explanations/worker_population.md": population_page,
 }
 

@@ -9,17 +9,16 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from adamacs.cli.prompt import json_option, print_json
 from adamacs.core import settings as settings_module
-from adamacs.core.errors import AdamacsError, InvalidRequest, visible
+from adamacs.core.errors import visible
 
 if TYPE_CHECKING:
     from adamacs.core.modality import Problem
-    from adamacs.core.settings import Settings
     from adamacs.ingest.watch import Event
 
 

@@ -149,6 +149,7 @@ def _write_once(settings: Settings, size: str) -> None:
     if others:
         hint = "Set ADAMACS_HOME to an empty folder."
         raise PlanRefused(f"This lab home holds the demo of size {others[0]}.", settings.home, hint)
+    lab.write_setups(settings.home, paramset_idx=_PARAMSET)
     if not finished.exists():
         lab.write(settings.root("share"), truth=finished.parent, size=size)
         finished.touch()

@@ -146,8 +146,8 @@ def _plan(
     limit: int | None,
     paramset: int | None,
 ) -> IngestPlan:
+    from adamacs.ingest.answers import read_answers, read_manifest
     from adamacs.ingest.plan import plan_ingest
-    from adamacs.ingest.profiles import read_answers, read_manifest
     from adamacs.workers import console
 
     if sum((bool(paths), everything, manifest is not None)) != 1:

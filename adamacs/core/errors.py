@@ -95,6 +95,10 @@ class InvalidRequest(AdamacsError):
     """What was asked for does not exist, or not in the form that was asked for."""
 
 
+class UnknownSetup(AdamacsError):
+    """A setup type is misspelt, or its file was never written."""
+
+
 class UnreadableFile(AdamacsError):
     """A recording's file is truncated, foreign or contradicts itself."""
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from adamacs.core.tokens import ParsedFolder
 
 if TYPE_CHECKING:
-    from adamacs.core.settings import Settings
+    pass
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ and one with a second, structural channel. Everything follows from the seed, byt
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from typing import Any
 from numpy import int16
 from numpy.typing import NDArray
 
-from adamacs.core import tokens
+from adamacs.core import setups, tokens
 from adamacs.core.errors import InvalidSetting, nearest
 from adamacs.demo import scanimage
 from adamacs.demo.movie import Design, Recording, Truth
@@ -165,6 +166,37 @@ def write(
         _write_scan(part, Recording(part.design, seed, number), share / USER, beside, threads)
         for number, part in enumerate(_LABS[size])
     )
+
+
+def write_setups(home: Path, *, paramset_idx: int | None = None) -> None:
+    """Tell a lab home that its setups record frames alone, which is all that the synthetic lab writes of them.
+
+    A file that is there is kept.
+
+    Parameters
+    ----------
+    paramset_idx
+        Let a watching service ingest such recordings alone, and stage them with this parameter set.
+    """
+    folder = home / setups.FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    shipped = setups.load().setups
+    for name in sorted({part.setup for parts in _LABS.values() for part in parts}):
+        lists = {key: json.dumps(getattr(shipped[name], key)) for key in ("spellings", "rigs", "modalities")}
+        lines = [
+            f'name = "{name}"',
+            'description = "Synthetic: two-photon frames, nothing beside them."',
+            *(f"{key} = {texts}" for key, texts in lists.items()),
+            *(["automatic = true"] if paramset_idx is not None else []),
+            "",
+            "[[expected]]",
+            'files = "*.tif"',
+            'what = "the frames"',
+        ]
+        if paramset_idx is not None:
+            lines += ["", "[[stage]]", 'table = "imaging.ProcessingTask"', f"values.paramset_idx = {paramset_idx}"]
+        if not (path := folder / f"{name}.toml").exists():
+            path.write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
 
 
 def _write_scan(part: _Part, recording: Recording, home: Path, truth: Path, threads: int) -> TrueScan:

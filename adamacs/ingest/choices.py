@@ -12,7 +12,8 @@ from adamacs.core.errors import nearest
 from adamacs.core.modality import Problem, Recording, Row
 from adamacs.core.settings import Settings
 from adamacs.core.setups import SetupType
-from adamacs.ingest.profiles import Answers, Profile, load_profiles
+from adamacs.ingest.answers import Answers
+from adamacs.ingest.profiles import OWN_SITE, Profile, load_profiles
 
 NAMES: Mapping[str, type] = {
     "project": str,
@@ -24,7 +25,6 @@ NAMES: Mapping[str, type] = {
     "scan_note": str,
     "same_site": str,
 }
-_OWN_SITE = "own"  # the session's field of view is a new one
 _LONGEST = {"session_note": 1024, "scan_note": 4095}  # characters
 
 
@@ -78,13 +78,14 @@ class Choices:
         folder = recording.folder
         chosen: dict[str, Choice] = {}
         if profile := self.profiles.get(folder.initials):
-            chosen |= {name: Choice(value, f"profile {folder.initials}") for name, value in profile.defaults.items()}
+            chosen |= {name: Choice(answer.value, answer.where) for name, answer in profile.answers().items()}
         if self.paramset_idx is not None:
             chosen["paramset_idx"] = Choice(self.paramset_idx, "--paramset")
         if self.answers is not None:
-            keys = {"scan_id": str(folder.scan_id), "session_id": folder.session_id, "initials": folder.initials}
-            given = self.answers.of(**keys)
-            chosen |= {name: Choice(answer.value, answer.source, on_purpose=True) for name, answer in given.items()}
+            given = Answers(self.answers.given).of(
+                scan_id=str(folder.scan_id), session_id=folder.session_id, initials=folder.initials
+            )
+            chosen |= {name: Choice(answer.value, answer.where, on_purpose=True) for name, answer in given.items()}
         return chosen
 
     def with_setup(self, chosen: Mapping[str, Choice], setup: SetupType | None) -> dict[str, Choice]:
@@ -94,8 +95,8 @@ class Choices:
             return added
         if setup is not None:
             added["setup_type"] = Choice(setup.name, chosen["setup_type"].source if "setup_type" in chosen else "files")
-            for values in setup.stage.values():
-                for name, value in values.items():
+            for stage in setup.stage:
+                for name, value in stage.values.items():
                     added.setdefault(name, Choice(value, f"setup type {setup.name}"))
         added.setdefault("paramset_idx", Choice(self.settings.ingest.paramset_idx, "setting ingest.paramset_idx"))
         return added
@@ -142,7 +143,7 @@ def session_rows(recording: Recording, chosen: Mapping[str, Choice]) -> Iterator
     if note := chosen.get("session_note"):
         yield _row("session.SessionNote", session, {"session_note": note})
     if site := chosen.get("same_site"):
-        token = recording.folder.session_id if site.value == _OWN_SITE else site.value
+        token = recording.folder.session_id if site.value == OWN_SITE else site.value
         yield Row("session.SessionSite", {"same_site_id": token})
         yield _row("session.SessionSameSite", session, {"same_site_id": Choice(token, site.source, site.on_purpose)})
 

@@ -187,9 +187,14 @@ class Finder:
 
     def look(self, paths=None):
         from types import SimpleNamespace
+
         recs, problems = find_recordings([self.settings.root("share")], self.settings)
         now = {r.relative: r for r in recs}
-        changed = [r for k, r in now.items() if k not in self.known or [f.path for f in self.known[k].files] != [f.path for f in r.files]]
+        changed = [
+            r
+            for k, r in now.items()
+            if k not in self.known or [f.path for f in self.known[k].files] != [f.path for f in r.files]
+        ]
         gone = tuple(k for k in self.known if k not in now)
         self.known = now
         return SimpleNamespace(changed=changed, gone=gone, problems=problems)
@@ -197,4 +202,5 @@ class Finder:
 
 def recording_of(found, settings):
     from dataclasses import replace
+
     return replace(found, files=tuple(_files(found.path, settings.root("share"))))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +15,10 @@ from adamacs.core.errors import visible
 from adamacs.core.modality import Contribution, Problem, RawFile, Recording, Row, named
 from adamacs.core.settings import Settings
 from adamacs.ingest import choices
+from adamacs.ingest.answers import Answers
 from adamacs.ingest.choices import Choice, Choices, Vocabulary
 from adamacs.ingest.compare import Change, Comparison, Held, compare
 from adamacs.ingest.find import find_recordings
-from adamacs.ingest.profiles import Answers
 from adamacs.ingest.validate import Verdict, concerned, incomplete, validate
 
 _LONGEST_NAME = 32  # characters of a person's folder
@@ -114,7 +113,15 @@ def plan_ingest(
         Plan at most so many scans, the first by name.
     """
     recordings, problems = find_recordings(paths, settings)
-    planned = plan_recordings(islice(recordings, limit), settings, Choices(settings, answers, paramset_idx))
+    recordings = recordings[:limit]
+    planned = plan_recordings(recordings, settings, Choices(settings, answers, paramset_idx))
+    if answers is not None:
+        folders = [recording.folder for recording in recordings]
+        problems += answers.unused(
+            scan_ids=sorted({str(folder.scan_id) for folder in folders}),
+            session_ids=sorted({folder.session_id for folder in folders}),
+            initials=sorted({folder.initials for folder in folders}),
+        )
     return IngestPlan(tuple(planned), tuple(problems))
 
 

@@ -108,9 +108,7 @@ def _remove(plan: RemovalPlan, settings: Settings, run: Run) -> None:
     if plan.session:
         target = pipeline.session.Session & {"session_id": plan.session_id}
     else:
-        target = pipeline.scan.Scan & [
-            {"session_id": plan.session_id, "scan_id": scan_id} for scan_id in plan.scan_ids
-        ]
+        target = pipeline.scan.Scan & [{"session_id": plan.session_id, "scan_id": scan_id} for scan_id in plan.scan_ids]
     for name in {store for store, _ in plan.arrays}:
         stores.named(name).probe()  # a store that cannot be written would keep its files after the rows are gone
     for path in plan.paths:  # before the rows go: a watching service must not bring them back

@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from adamacs import pipeline
@@ -66,13 +67,26 @@ def validate(
     if recording.of:
         return Verdict(recording, None, parts, tuple(incomplete(recording, settings)) if thorough else ())
     told = next((part.setup for part in parts.values() if part.setup), None) or _consolidated(recording)
-    known, problems = _setup(setup if setup and insist else told or setup, setups.load(settings.home), recording)
+    known, problems = _setup(setup if setup and insist else told or setup, _registry(settings.home), recording)
     problems = [Problem("warning", warning, recording.relative) for warning in recording.folder.warnings] + problems
     if known is not None:
-        problems += known.problems([file.path.removeprefix(f"{recording.relative}/") for file in recording.files])
+        names = [file.path.removeprefix(f"{recording.relative}/") for file in recording.files]
+        problems += known.problems(names, recording.relative)
     if thorough:
         problems += incomplete(recording, settings)
     return Verdict(recording, known, parts, tuple(problems))
+
+
+def _registry(home: Path) -> Registry:
+    """Return the setup types of a lab; their files are read again only where one of them changed."""
+    folder = home / setups.FOLDER
+    places = [home / setups.RIGS_FILE, folder, *sorted(folder.glob("*.toml"))]
+    return _loaded(home, tuple(path.stat().st_mtime_ns if path.exists() else 0 for path in places))
+
+
+@lru_cache(maxsize=2)
+def _loaded(home: Path, times: tuple[int, ...]) -> Registry:
+    return setups.load(home)
 
 
 def concerned(recording: Recording) -> list[Modality]:
@@ -112,7 +126,9 @@ def host_problems(settings: Settings, needed: int) -> list[Problem]:
     if processed.is_dir():
         if refusal := _probe(processed):
             hint = "Results will fail there: give this account, and that of the workers, the right to write."
-            problems.append(Problem("warning", f"The root processed cannot be written ({refusal}).", str(processed), hint))
+            problems.append(
+                Problem("warning", f"The root processed cannot be written ({refusal}).", str(processed), hint)
+            )
         free = shutil.disk_usage(processed).free
         if free < needed:
             what = f"The root processed has {free / 1e9:,.1f} GB free; these recordings hold {needed / 1e9:,.1f} GB."

@@ -13,9 +13,8 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +32,6 @@ from adamacs.ingest.choices import Choices
 from adamacs.ingest.find import Finder, recording_of
 from adamacs.ingest.ledger import Run, Step
 from adamacs.ingest.plan import ScanPlan, plan_recordings
-from adamacs.ingest.validate import incomplete
 
 log = logging.getLogger("adamacs.ingest")
 
@@ -270,9 +268,7 @@ class Watcher:
             tracked = self._track(relative, one.name, str(parsed.scan_id), read, unit.automatic)
             tracked.blocked = self._blocked(tracked, one, growth, unit)
 
-    def _blocked(
-        self, tracked: Tracked, one: ripe.Grown, growth: ripe.Growth, unit: Unit
-    ) -> tuple[str, str] | None:
+    def _blocked(self, tracked: Tracked, one: ripe.Grown, growth: ripe.Growth, unit: Unit) -> tuple[str, str] | None:
         if one.name in growth.twins:
             return "quarantined", f"One part is there twice: {' and '.join(growth.twins[one.name])}."
         if not growth.marker:
@@ -350,7 +346,9 @@ class Watcher:
             if tracked.arrival.state == "late":
                 tracked.move("incubating", settled=False)
         is_quiet = self._clock() >= tracked.due
-        return is_quiet and (tracked.arrival.state == "incubating" or bool(tracked.blocked) or self._was_blocked(tracked))
+        return is_quiet and (
+            tracked.arrival.state == "incubating" or bool(tracked.blocked) or self._was_blocked(tracked)
+        )
 
     def _was_blocked(self, tracked: Tracked) -> bool:
         return tracked.arrival.state == "waiting" or (tracked.arrival.state == "late" and tracked.prepared is None)
@@ -427,8 +425,16 @@ class Watcher:
         if plan.state == "refused":
             late = all(problem.may_pass for problem in errors)
             tracked.move("late" if late else "quarantined", "; ".join(str(problem) for problem in errors))
-            self._note(run, Step("plan", "skipped" if late else "failed", "waiting" if late else "refused", **_ids(plan),
-                                 reason=tracked.arrival.reason))
+            self._note(
+                run,
+                Step(
+                    "plan",
+                    "skipped" if late else "failed",
+                    "waiting" if late else "refused",
+                    **_ids(plan),
+                    reason=tracked.arrival.reason,
+                ),
+            )
         elif plan.state == "unchanged":
             tracked.move("ingested")
         elif questions or not (plan.automatic or tracked.automatic):

@@ -29,9 +29,11 @@ def mouse_lab(_pipeline_lab):
     from adamacs import pipeline
     from adamacs.core import settings
     from adamacs.database import portable
+    from adamacs.demo import lab as synthetic
     from adamacs.workers import roles
 
     settings.use(_pipeline_lab.settings)
+    synthetic.write_setups(_pipeline_lab.home)
     yield _pipeline_lab
     if pipeline.scan.schema.connection.in_transaction:
         pipeline.scan.schema.connection.cancel_transaction()

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from datetime import datetime
 from pathlib import PurePosixPath
 from typing import Any
 
 from adamacs.core import tokens
-from adamacs.core.errors import UnreadableFile
 from adamacs.core.modality import Contribution, Problem, Recording, Row
 from adamacs.core.settings import Settings
 from adamacs.modalities.imaging import tables as _tables

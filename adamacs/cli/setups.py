@@ -1,0 +1,103 @@
+"""`adamacs setups list|show|check`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from adamacs.cli.prompt import json_option, print_json
+from adamacs.core import settings as settings_module
+from adamacs.core import setups as registry
+from adamacs.core.errors import visible
+from adamacs.core.setups import SetupType
+
+
+@click.group()
+def setups() -> None:
+    """List, show and check setup types: what a recording folder of each kind holds."""
+
+
+@setups.command("list")
+@json_option
+def list_setups(as_json: bool) -> None:
+    """Show every setup type that this lab knows, with its rigs."""
+    for setup in _load().setups.values():
+        if as_json:
+            print_json(asdict(setup))
+        else:
+            rigs = ", ".join(setup.rigs) or "no rig yet"
+            notes = [*(["not verified"] if not setup.verified else []), *(["the lab's own"] if _is_own(setup) else [])]
+            note = f"  ({', '.join(notes)})" if notes else ""
+            click.echo(visible(f"{setup.name:24}  {rigs:24}  {setup.description}{note}"))
+
+
+@setups.command()
+@click.argument("name")
+@json_option
+def show(name: str, as_json: bool) -> None:
+    """Show what is expected of setup type NAME, in any of its spellings, and which file says so."""
+    known = _load()
+    setup = known.find(name)
+    if as_json:
+        print_json({**asdict(setup), "controllers": {rig: known.rigs[rig].controller for rig in setup.rigs}})
+    else:
+        click.echo(visible("\n".join(_lines(setup, known)), keep="\n"))
+
+
+def _lines(setup: SetupType, known: registry.Registry) -> Iterator[str]:
+    yield f"{setup.name}: {setup.description}"
+    yield f"  file:       {setup.source}"
+    if setup.replaces:
+        yield f"              in place of {setup.replaces}, which ships"
+    yield f"  spellings:  {', '.join(setup.known_as)}"
+    yield f"  rigs:       {', '.join(f'{name} ({known.rigs[name].controller})' for name in setup.rigs) or 'none yet'}"
+    yield f"  modalities: {', '.join(setup.modalities) or 'none'}"
+    yield f"  applied:    {'by the watching service' if setup.automatic else 'by a person'}"
+    for stage in setup.stage:
+        values = ", ".join(f"{name}={value}" for name, value in stage.values.items())
+        yield f"  stages:     {stage.table} {values}".rstrip()
+    yield from (f"  {expected.count:>12} {expected.files}: {expected.what}" for expected in setup.expected)
+    if not setup.verified:
+        yield "  Not verified. A lab must fill in:"
+        yield from (f"    {missing}" for missing in setup.missing)
+
+
+@setups.command()
+@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@json_option
+def check(file: Path, as_json: bool) -> None:
+    """Tell everything that is wrong with a FILE of a setup type, or with a rigs.toml.
+
+    The exit status is 1 where anything is.
+    """
+    from adamacs import pipeline
+
+    problems = registry.check(file, _home(), modalities=pipeline.MODALITIES)
+    for problem in problems:
+        if as_json:
+            print_json(asdict(problem))
+        else:
+            click.echo(visible(str(problem)))
+    if not problems and not as_json:
+        click.echo(visible(f"{file} is sound"))
+    sys.exit(1 if problems else 0)
+
+
+def _load() -> registry.Registry:
+    from adamacs import pipeline
+
+    return registry.load(_home(), modalities=pipeline.MODALITIES)
+
+
+def _home() -> Path | None:
+    """Return the lab home at hand, where there is one."""
+    home = settings_module.find_home()
+    return home if (home / settings_module.FILE).is_file() else None
+
+
+def _is_own(setup: SetupType) -> bool:
+    return setup.source.parent != registry.SHIPPED

@@ -1,0 +1,333 @@
+"""Setup types and rigs: what a recording folder of each kind holds, as data that a lab can extend.
+
+A setup type is what the operator chose at the rig, such as `mini2p1_openfield`; ScanImage's user function writes it
+into the header. One TOML file describes each, and those of a lab home (`setups/*.toml`, `rigs.toml`) go over those that
+ship.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from adamacs.core import toml
+from adamacs.core.errors import UnknownSetup, nearest, visible
+from adamacs.core.modality import Problem
+from adamacs.core.names import natural_order
+
+SHIPPED = Path(__file__).with_name("setup_types")
+RIGS_FILE = "rigs.toml"
+FOLDER = "setups"  # of a lab home
+
+_SHOWN = 5  # names in a sentence
+
+
+def fold(text: str) -> str:
+    """Return a spelling without what people vary: case, blanks, `-` and `_`.
+
+    >>> fold("Bench2p oddball-V2") == fold("bench2p_Oddball_v2")
+    True
+    """
+    return re.sub(r"[\s_-]+", "", text.casefold())
+
+
+@dataclass(frozen=True)
+class Expected:
+    """Files that every folder of a setup type holds, or may hold."""
+
+    files: str = toml.key(
+        "Pattern of names, in any case: `*.h5`. Without `/` it is for files directly in the scan's folder, "
+        "with `/` for the path below it.",
+        fits=lambda text: text and "\\" not in text,
+        takes="It takes a pattern such as *.h5 or suite2p/*.npy.",
+    )
+    what: str = toml.key(
+        "What these files are, as it stands in a sentence.", fits=str.strip, takes="It takes some words."
+    )
+    least: int = toml.key(
+        "How many there must be; 0: they may be absent.", 1, fits=lambda n: n >= 0, takes="It takes 0 or more."
+    )
+    most: int | None = toml.key(
+        "How many there may be; absent: any number.", None, fits=lambda n: n >= 0, takes="It takes 0 or more."
+    )
+    hint: str = toml.key("What to try where they are missing, or too many.", "")
+
+    def found(self, names: Iterable[str]) -> list[str]:
+        """Return the names of files that are meant."""
+        (end, fits), has_slash = _test(self.files), "/" in self.files
+        return [
+            name
+            for name in names
+            if (small := name.casefold()).endswith(end) and has_slash == ("/" in name) and (not fits or fits(small))
+        ]
+
+    @property
+    def is_demand(self) -> bool:
+        """Whether a folder can hold too few or too many of these files."""
+        return self.least > 0 or self.most is not None
+
+    @property
+    def count(self) -> str:
+        """How many are expected, in words."""
+        if self.most is None:
+            return f"at least {self.least}" if self.least else "any number"
+        return f"{self.least}" if self.least == self.most else f"{self.least} to {self.most}"
+
+
+@lru_cache(1024)
+def _test(files: str) -> tuple[str, Callable[[str], object] | None]:
+    """Return how a name, in small letters, must end, and what else tests it, if anything must.
+
+    A bulk ingest tests a million names, and most of them end otherwise.
+    """
+    folded = files.casefold()
+    end = re.split(r"[*?\]]", folded)[-1]
+    return end, None if folded == f"*{end}" else re.compile(fnmatch.translate(folded)).match
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A request that each new scan of a setup type gets."""
+
+    table: str = toml.key(
+        "A table that people fill, such as `imaging.ProcessingTask`.",
+        fits=lambda text: re.fullmatch(r"[a-z][a-z0-9_]*\.[A-Z][A-Za-z0-9]*Task", text),
+        takes="It takes a name such as imaging.ProcessingTask.",
+    )
+    values: Mapping[str, Any] = toml.key("What distinguishes the request, such as `paramset_idx`.")
+
+
+@dataclass(frozen=True)
+class SetupType:
+    """What the operator chose at the rig, and what it means for a recording folder.
+
+    Attributes
+    ----------
+    source
+        The file that describes it.
+    replaces
+        The file that ships and is not used, because a lab's own describes the same setup type.
+    """
+
+    name: str = toml.key(
+        "The canonical name, as rows hold it.",
+        fits=re.compile(r"[A-Za-z][A-Za-z0-9_]{0,62}").fullmatch,
+        takes="It takes up to 63 letters, digits and _, a letter first.",
+    )
+    description: str = toml.key("What is recorded so, in a sentence.", fits=str.strip, takes="It takes a sentence.")
+    spellings: tuple[str, ...] = toml.key("Other spellings that headers and people use.", ())
+    rigs: tuple[str, ...] = toml.key("The rigs it runs on, as in `rigs.toml`.", ())
+    verified: bool = toml.key(
+        "Whether what is said here was compared with the lab's own recordings or documents.", True
+    )
+    missing: tuple[str, ...] = toml.key("What a lab must fill in where `verified` is false.", ())
+    modalities: tuple[str, ...] = toml.key("The modalities that such a folder is planned for.", ())
+    automatic: bool = toml.key("Whether a watching service may apply its plans without a person.", False)
+    expected: tuple[Expected, ...] = toml.key("The files of such a folder, a table `[[expected]]` for each kind.", ())
+    stage: tuple[Stage, ...] = toml.key(
+        "The requests that a new scan gets, a table `[[stage]]` for each; none: what the person's profile says.", ()
+    )
+    source: Path = Path()
+    replaces: Path | None = None
+
+    def lacks(self, names: Iterable[str]) -> list[Expected]:
+        """Return what is expected and not there, or not in sufficient number.
+
+        Parameters
+        ----------
+        names
+            Of the files, POSIX, relative to the scan's folder.
+        """
+        held = list(names)
+        return [expected for expected in self.expected if len(expected.found(held)) < expected.least]
+
+    def problems(self, names: Iterable[str], where: str = "") -> list[Problem]:
+        """Return a sentence for each kind of expected files of which there are too few or too many.
+
+        Parameters
+        ----------
+        names
+            Of the files, POSIX, relative to the scan's folder.
+        where
+            The folder, as the problems shall name it.
+        """
+        held = list(names)
+        counted = ((expected, expected.found(held)) for expected in self.expected if expected.is_demand)
+        return [
+            Problem("error", self._sentence(expected, found), where, expected.hint, len(found) < expected.least)
+            for expected, found in counted
+            if len(found) < expected.least or (expected.most is not None and len(found) > expected.most)
+        ]
+
+    def _sentence(self, expected: Expected, found: list[str]) -> str:
+        listed = ", ".join(visible(name) for name in sorted(found, key=natural_order)[:_SHOWN])
+        more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+        there = (
+            f"{len(found)} files {expected.files} are here ({listed}{more})"
+            if found
+            else f"No {expected.files} is here"
+        )
+        return f"{there}; {self.name} expects {expected.count}: {expected.what}."
+
+    @property
+    def known_as(self) -> tuple[str, ...]:
+        """Every spelling, the canonical name first."""
+        return (self.name, *self.spellings)
+
+
+@dataclass(frozen=True)
+class Rig:
+    """A place where recordings are made, and the computer that controls it."""
+
+    name: str
+    controller: str = toml.key("The computer that controls it.", fits=str.strip, takes="It takes a name.")
+    description: str = toml.key("What it is.", "")
+
+
+@dataclass(frozen=True)
+class Registry:
+    """Every setup type and rig that a lab knows, by name."""
+
+    setups: Mapping[str, SetupType]
+    rigs: Mapping[str, Rig]
+
+    def find(self, text: str, where: Any = None) -> SetupType:
+        """Return the setup type of a spelling; case, blanks, `-` and `_` do not matter.
+
+        Raises
+        ------
+        UnknownSetup
+            No setup type is spelt so; the nearest names are told.
+        """
+        for setup in self.setups.values():
+            if fold(text) in map(fold, setup.known_as):
+                return setup
+        known = [spelling for setup in self.setups.values() for spelling in setup.known_as]
+        what = f"{text!r} is no setup type." if text.strip() else "No setup type is named."
+        raise UnknownSetup(what, where, f"{nearest(text, known)} `adamacs setups list` shows them all.")
+
+
+def load(home: Path | None = None, *, modalities: Collection[str] | None = None) -> Registry:
+    """Return the setup types and rigs that ship, with those of a lab home over them.
+
+    Parameters
+    ----------
+    home
+        Of the lab; None: what ships alone.
+    modalities
+        The names that a setup type may give; None: any.
+
+    Raises
+    ------
+    InvalidSetting
+        Everything that is wrong with any of the files.
+    """
+    registry, faults = _gathered(home, _files(home), modalities)
+    toml.refuse(faults)
+    return registry
+
+
+def check(file: Path, home: Path | None = None, *, modalities: Collection[str] | None = None) -> list[Problem]:
+    """Return everything that is wrong with one file, as if it lay in the lab home.
+
+    Parameters
+    ----------
+    file
+        Of a setup type; or one called `rigs.toml`.
+    """
+    if file.name == RIGS_FILE:
+        return _read_rigs(file)[1]
+    others = [path for path in _files(home) if not _is_same(path, file)]
+    return _gathered(home, [*others, file], modalities)[1][file]
+
+
+def _is_same(path: Path, file: Path) -> bool:
+    return path.resolve() == file.resolve()
+
+
+def _files(home: Path | None) -> list[Path]:
+    """Return the files of setup types in the order in which they count, those of the lab last."""
+    folders = [SHIPPED, *([home / FOLDER] if home else [])]
+    found = (sorted(folder.glob("*.toml"), key=lambda path: natural_order(path.name)) for folder in folders)
+    return [path for paths in found for path in paths if not path.name.startswith(".")]  # ._x.toml of a Mac
+
+
+def _gathered(
+    home: Path | None, files: Iterable[Path], modalities: Collection[str] | None
+) -> tuple[Registry, dict[Path, list[Problem]]]:
+    """Return the registry that files make, and what is wrong with each of them."""
+    faults: dict[Path, list[Problem]] = {}
+    rigs: dict[str, Rig] = {}
+    for path in (SHIPPED.with_name(RIGS_FILE), *([home / RIGS_FILE] if home else [])):
+        if path.exists():
+            found, faults[path] = _read_rigs(path)
+            rigs |= found
+    setups: dict[str, SetupType] = {}
+    for path in files:
+        setup, faults[path] = toml.read_as(SetupType, path)
+        if setup:
+            faults[path] += [*_misfits(setup, rigs, modalities), *_claims(setup, setups)]
+            before = setups.pop(setup.name, None)
+            setups[setup.name] = replace(setup, source=path, replaces=before.source if before else None)
+    return Registry(setups, rigs), faults
+
+
+def _read_rigs(path: Path) -> tuple[dict[str, Rig], list[Problem]]:
+    rigs: dict[str, Rig] = {}
+    tables, problems = toml.content(path)
+    for name, table in tables.items():
+        if not isinstance(table, dict):
+            problems.append(Problem("error", "This is no rig.", name, f'Write [{name}] and controller = "..." below.'))
+            continue
+        rig, found = toml.build(Rig, table, name, name=name)
+        problems += found
+        if rig:
+            rigs[name] = rig
+    return rigs, problems
+
+
+def _misfits(setup: SetupType, rigs: Collection[str], modalities: Collection[str] | None) -> Iterator[Problem]:
+    """Yield what cannot be, although each key by itself has a fitting value."""
+    for number, expected in enumerate(setup.expected, 1):
+        if expected.most is not None and expected.most < expected.least:
+            what = f"At most {expected.most} and at least {expected.least} cannot be."
+            yield Problem("error", what, f"expected {number}, most", "Mend one of the two.")
+    for name in setup.rigs:
+        if name not in rigs:
+            yield Problem(
+                "error", f"There is no rig {name!r}.", "rigs", f"{nearest(name, rigs)} They stand in {RIGS_FILE}."
+            )
+    for name in setup.modalities:
+        if modalities is not None and name not in modalities:
+            yield Problem("error", f"There is no modality {name!r}.", "modalities", nearest(name, modalities))
+    for spelling in setup.spellings:
+        if not fold(spelling):
+            yield Problem("error", f"{spelling!r} is no spelling.", "spellings", "It takes letters or digits.")
+    if not setup.verified and not setup.missing:
+        yield Problem("error", "What is not verified must say what is missing.", "missing", "It takes a list of texts.")
+    if setup.verified and setup.missing:
+        yield Problem(
+            "error", "What is missing cannot be verified.", "missing", "Leave it out, or set verified = false."
+        )
+
+
+def _claims(setup: SetupType, others: Mapping[str, SetupType]) -> Iterator[Problem]:
+    """Yield the spellings of a setup type that belong to another one, or the name itself where a lab's has it twice."""
+    for other in others.values():
+        if other.name == setup.name:
+            if other.source.parent != SHIPPED:
+                what = f"{other.source.name} describes {setup.name}, too."
+                yield Problem("error", what, "name", "Keep one of the two files.")
+            continue
+        taken = {fold(spelling) for spelling in other.known_as}
+        for spelling in setup.known_as:
+            if fold(spelling) in taken:
+                key = "name" if spelling == setup.name else "spellings"
+                what = f"{spelling!r} is a spelling of {other.name} already ({other.source.name})."
+                hint = f"Give it to one of them; a file with name = {other.name!r} would take its place."
+                yield Problem("error", what, key, hint)

@@ -1,0 +1,406 @@
+"""A setup type is data: what ships is sound, a lab's own goes over it, and every fault of a file is told at once."""
+
+from __future__ import annotations
+
+import configparser
+import fnmatch
+import json
+from dataclasses import fields
+from pathlib import Path, PurePosixPath
+
+import pytest
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adamacs import pipeline
+from adamacs.cli.setups import setups as command
+from adamacs.core import settings as settings_module
+from adamacs.core import setups, toml
+from adamacs.core.errors import InvalidSetting, UnknownSetup
+from adamacs.demo import lab
+
+SHIPPED = setups.load(modalities=pipeline.MODALITIES)
+NAMED_BY_THE_LAB = {
+    "mini2p1_openfield",
+    "mini2p2_openfield",
+    "mini2p2_headfixed",
+    "bench2p",
+    "bench2p_kine",
+    "bench2p_lineartrack",
+    "bench2p_oddball",
+    "bench2p_Oddball_V2",
+    "bench2p_Oddball_v3",
+    "bench2p_SP",
+    "behavior_box",
+    "macroscope",
+}
+SOUND = 'name = "own"\ndescription = "Ours."\nrigs = ["aux1"]\n'
+
+
+@pytest.fixture
+def home(tmp_path):
+    (tmp_path / settings_module.FILE).write_text("", encoding="utf-8")
+    (tmp_path / setups.FOLDER).mkdir()
+    return tmp_path
+
+
+def add(home: Path, text: str, name: str = "own.toml") -> Path:
+    path = home / setups.FOLDER / name
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def refusal(home: Path) -> str:
+    with pytest.raises(InvalidSetting) as caught:
+        setups.load(home, modalities=("imaging",))
+    return str(caught.value)
+
+
+# ---- what ships
+
+
+def test_every_setup_type_and_every_rig_of_the_lab_ships():
+    assert set(SHIPPED.setups) == NAMED_BY_THE_LAB
+    assert set(SHIPPED.rigs) == {"mini2p1", "mini2p2", "bench2p1", "aux1", "aux2", "behavior1", "behavior2"}
+    assert {rig.controller for rig in SHIPPED.rigs.values()} == {f"PC {name} controller" for name in SHIPPED.rigs}
+
+
+def test_what_is_not_verified_says_what_a_lab_must_fill_in():
+    assert {setup.name for setup in SHIPPED.setups.values() if setup.missing} == {"mini2p2_headfixed", "macroscope"}
+    assert all(setup.verified == (not setup.missing) for setup in SHIPPED.setups.values())
+
+
+def test_what_ships_is_applied_by_a_person_and_stages_nothing_by_itself():
+    assert not any(setup.automatic or setup.stage for setup in SHIPPED.setups.values())
+
+
+def test_an_installation_holds_every_file_that_the_package_reads():
+    root = Path(__file__).parents[2]
+    config = configparser.ConfigParser()
+    config.read(root / "setup.cfg")
+    patterns = config["options.package_data"]["adamacs"].split()
+    for path in (*setups.SHIPPED.glob("*"), setups.SHIPPED.with_name(setups.RIGS_FILE)):
+        relative = PurePosixPath(path.relative_to(root / "adamacs").as_posix())
+        assert any(relative.match(pattern) for pattern in patterns), relative
+
+
+def test_every_file_that_ships_is_called_after_its_setup_type_on_every_file_system():
+    names = {path.stem for path in setups.SHIPPED.glob("*.toml")}
+    assert names == set(SHIPPED.setups)
+    assert len({name.casefold() for name in names}) == len(names)
+
+
+# ---- spellings
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("openfield", "mini2p1_openfield"),
+        ("Mini2p1-Open field", "mini2p1_openfield"),
+        ("bench2p_Oddball_v2", "bench2p_Oddball_V2"),
+        ("BENCH2P", "bench2p"),
+        ("behavior box", "behavior_box"),
+    ],
+)
+def test_case_blanks_and_dashes_of_a_spelling_do_not_matter(text, name):
+    assert SHIPPED.find(text).name == name
+
+
+def test_a_setup_type_whose_name_begins_like_another_is_not_taken_for_it():
+    assert [SHIPPED.find(name).name for name in SHIPPED.setups] == list(SHIPPED.setups)
+
+
+@pytest.mark.parametrize("text", ["bench2p_odball", "mini2p1", "bench2p ", "", " -_ ", "open\nfeld"])
+def test_an_unknown_setup_is_refused_with_what_is_known(text):
+    if setups.fold(text) == "bench2p":
+        assert SHIPPED.find(text).name == "bench2p"
+        return
+    with pytest.raises(UnknownSetup) as caught:
+        SHIPPED.find(text, "scan9FY6AIRM")
+    assert caught.value.where == "scan9FY6AIRM"
+    assert any(name in str(caught.value) for name in SHIPPED.setups)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_nearest_name_is_proposed():
+    with pytest.raises(UnknownSetup, match=r"Did you mean .*bench2p_oddball"):
+        SHIPPED.find("bench2p_odball")
+
+
+@given(st.text("aAbB19 -_\tÄß"))
+def test_folding_twice_is_folding_once(text):
+    assert setups.fold(setups.fold(text)) == setups.fold(text)
+
+
+@given(st.sampled_from(sorted(NAMED_BY_THE_LAB)), st.data())
+def test_any_variation_of_a_name_finds_it_and_no_other(name, data):
+    pieces = [data.draw(st.sampled_from((letter.lower(), letter.upper()))) for letter in name if letter != "_"]
+    varied = data.draw(st.sampled_from(("", "_", "-", " "))).join(pieces)
+    assert SHIPPED.find(varied).name == name
+
+
+# ---- expected files
+
+
+def test_a_folder_with_all_that_is_expected_has_no_problem_and_lacks_nothing():
+    names = ["scan9FY6AIRM_XX_ANM-2172_00001.tif", "scan9FY6AIRM_XX_ANM-2172_0001.h5", "notes.txt"]
+    setup = SHIPPED.find("bench2p")
+    assert (setup.problems(names), setup.lacks(names)) == ([], [])
+
+
+def test_each_missing_kind_of_files_is_a_problem_of_its_own_with_a_hint():
+    setup = SHIPPED.find("bench2p_lineartrack")
+    problems = setup.problems([], where="a folder")
+    assert [expected.files for expected in setup.lacks([])] == ["*.tif", "*.h5", "*bonsai_stimulus_log*.csv"]
+    assert [problem.what.split(" is here")[0] for problem in problems] == [
+        "No *.tif",
+        "No *.h5",
+        "No *bonsai_stimulus_log*.csv",
+    ]
+    assert all((p.severity, p.where) == ("error", "a folder") and p.hint for p in problems)
+
+
+def test_two_auxiliary_recordings_are_one_too_many_and_both_are_named():
+    names = ["b_10.h5", "a.tif", "b_9.h5"]
+    setup = SHIPPED.find("openfield")
+    (problem,) = setup.problems(names)
+    assert "2 files *.h5 are here (b_9.h5, b_10.h5); mini2p1_openfield expects 1" in problem.what
+    assert setup.lacks(names) == []
+
+
+def test_results_in_folders_below_are_no_recording():
+    names = ["a.tif", "a.h5", "device_top_recording_x_model_y/video.h5", "suite2p/plane0/data.h5"]
+    assert SHIPPED.find("bench2p").problems(names) == []
+
+
+def test_names_count_in_any_case_and_a_pattern_with_a_slash_is_for_paths():
+    expected = setups.Expected("*IMU*.csv", "x")
+    assert expected.found(["scan_imu_1.CSV", "below/IMU.csv"]) == ["scan_imu_1.CSV"]
+    assert setups.Expected("below/*.csv", "x").found(["a.csv", "below/IMU.csv"]) == ["below/IMU.csv"]
+
+
+_LETTERS = st.text("aB.5/h*?[]-", max_size=8)
+
+
+@given(st.text("aBh.5*?[]-", min_size=1, max_size=6), st.lists(_LETTERS, max_size=6))
+def test_a_pattern_means_what_a_shell_means_in_any_case(files, names):
+    flat = [name for name in names if "/" not in name]
+    expected = [name for name in flat if fnmatch.fnmatchcase(name.casefold(), files.casefold())]
+    assert setups.Expected(files, "x").found(names) == expected
+
+
+def test_a_name_that_would_command_a_terminal_is_spelt_out():
+    problem = SHIPPED.find("bench2p").problems(["a.tif", "a\x1b[2J.h5", "b\n.h5"])[0]
+    assert r"a\x1b[2J.h5" in problem.what
+    assert "\n" not in problem.what
+
+
+@given(st.lists(st.sampled_from(["a.tif", "b.tif", "c.h5", "d.h5", "e_bonsai_stimulus_log.csv", "x/y.h5", "z"])))
+def test_what_is_lacking_and_what_is_too_much_are_the_problems(names):
+    for setup in SHIPPED.setups.values():
+        names = list(dict.fromkeys(names))
+        too_many = [e for e in setup.expected if e.most is not None and len(e.found(names)) > e.most]
+        assert len(setup.problems(names)) == len(setup.lacks(names)) + len(too_many)
+        assert setup.problems(names) == setup.problems(names[::-1])
+
+
+# ---- a lab's own
+
+
+def test_a_lab_adds_a_setup_type_and_a_rig(home):
+    (home / setups.RIGS_FILE).write_text('[rig8]\ncontroller = "PC 8"\n', encoding="utf-8")
+    add(home, SOUND.replace("aux1", "rig8"))
+    known = setups.load(home)
+    assert known.find("OWN").rigs == ("rig8",)
+    assert set(known.setups) == NAMED_BY_THE_LAB | {"own"}
+    assert known.rigs["rig8"].controller == "PC 8"
+
+
+def test_a_lab_s_file_of_the_same_name_takes_the_place_of_the_one_that_ships(home):
+    path = add(home, SOUND.replace("own", "bench2p"), "any.toml")
+    setup = setups.load(home).find("bench2p")
+    assert (setup.source, setup.replaces) == (path, setups.SHIPPED / "bench2p.toml")
+    assert (setup.description, setup.expected) == ("Ours.", ())
+
+
+def test_spellings_of_what_was_replaced_are_free_again(home):
+    add(home, SOUND.replace("own", "mini2p1_openfield"))
+    add(home, SOUND + 'spellings = ["openfield"]\n', "z.toml")
+    assert setups.load(home).find("openfield").name == "own"
+
+
+def test_a_lab_s_rig_goes_over_the_one_that_ships(home):
+    (home / setups.RIGS_FILE).write_text('[mini2p1]\ncontroller = "wolke"\n', encoding="utf-8")
+    assert setups.load(home).rigs["mini2p1"].controller == "wolke"
+    assert setups.load(home).rigs["mini2p2"] == SHIPPED.rigs["mini2p2"]
+
+
+def test_everything_that_a_file_may_say_is_read(home):
+    add(
+        home,
+        SOUND + 'automatic = true\nspellings = ["ours"]\nmodalities = ["imaging"]\nverified = false\nmissing = ["x"]\n'
+        '[[expected]]\nfiles = "*.x"\nwhat = "xs"\nleast = 2\nmost = 3\nhint = "Look."\n'
+        '[[stage]]\ntable = "imaging.ProcessingTask"\nvalues = { paramset_idx = 3 }\n',
+    )
+    setup = setups.load(home).find("ours")
+    assert (setup.automatic, setup.verified, setup.missing, setup.modalities) == (True, False, ("x",), ("imaging",))
+    assert setup.expected == (setups.Expected("*.x", "xs", 2, 3, "Look."),)
+    assert setup.stage == (setups.Stage("imaging.ProcessingTask", {"paramset_idx": 3}),)
+    read = {field.name for field in fields(setup)} - {"source", "replaces"}
+    assert read == set(toml.keys_of(setups.SetupType))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (SOUND + "rig = 1", "rig: There is no such key. Did you mean rigs"),
+        (SOUND + 'automatic = "yes"', "automatic: 'yes' does not fit. It takes true or false."),
+        (SOUND + "spellings = [1]", "spellings: This does not fit. It takes a list of texts."),
+        (SOUND + "[expected]\nfiles = 1", "expected: This does not fit. It takes a list of tables."),
+        (SOUND + '[[expected]]\nfiles = "a"', "expected 1, what: This key is missing. It takes a text."),
+        (
+            SOUND + '[[expected]]\nfiles = "a"\nwhat = "b"\n[[expected]]\nfiles = "a"\nwhat = "b"\nleast = -1',
+            "expected 2, least: -1 does not fit. It takes 0 or more.",
+        ),
+        (SOUND + '[[expected]]\nfiles = "a"\nwhat = "b"\nleast = true', "expected 1, least: True does not fit."),
+        (SOUND + '[[expected]]\nfiles = "a"\nwhat = "b"\nmost = 0', "expected 1, most: At most 0 and at least 1"),
+        (SOUND + '[[stage]]\ntable = "x"\nvalues = 3', "stage 1, values: 3 does not fit. It takes a table."),
+        (SOUND + '[[stage]]\ntable = "x"\nvalues = {}', "stage 1, table: 'x' does not fit. It takes a name such as"),
+        (SOUND.replace("aux1", "aux3"), "rigs: There is no rig 'aux3'. Did you mean aux"),
+        (SOUND + 'modalities = ["imagin"]', "modalities: There is no modality 'imagin'. Did you mean imaging?"),
+        (SOUND + 'spellings = ["-"]', "spellings: '-' is no spelling."),
+        (SOUND + "verified = false", "missing: What is not verified must say what is missing."),
+        (SOUND + 'missing = ["a"]', "missing: What is missing cannot be verified."),
+        (SOUND.replace("own", "o n"), "name: 'o n' does not fit. It takes up to 63 letters"),
+        (SOUND + 'spellings = ["Open-Field"]', "spellings: 'Open-Field' is a spelling of mini2p1_openfield already"),
+        (SOUND.replace("own", "BENCH2P"), "name: 'BENCH2P' is a spelling of bench2p already (bench2p.toml)."),
+        ("", "name: This key is missing."),
+        ("name = ", "This is not valid TOML: Invalid value (at end of document)."),
+        ("a = " + "[" * 5000, "This "),
+    ],
+)
+def test_what_is_wrong_with_a_file_is_told_with_file_key_and_cure(home, text, said):
+    path = add(home, text)
+    told = refusal(home)
+    assert told.startswith(f"{path}: ")
+    assert said in told
+    assert [
+        said in f"{problem.where}: {problem.what} {problem.hint}"
+        for problem in setups.check(path, home, modalities=("imaging",))
+    ].count(True) == 1
+
+
+def test_every_fault_of_every_file_is_told_at_once(home):
+    add(home, SOUND + "a = 1\nautomatic = 2\n", "one.toml")
+    add(home, "name = ", "two.toml")
+    (home / setups.RIGS_FILE).write_text("[rig8]\n[rig9]\ncontroller = 1\n", encoding="utf-8")
+    told = refusal(home)
+    for said in ("one.toml: a:", "one.toml: automatic:", "two.toml: This", "rig8, controller: ", "rig9, controller: 1"):
+        assert said in told
+
+
+def test_two_files_of_a_lab_for_one_setup_type_are_refused(home):
+    add(home, SOUND, "a.toml")
+    add(home, SOUND, "b.toml")
+    assert "a.toml describes own, too." in refusal(home)
+
+
+def test_bytes_that_are_no_text_and_hidden_files_of_other_systems(home):
+    (home / setups.FOLDER / "._own.toml").write_bytes(b"\xff\x00")
+    assert set(setups.load(home).setups) == NAMED_BY_THE_LAB
+    (home / setups.FOLDER / "own.toml").write_bytes(b"name = '\xff'")
+    assert "not valid TOML" in refusal(home)
+
+
+_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text("aB1_-. "),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("ab"), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(st.sampled_from([*toml.keys_of(setups.SetupType), "x"]), _VALUES))
+def test_any_table_gives_an_object_or_problems_and_never_both(table):
+    setup, problems = toml.build(setups.SetupType, table)
+    assert (setup is None) == bool(problems)
+
+
+def test_the_example_of_the_reference_page_is_sound():
+    page = Path(__file__).parents[2] / "docs" / "reference" / "setup-types.toml"
+    assert setups.check(page, modalities=pipeline.MODALITIES) == []
+
+
+# ---- the command
+
+
+def run(*arguments):
+    return CliRunner().invoke(command, arguments)
+
+
+def test_the_command_lists_what_the_lab_knows(home, monkeypatch):
+    monkeypatch.setenv("ADAMACS_HOME", str(home))
+    add(home, SOUND)
+    answer = run("list")
+    assert answer.exit_code == 0
+    (own,) = (line for line in answer.output.splitlines() if line.startswith("own "))
+    assert own.split() == ["own", "aux1", "Ours.", "(the", "lab's", "own)"]
+    assert {json.loads(line)["name"] for line in run("list", "--json").output.splitlines()} == NAMED_BY_THE_LAB | {
+        "own"
+    }
+
+
+def test_the_command_shows_which_file_counts_and_which_it_replaces(home, monkeypatch):
+    monkeypatch.setenv("ADAMACS_HOME", str(home))
+    path = add(home, SOUND.replace("own", "bench2p"))
+    answer = run("show", "Bench2P").output
+    assert str(path) in answer
+    assert f"in place of {setups.SHIPPED / 'bench2p.toml'}" in answer
+    told = json.loads(run("show", "macroscope", "--json").output)
+    assert told["verified"] is False
+    assert told["missing"]
+
+
+def test_without_a_lab_home_what_ships_is_shown(tmp_path, monkeypatch):
+    monkeypatch.setenv("ADAMACS_HOME", str(tmp_path / "nowhere"))
+    answer = run("show", "openfield").output
+    assert "mini2p1 (PC mini2p1 controller)" in answer
+    assert "at least 1 *.tif" in answer
+
+
+def test_a_file_is_checked_before_it_lies_in_the_lab_home_and_again_there(home, tmp_path, monkeypatch):
+    monkeypatch.setenv("ADAMACS_HOME", str(home))
+    draft = tmp_path / "draft.toml"
+    draft.write_text(SOUND, encoding="utf-8")
+    assert run("check", str(draft)).exit_code == 0
+    inside = add(home, SOUND)
+    assert run("check", str(inside)).exit_code == 0
+    draft.write_text(SOUND.replace("own", "o n") + "a = 1\n", encoding="utf-8")
+    answer = run("check", str(draft))
+    assert answer.exit_code == 1
+    assert len(answer.output.splitlines()) == 2
+    told = [json.loads(line) for line in run("check", str(draft), "--json").output.splitlines()]
+    assert {problem["where"] for problem in told} == {"name", "a"}
+
+
+def test_a_file_of_rigs_is_checked_by_its_name(tmp_path):
+    path = tmp_path / "rigs.toml"
+    path.write_text('rig8 = 1\n[rig9]\ncontroler = "x"\n', encoding="utf-8")
+    assert [problem.where for problem in setups.check(path)] == ["rig8", "rig9, controler", "rig9, controller"]
+
+
+# ---- the synthetic lab
+
+
+def test_the_synthetic_lab_names_setups_that_are_known_and_its_home_expects_what_it_writes(home):
+    lab.write_setups(home)
+    known = setups.load(home, modalities=pipeline.MODALITIES)
+    assert {setup.name for setup in known.setups.values() if setup.replaces} == {
+        "mini2p1_openfield",
+        "bench2p",
+        "bench2p_lineartrack",
+    }
+    assert known.find("openfield").problems(["scan9FY6AIRM_00001.tif"]) == []
+    for scan in lab.write(home / "share", size="tiny"):
+        assert known.find(scan.setup).problems([path.name for path in scan.files]) == []
