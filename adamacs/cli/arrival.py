@@ -1,4 +1,4 @@
-"""`adamacs watch`, `adamacs quarantine`, `adamacs validate` and `adamacs parse`: what comes in, and whether it is fit."""
+"""`adamacs watch|quarantine|validate|parse`: what comes in, and whether it is fit."""
 
 from __future__ import annotations
 
@@ -114,7 +114,10 @@ def _decide(path: str, state: str, reason: str) -> None:
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
 @json_option
 def validate(paths: tuple[Path, ...], as_json: bool) -> None:
-    """Print every problem of the recordings at or below PATHS; no database is asked. Exit status 1 where one is unfit."""
+    """Print every problem of the recordings at or below PATHS; no database is asked.
+
+    Exit status 1 where one is unfit.
+    """
     from adamacs.ingest.find import find_recordings
     from adamacs.ingest.validate import host_problems
     from adamacs.ingest.validate import validate as look

@@ -17,8 +17,8 @@ from adamacs.cli.prompt import confirm, json_option, print_json, yes_option
 def remove(scan_ids: tuple[str, ...], run_id: str | None, yes: bool, as_json: bool) -> None:
     """Remove scans with everything computed from them; raw files stay.
 
-    Name scans, or with --run the run of an ingest that was a mistake: what it only added to scans that were there before
-    stays.
+    Name scans, or with --run the run of an ingest that was a mistake: what it only added to scans that were there
+    before stays.
     """
     from adamacs import pipeline
     from adamacs.core import settings

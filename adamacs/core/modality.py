@@ -171,8 +171,8 @@ class Modality:
     needs
         Per table, what a host must have to fill it, as `tool:suite2p`; `adamacs.workers.roles` knows the kinds.
     look
-        `module:function` of (Recording, Settings) to Contribution without rows: what the files of a folder say, and what
-        is wrong with them. It asks no database. Empty where folders hold nothing of the modality.
+        `module:function` of (Recording, Settings) to Contribution without rows: what the files of a folder say, and
+        what is wrong with them. It asks no database. Empty where folders hold nothing of the modality.
     plan
         `module:function` of (Recording, Settings) to Contribution: the rows, and what is asked of people.
     staged_by

@@ -17,7 +17,7 @@ from adamacs.core.modality import RawFile, Row
 from adamacs.core.settings import Settings
 from adamacs.database import portable
 from adamacs.ingest import ledger
-from adamacs.ingest.compare import Comparison, Held, compare, table_of
+from adamacs.ingest.compare import Held, compare, table_of
 from adamacs.ingest.ledger import Run, Step
 from adamacs.ingest.plan import IngestPlan, ScanPlan
 
@@ -69,19 +69,18 @@ def apply_plan(
 
 def apply_or_explain(scan: ScanPlan, settings: Settings, run: Run) -> Outcome:
     """Write one scan, or say why not; whatever comes of it is noted."""
-    where = {"path": scan.path, "session_id": scan.session_id, "scan_id": scan.scan_id}
     if scan.state == "refused":
         reason = "; ".join(str(problem) for problem in scan.problems if problem.severity == "error")
-        run.note(Step("plan", "failed", "refused", **where, reason=reason))
+        run.note(step_of(scan, "plan", "failed", "refused", reason=reason))
         return Outcome(scan.scan_id, "refused", reason=reason)
     try:
         written = apply_scan(scan, settings, run)
     except _FAILURES as error:  # the others of the batch go on
         reason = " ".join(str(error).split()) or type(error).__name__
-        run.note(Step("apply", "failed", "failed", **where, reason=reason))
+        run.note(step_of(scan, "apply", "failed", "failed", reason=reason))
         return Outcome(scan.scan_id, "failed", reason=reason)
     if not written:
-        run.note(Step("apply", "skipped", "unchanged", **where, reason="the database holds all of it"))
+        run.note(step_of(scan, "apply", "skipped", "unchanged", reason="the database holds all of it"))
     return Outcome(scan.scan_id, "written" if written else "unchanged", written)
 
 
@@ -118,23 +117,17 @@ def _write(scan: ScanPlan, settings: Settings, run: Run) -> int:
             table_of(table).insert([dict(row.values) for row in rows])
         for change in found.changes:
             table_of(change.table).update1({**change.key, change.column: change.planned})
-        step = _step(scan, found, count)
+        what = "new" if any(row.table == "scan.Scan" for row in found.missing) else "update"
+        told = "; ".join([*_counts(found.missing), *map(str, found.changes)])
+        step = step_of(scan, "apply", "ok", what, written=count, reason=told)
         run.write(step)
     run.wrote(step)
     return count
 
 
-def _step(scan: ScanPlan, found: Comparison, count: int) -> Step:
-    return Step(
-        name="apply",
-        outcome="ok",
-        what="new" if any(row.table == "scan.Scan" for row in found.missing) else "update",
-        path=scan.path,
-        session_id=scan.session_id,
-        scan_id=scan.scan_id,
-        written=count,
-        reason="; ".join([*_counts(found.missing), *map(str, found.changes)]),
-    )
+def step_of(scan: ScanPlan, name: str, outcome: str, what: str, *, written: int = 0, reason: str = "") -> Step:
+    """Return a step of a run that is about one scan."""
+    return Step(name, outcome, what, scan.path, scan.session_id, scan.scan_id, written, reason)
 
 
 def _counts(rows: Sequence[Row]) -> list[str]:

@@ -244,7 +244,7 @@ def scans_still_there(run_id: str) -> tuple[str, ...]:
     """Return the tokens of the scans that a run brought into the database and that are there still."""
     brought = [step for step in past(run_id).steps if (step.name, step.outcome, step.what) == ("apply", "ok", "new")]
     keys = [{"session_id": step.session_id, "scan_id": step.scan_id} for step in brought]
-    held = {key["scan_id"] for key in (scans.Scan & keys).keys()} if keys else set()
+    held = set((scans.Scan & keys).to_arrays("scan_id").tolist()) if keys else set()
     return tuple(step.scan_id for step in brought if step.scan_id in held)
 
 

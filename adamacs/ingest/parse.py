@@ -95,7 +95,7 @@ def _plain(value: Any) -> Any:
         return {one.name: _plain(getattr(value, one.name)) for one in dataclasses.fields(value)}
     if isinstance(value, Mapping):
         return {str(name): _plain(item) for name, item in list(value.items())[:_SHOWN]}
-    if hasattr(value, "dtype") and getattr(value, "ndim", 0):
+    if hasattr(value, "dtype") and hasattr(value, "shape") and value.shape:
         return f"{value.dtype}, shape {tuple(value.shape)}"
     if isinstance(value, list | tuple):
         more = [f"... {len(value)} in all"] if len(value) > _SHOWN else []

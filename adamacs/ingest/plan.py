@@ -174,7 +174,7 @@ def _draft(recording: Recording, settings: Settings, people: _People, words: Voc
 def _planned(draft: _Draft, held: Held, settings: Settings) -> ScanPlan:
     found = compare(draft.rows, held, settings)
     problems = (*draft.problems, *found.conflicts)
-    if _state(found, problems) in ("new", "update"):  # of what is in the database, the end was looked at before
+    if _state(found, problems) != "unchanged":  # of what is in the database, the end was looked at before
         problems += tuple(incomplete(draft.recording, settings))
     folder = draft.recording.folder
     plan = ScanPlan(

@@ -126,9 +126,8 @@ def host_problems(settings: Settings, needed: int) -> list[Problem]:
     if processed.is_dir():
         if refusal := _probe(processed):
             hint = "Results will fail there: give this account, and that of the workers, the right to write."
-            problems.append(
-                Problem("warning", f"The root processed cannot be written ({refusal}).", str(processed), hint)
-            )
+            what = f"The root processed cannot be written ({refusal})."
+            problems.append(Problem("warning", what, str(processed), hint))
         free = shutil.disk_usage(processed).free
         if free < needed:
             what = f"The root processed has {free / 1e9:,.1f} GB free; these recordings hold {needed / 1e9:,.1f} GB."

@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from adamacs import pipeline
 from adamacs.core import clocks, failures
@@ -26,7 +26,7 @@ from adamacs.core.settings import Settings
 from adamacs.database import connect as database
 from adamacs.database import portable
 from adamacs.ingest import arrivals, ledger, ripe
-from adamacs.ingest.apply import apply_or_explain
+from adamacs.ingest.apply import apply_or_explain, step_of
 from adamacs.ingest.arrivals import Arrival
 from adamacs.ingest.choices import Choices
 from adamacs.ingest.find import Finder, recording_of
@@ -143,7 +143,7 @@ class Watcher:
         self._hear_people()
         found = self._finder.look()
         for folder in found.changed:
-            self._track(folder.relative, "", str(folder.folder.scan_id), lambda folder=folder: self._list(folder))
+            self._track(folder.relative, "", str(folder.folder.scan_id), partial(recording_of, folder, self._settings))
         for path in found.gone:
             self._lose(path)
         self._hold([problem for problem in found.problems if problem.severity == "error"])
@@ -151,9 +151,6 @@ class Watcher:
             for unit in modality.units:
                 for place in self._growing(unit):
                     self._look_into(place, modality.name, unit)
-
-    def _list(self, folder: Any) -> Recording:
-        return recording_of(folder, self._settings)
 
     def _track(
         self, path: str, name: str, scan_id: str, read: Callable[[], Recording], automatic: bool = False
@@ -230,7 +227,9 @@ class Watcher:
                 if before is not None and before.state == "ignored":
                     continue
                 arrival = before or Arrival(path, "", "incubating", "", clocks.now(), clocks.now())
-                held = tracked or Tracked(arrival, ripe.Quiet("", self._clock()), self._unreadable, 0.0)
+                held = tracked or Tracked(
+                    arrival, ripe.Quiet("", self._clock()), self._unreadable, self._incubation("")
+                )
                 held.move("quarantined", reason)
                 self._units[path, ""] = held
                 self._say("quarantined", held)
@@ -264,7 +263,7 @@ class Watcher:
                 self._hold_unit(relative, one.name, str(error))
                 continue
             base = Recording(parsed, relative.partition("/")[0], place, relative, (), of=modality)
-            read = lambda one=one, base=base: replace(base, files=tuple(_stat(self._share, base, one.files)))  # noqa: E731
+            read = partial(_read_grown, self._share, base, one.files)
             tracked = self._track(relative, one.name, str(parsed.scan_id), read, unit.automatic)
             tracked.blocked = self._blocked(tracked, one, growth, unit)
 
@@ -288,22 +287,18 @@ class Watcher:
         """Take over what people decided meanwhile: released, ignored, or applied by hand."""
         if self._dry_run:
             return
-        now = {(one.path, one.unit): one for one in arrivals.load(("incubating", "ignored", *_OPEN, *arrivals.HELD))}
+        decided = {(one.path, one.unit): one for one in arrivals.load(("incubating", "ignored"))}
         for place, tracked in self._units.items():
-            if not tracked.is_saved:
-                continue
-            said = now.get(place)
-            if said is None and tracked.arrival.state in ("planned", *arrivals.HELD):
-                self._hear_ingested(tracked)
-            elif said is not None and said.state != tracked.arrival.state and said.state in ("incubating", "ignored"):
-                tracked.arrival = said
-                tracked.prepared = None
+            said = decided.get(place)
+            if tracked.is_saved and said is not None and said.state != tracked.arrival.state:
+                tracked.arrival, tracked.prepared = said, None
                 tracked.quiet.since = self._clock()
-
-    def _hear_ingested(self, tracked: Tracked) -> None:
-        for one in arrivals.load(("ingested",)):
-            if (one.path, one.unit) == (tracked.arrival.path, tracked.arrival.unit):
-                tracked.arrival = one
+        held = [one for one in self._units.values() if one.arrival.state in ("planned", "quarantined", "changed")]
+        keys = [{"scan_id": one.arrival.scan_id} for one in held if one.arrival.scan_id]
+        there = set((pipeline.scan.Scan & keys).to_arrays("scan_id").tolist()) if keys else set()
+        for tracked in held:
+            if tracked.arrival.scan_id in there and self._is_ingested(tracked):
+                self._say("ingested", tracked)
 
     # ---- settling
 
@@ -345,13 +340,11 @@ class Watcher:
             tracked.prepared = None
             if tracked.arrival.state == "late":
                 tracked.move("incubating", settled=False)
-        is_quiet = self._clock() >= tracked.due
-        return is_quiet and (
-            tracked.arrival.state == "incubating" or bool(tracked.blocked) or self._was_blocked(tracked)
+        return self._clock() >= tracked.due and (
+            tracked.arrival.state in ("incubating", "waiting")
+            or bool(tracked.blocked)
+            or tracked.prepared is None  # it was late for a part that has come
         )
-
-    def _was_blocked(self, tracked: Tracked) -> bool:
-        return tracked.arrival.state == "waiting" or (tracked.arrival.state == "late" and tracked.prepared is None)
 
     def _changed_at(self, recording: Recording, before: float | None) -> float:
         """Return when a unit that looks different now changed: as the kernel says on a local disk, else now."""
@@ -403,6 +396,7 @@ class Watcher:
         held = {(row["file_path"], row["file_size"], row["file_time"]) for row in rows}
         if not rows or held != {(file.path, file.size, file.time) for file in recording.files}:
             return False
+        tracked.arrival = replace(tracked.arrival, fingerprint=ripe.fingerprint(recording.files))
         tracked.move("ingested")
         return True
 
@@ -423,33 +417,25 @@ class Watcher:
         errors = [problem for problem in plan.problems if problem.severity == "error"]
         questions = [problem for problem in plan.problems if problem.severity == "question"]
         if plan.state == "refused":
-            late = all(problem.may_pass for problem in errors)
+            late = any(problem.may_pass for problem in errors)  # the others may follow from it
             tracked.move("late" if late else "quarantined", "; ".join(str(problem) for problem in errors))
-            self._note(
-                run,
-                Step(
-                    "plan",
-                    "skipped" if late else "failed",
-                    "waiting" if late else "refused",
-                    **_ids(plan),
-                    reason=tracked.arrival.reason,
-                ),
-            )
+            outcome, what = ("skipped", "waiting") if late else ("failed", "refused")
+            self._note(run, step_of(plan, "plan", outcome, what, reason=tracked.arrival.reason))
         elif plan.state == "unchanged":
             tracked.move("ingested")
         elif questions or not (plan.automatic or tracked.automatic):
             why = "; ".join(map(str, questions)) or "The rules of its setup type let nobody but a person ingest it."
             tracked.move("planned", f"{why} `adamacs ingest apply {plan.path}`")
-            self._note(run, Step("plan", "skipped", "waiting", **_ids(plan), reason=why))
+            self._note(run, step_of(plan, "plan", "skipped", "waiting", reason=why))
         elif run is None:
             tracked.move("planned", "It would be ingested now.")
         else:
-            outcome = apply_or_explain(plan, self._settings, run)
-            if outcome.state in ("written", "unchanged"):
+            result = apply_or_explain(plan, self._settings, run)
+            if result.state in ("written", "unchanged"):
                 tracked.move("ingested")
                 self._lags.append(max(self._clock() - tracked.quiet.since, 0.0))
             else:
-                tracked.move("quarantined", outcome.reason)
+                tracked.move("quarantined", result.reason)
         self._say(tracked.arrival.state, tracked)
 
     def _note(self, run: Run | None, step: Step) -> None:
@@ -460,9 +446,9 @@ class Watcher:
         """Plan what will be ripe soon, so that its rows come at once when it is."""
         for tracked in self._units.values():
             half = tracked.quiet.since + tracked.incubation / 2
-            if tracked.arrival.state == "incubating" and not tracked.blocked and self._clock() >= half:
-                if tracked.prepared is None and not self._dry_run:
-                    self._plan(tracked)
+            is_open = tracked.arrival.state == "incubating" and not tracked.blocked and tracked.prepared is None
+            if is_open and self._clock() >= half and not self._dry_run:
+                self._plan(tracked)
 
     # ---- writing down
 
@@ -489,8 +475,8 @@ class Watcher:
         self._report(event)
 
 
-def _ids(plan: ScanPlan) -> dict[str, str]:
-    return {"path": plan.path, "session_id": plan.session_id, "scan_id": plan.scan_id}
+def _read_grown(share: Path, base: Recording, names: Sequence[str]) -> Recording:
+    return replace(base, files=tuple(_stat(share, base, names)))
 
 
 def _stat(share: Path, base: Recording, names: Sequence[str]) -> Iterator[RawFile]:

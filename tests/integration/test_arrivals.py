@@ -1,0 +1,378 @@
+"""From a share that is written to, to rows: what a watcher sees, waits for, lets in, and holds back."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from datetime import timedelta
+
+import pytest
+
+from adamacs import pipeline
+from adamacs.core import clocks
+from adamacs.core.errors import InvalidRequest
+from adamacs.demo import lab as synthetic
+from adamacs.ingest import arrivals, ledger
+from adamacs.ingest.apply import apply_plan
+from adamacs.ingest.plan import plan_ingest
+from adamacs.ingest.remove import apply_removal, plan_removal
+from adamacs.ingest.watch import Watcher
+from tests.integration.test_ingest import command
+
+PARAMSET = 0
+
+
+@pytest.fixture(scope="module")
+def recordings(tmp_path_factory):
+    """The tiny synthetic lab, written once."""
+    home = tmp_path_factory.mktemp("recordings")
+    synthetic.write(home / "share", size="tiny")
+    return sorted((home / "share" / "demo").iterdir())
+
+
+@pytest.fixture
+def lab(mouse_lab):
+    """A lab whose setup types let recordings in alone."""
+    shutil.rmtree(mouse_lab.home / "setups")
+    synthetic.write_setups(mouse_lab.home, paramset_idx=PARAMSET)
+    pipeline.imaging.ProcessingParamSet.insert_new(synthetic.SUITE2P, paramset_idx=PARAMSET, desc="synthetic lab")
+    yield mouse_lab
+    shutil.rmtree(mouse_lab.home / "setups")
+
+
+class Clock:
+    """A clock that a test sets; the kernel's own times stand still beside it."""
+
+    def __init__(self):
+        self.now = 1000.0
+
+    def __call__(self):
+        return self.now
+
+
+class Watched:
+    """A watcher with its clock, and what it said."""
+
+    def __init__(self, lab, clock=None, **options):
+        self.clock = clock or Clock()
+        self.said = []
+        self.watcher = Watcher(lab.settings, report=self.said.append, clock=self.clock, **options)
+
+    def tick(self, seconds=0.0):
+        """Let time pass, look, and settle."""
+        self.clock.now += seconds
+        self.watcher.look()
+        self.watcher.settle()
+        return states()
+
+
+def states():
+    return {one.path.rpartition("/")[2]: one.state for one in arrivals.load()}
+
+
+def put(lab, folder, *, whole=True):
+    """Copy a recording to the share; of one that is not whole the last file is cut."""
+    place = lab.settings.root("share") / "demo" / folder.name
+    shutil.copytree(folder, place)
+    if not whole:
+        last = sorted(place.iterdir())[-1]
+        os.truncate(last, last.stat().st_size - 100)
+    return place
+
+
+def scans():
+    return sorted(pipeline.scan.Scan.to_arrays("scan_id").tolist())
+
+
+def test_a_folder_is_ingested_once_it_has_not_changed_for_the_incubation(lab, recordings):
+    watched = Watched(lab)
+    place = put(lab, recordings[0])
+    assert watched.tick() == {place.name: "incubating"}
+    assert watched.tick(29) == {place.name: "incubating"}
+    assert scans() == []
+    assert watched.tick(2) == {place.name: "ingested"}
+    assert len(scans()) == 1
+    assert len(pipeline.imaging.ProcessingTask()) == 1  # staged as its setup type says
+    assert watched.tick(100) == {place.name: "ingested"}
+    assert [event.what for event in watched.said] == ["arrived", "ingested"]
+
+
+def test_a_change_starts_the_incubation_anew(lab, recordings):
+    watched = Watched(lab)
+    place = put(lab, recordings[0])
+    watched.tick()
+    for _ in range(3):
+        with (place / "notes.txt").open("a") as file:
+            file.write("more\n")
+        assert watched.tick(25) == {place.name: "incubating"}
+    assert watched.tick(29) == {place.name: "incubating"}
+    assert watched.tick(2) == {place.name: "ingested"}
+
+
+def test_a_file_without_its_end_is_late_and_never_ingested_until_it_has_one(lab, recordings):
+    watched = Watched(lab)
+    place = put(lab, recordings[0], whole=False)
+    watched.tick()
+    assert watched.tick(31) == {place.name: "late"}
+    (late,) = arrivals.load(("late",))
+    assert "tif" in late.reason
+    assert watched.tick(1000) == {place.name: "late"}
+    assert scans() == []
+    last = sorted(place.iterdir())[-1]
+    shutil.copyfile(recordings[0] / last.name, last)
+    assert watched.tick(1) == {place.name: "incubating"}
+    assert watched.tick(31) == {place.name: "ingested"}
+
+
+def test_a_folder_that_lacks_an_expected_file_is_late_and_says_which(lab, recordings):
+    watched = Watched(lab)
+    place = put(lab, recordings[0])
+    (place / "notes.txt").write_text("only a note\n")
+    for tiff in place.glob("*.tif"):
+        tiff.unlink()
+    watched.tick()
+    # without a header nothing names the setup type: a question for a person
+    assert watched.tick(31) == {place.name: "planned"}
+    (lab.home / "profiles").mkdir(exist_ok=True)
+    (lab.home / "profiles" / "XX.toml").write_text(
+        'initials = "XX"\nname = "demo"\n[defaults]\nsetup_type = "bench2p"\n'
+    )
+    try:
+        arrivals.decide(f"demo/{place.name}", "incubating", "")
+        watched.tick(1)
+        assert watched.tick(31) == {place.name: "late"}
+        assert "the frames" in arrivals.load(("late",))[0].reason
+    finally:
+        shutil.rmtree(lab.home / "profiles")
+
+
+def test_a_killed_watcher_goes_on_where_it_stopped(lab, recordings):
+    first = Watched(lab)
+    place = put(lab, recordings[0])
+    first.tick()
+    (seen,) = arrivals.load()
+    earlier = clocks.now() - timedelta(seconds=40)
+    arrivals.tables.Arrival.update1({"arrival_id": arrivals.identify(seen.path), "changed_at": earlier})
+    second = Watched(lab)
+    assert second.tick() == {place.name: "ingested"}  # it was whole while nobody watched
+    assert [event.what for event in second.said] == ["ingested"]
+    third = Watched(lab)
+    assert third.tick(100) == {place.name: "ingested"}
+    assert third.said == []
+
+
+def test_before_during_and_after_give_the_same_rows(lab, recordings):
+    def rows():
+        files = pipeline.scan.ScanFile.to_dicts(order_by="file_path")
+        return [(row["scan_id"], row["file_id"], row["file_path"], row["file_size"]) for row in files]
+
+    found = []
+    for start in ("before", "during", "after"):
+        share = lab.settings.root("share")
+        watched = Watched(lab) if start == "before" else None
+        if watched:
+            watched.tick()
+        place = share / "demo" / recordings[0].name
+        place.mkdir(parents=True)
+        for number, file in enumerate(sorted(recordings[0].iterdir())):
+            if start == "during" and number == 1:
+                watched = Watched(lab)
+            if watched:
+                watched.tick(5)
+            shutil.copy2(file, place / file.name)
+        watched = watched or Watched(lab)
+        watched.tick()
+        watched.tick(31)
+        found.append(rows())
+        apply_removal(plan_removal(*scans()), lab.settings)
+        shutil.rmtree(place)
+        arrivals.tables.Arrival().delete_quick()
+    assert found[0] == found[1] == found[2] != []
+
+
+def test_a_file_that_changes_after_the_ingest_is_flagged_and_not_mixed_in(lab, recordings):
+    watched = Watched(lab)
+    place = put(lab, recordings[0])
+    watched.tick()
+    watched.tick(31)
+    before = pipeline.scan.ScanFile.to_dicts()
+    (place / "late.txt").write_text("came later\n")
+    assert watched.tick(31) == {place.name: "changed"}
+    assert watched.tick(100) == {place.name: "changed"}
+    assert pipeline.scan.ScanFile.to_dicts() == before
+
+
+def test_what_no_rule_lets_in_waits_for_a_person(mouse_lab, recordings):
+    watched = Watched(mouse_lab)
+    place = put(mouse_lab, recordings[0])
+    watched.tick()
+    assert watched.tick(31) == {place.name: "planned"}
+    assert scans() == []
+    apply_plan(plan_ingest([place], mouse_lab.settings), mouse_lab.settings)
+    assert watched.tick(1) == {place.name: "ingested"}
+
+
+def test_a_wrong_name_is_quarantined_and_leaves_when_it_is_mended(lab, recordings):
+    watched = Watched(lab)
+    place = put(lab, recordings[0])
+    wrong = place.with_name(place.name.replace("2026-02-10", "2026-02-30"))
+    place.rename(wrong)
+    assert watched.tick() == {wrong.name: "quarantined"}
+    assert "2026-02-30" in arrivals.load(("quarantined",))[0].reason
+    wrong.rename(place)
+    assert watched.tick(1)[wrong.name] == "gone"
+    assert watched.tick(31)[place.name] == "ingested"
+
+
+def test_twins_are_quarantined_with_both_paths(lab, recordings):
+    watched = Watched(lab)
+    place = put(lab, recordings[0])
+    shutil.copytree(place, place.parents[1] / "other" / place.name)
+    watched.tick()
+    watched.tick(31)
+    assert scans() == []
+    reasons = " ".join(f"{one.path} {one.reason}" for one in arrivals.load(("quarantined",)))
+    assert f"demo/{place.name}" in reasons
+    assert f"other/{place.name}" in reasons
+
+
+def test_what_a_person_ignores_stays_out_until_released(lab, recordings):
+    watched = Watched(lab)
+    place = put(lab, recordings[0], whole=False)
+    watched.tick()
+    watched.tick(31)
+    arrivals.decide(f"demo/{place.name}", "ignored", "test recording")
+    shutil.rmtree(place)
+    put(lab, recordings[0])
+    assert watched.tick(1) == {place.name: "ignored"}
+    assert watched.tick(31) == {place.name: "ignored"}
+    arrivals.decide(f"demo/{place.name}", "incubating", "")
+    watched.tick(1)
+    assert watched.tick(31) == {place.name: "ingested"}
+
+
+def test_a_scan_that_was_removed_does_not_come_back_by_itself(lab, recordings):
+    watched = Watched(lab)
+    place = put(lab, recordings[0])
+    watched.tick()
+    watched.tick(31)
+    apply_removal(plan_removal(*scans()), lab.settings)
+    watched.tick(31)
+    assert Watched(lab).tick(31) == {place.name: "ignored"}
+    assert scans() == []
+
+
+def test_deciding_about_what_never_arrived_names_what_did(lab):
+    with pytest.raises(InvalidRequest, match="arrived"):
+        arrivals.decide("demo/nothing", "ignored", "")
+
+
+def test_a_dry_run_writes_nothing(lab, recordings):
+    watched = Watched(lab, dry_run=True)
+    put(lab, recordings[0])
+    watched.tick()
+    watched.tick(31)
+    assert arrivals.load() == []
+    assert ledger.runs() == []
+    assert scans() == []
+    assert [event.what for event in watched.said] == ["arrived", "planned"]
+
+
+def test_a_share_that_is_away_takes_nothing_for_gone(lab, recordings):
+    watched = Watched(lab)
+    place = put(lab, recordings[0])
+    watched.tick()
+    watched.tick(31)
+    share = lab.settings.root("share")
+    share.rename(share.with_name("away"))
+    try:
+        assert watched.tick(10) == {place.name: "ingested"}
+    finally:
+        share.with_name("away").rename(share)
+
+
+# ---- the ledger
+
+
+def test_every_step_of_a_run_stands_in_the_ledger_and_in_its_file(lab, recordings):
+    for folder in recordings:
+        put(lab, folder)
+    planned = plan_ingest([lab.settings.root("share")], lab.settings)
+    cut = lab.settings.root("share") / planned.scans[1].files[0].path
+    os.utime(cut, (1, 1))
+    with ledger.run("apply", {"paths": ["share"]}, lab.settings) as run:
+        apply_plan(planned, lab.settings, run)
+    past = ledger.past(run.run_id)
+    assert [(step.name, step.outcome, step.what) for step in past.steps] == [
+        ("apply", "ok", "new"),
+        ("apply", "failed", "failed"),
+        ("apply", "ok", "new"),
+    ]
+    assert past.outcome == "partial"
+    assert past.summary.startswith("PARTIAL: 1 failed, 2 new")
+    text = run.log_file.read_text()
+    assert text.splitlines()[-1] == past.summary
+    assert all(step.describe() in text for step in past.steps)
+
+
+def test_a_run_that_ends_in_an_error_says_so(lab):
+    with pytest.raises(ZeroDivisionError), ledger.run("apply", {}, lab.settings) as run:
+        raise ZeroDivisionError("no")
+    past = ledger.past(run.run_id)
+    assert past.outcome == "partial"
+    assert past.summary.startswith("PARTIAL: 1 failed")
+
+
+def test_undoing_a_run_takes_what_it_brought_and_nothing_else(lab, recordings):
+    share = lab.settings.root("share")
+    first, *others = [put(lab, folder) for folder in recordings]
+    apply_plan(plan_ingest([first], lab.settings), lab.settings)
+    kept = scans()
+    with ledger.run("apply", {}, lab.settings) as run:
+        apply_plan(plan_ingest([share], lab.settings), lab.settings, run)
+    assert len(scans()) == 3
+    answer = command(lab, "remove", "--run", run.run_id, "--yes")
+    assert answer.returncode == 0, answer.stderr
+    assert scans() == kept
+    assert all(place.is_dir() for place in others)
+    assert command(lab, "remove", "--run", run.run_id, "--yes").returncode == 0  # nothing is left to remove
+
+
+def test_the_last_line_and_the_exit_status_agree(lab, recordings):
+    put(lab, recordings[0])
+    put(lab, recordings[1], whole=False)
+    answer = command(lab, "ingest", "apply", "--all", "--yes")
+    assert answer.returncode == 1
+    assert answer.stdout.splitlines()[-1].startswith("PARTIAL: 1 refused, 1 new")
+    assert command(lab, "ingest", "log").stdout.count("PARTIAL") == 1
+    answer = command(lab, "ingest", "apply", str(lab.settings.root("share") / "demo" / recordings[0].name), "--yes")
+    assert answer.returncode == 0
+    assert answer.stdout.splitlines()[-1].startswith("whole: 1 unchanged")
+
+
+def test_an_answer_goes_before_the_profile_and_corrects_what_is_held(lab, recordings):
+    from adamacs.ingest.answers import read_answers
+
+    place = put(lab, recordings[0])
+    pipeline.subject.Project.insert([{"project": name, "project_description": ""} for name in ("vision", "sleep")])
+    file = lab.home / "answers.toml"
+
+    def apply(text):
+        file.write_text(text)
+        planned = plan_ingest([place], lab.settings, answers=read_answers(file))
+        return planned.scans[0], apply_plan(planned, lab.settings)[0]
+
+    apply('[defaults]\nproject = "vision"\nlocation = "V1"\nscan_note = "first"\n')
+    assert pipeline.scan.ScanLocation.to_arrays("anatomical_location").tolist() == ["V1"]
+    scan, outcome = apply('[defaults]\nlocation = "CA1"\nscan_note = "second"\n')
+    assert (scan.state, outcome.state) == ("update", "written")
+    assert sorted((change.column, change.held, change.planned) for change in scan.changes) == [
+        ("anatomical_location", "V1", "CA1"),
+        ("scan_notes", "first", "second"),
+    ]
+    assert pipeline.scan.ScanLocation.to_arrays("anatomical_location").tolist() == ["CA1"]
+    assert pipeline.scan.Scan.to_arrays("scan_notes").tolist() == ["second"]
+    assert plan_ingest([place], lab.settings).scans[0].state == "unchanged"
+    scan, outcome = apply('[defaults]\nproject = "visoin"\n')
+    assert outcome.state == "refused"
+    assert "vision" in outcome.reason
