@@ -1,10 +1,15 @@
-"""How much memory a process has used, at most."""
+"""How much memory a process has used at most, and how much it and what it started use now."""
 
 from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import psutil
 
 _ENOUGH = 8192  # bytes, more than the status of a process has
 
@@ -35,3 +40,47 @@ def peak() -> int | None:
         used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return used if sys.platform == "darwin" else used * 1024
     return None
+
+
+def family(pid: int) -> list[psutil.Process]:
+    """Return a process and all that it started, and these in turn; none where it is gone."""
+    import psutil
+
+    try:
+        head = psutil.Process(pid)
+        return [head, *head.children(recursive=True)]
+    except psutil.Error:
+        return []
+
+
+def used(processes: Sequence[psutil.Process], limit: float = 0.0) -> int:
+    """Return the memory that processes use together, bytes; those that are gone use none.
+
+    Parameters
+    ----------
+    limit
+        Where resident sizes add up to more than this, what several of them share is counted once, which takes longer;
+        forked processes share most of what they have. Where the system does not tell, it is counted for each.
+    """
+    resident = sum(_resident(process) for process in processes)
+    if resident <= limit or len(processes) < 2:
+        return resident
+    return sum(_proportional(process) for process in processes)
+
+
+def _resident(process: psutil.Process) -> int:
+    import psutil
+
+    try:
+        return int(process.memory_info().rss)
+    except psutil.Error:
+        return 0
+
+
+def _proportional(process: psutil.Process) -> int:
+    """Return the memory of a process, of shared pages its share alone (Linux)."""
+    import psutil
+
+    with suppress(psutil.Error, AttributeError):
+        return int(process.memory_full_info().pss)
+    return _resident(process)

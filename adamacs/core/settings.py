@@ -138,7 +138,9 @@ class Workers:
     threads: int = setting(0, "Threads per worker; 0: all cores that the process may use.")
     device: str = setting("cpu", "Where Suite2p's torch steps run: `cpu`, `cuda` or `mps`. Demanded, never guessed.")
     scratch: str = setting("", "Fast local folder for intermediate files; empty: beside the results.")
-    memory: float = setting(0.0, "Memory that one slot may take before it is ended, GB; 0: no limit.")
+    memory: float = setting(
+        0.0, "Memory that one slot may take, with the processes that it starts, before it is ended, GB; 0: no limit."
+    )
     keys_per_process: int = setting(1000, "A slot's process is replaced by a fresh one after so many keys.")
     poll: float = setting(2.0, "How often a worker without work looks for new keys, every so many s.")
     beat: float = setting(5.0, "How often a worker says that it is alive, every so many s; under half of the lease.")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from adamacs.core.errors import AdamacsError
 from adamacs.core.settings import Settings
-from adamacs.storage import failed, stores
+from adamacs.storage import computed, failed, stores
 from adamacs.storage.attempts import DAY, sweep_attempts
 
 log = logging.getLogger(__name__)
@@ -21,8 +21,9 @@ def sweep(settings: Settings, grace: float = DAY) -> list[str]:
     """Clear away the dead staging of a lab, and return what was cleared.
 
     That is, below the root `processed` and on the scratch disk, attempts that nobody holds; in file stores, drafts of
-    arrays; both only after a time of silence. Bulk outputs of failed attempts go when `workers.keep_failed_days` are
-    over. No link is followed. A place that does not answer is told in the log and passed over.
+    arrays; both only after a time of silence. Bulk outputs of failed attempts, and results that nobody came back for,
+    go when `workers.keep_failed_days` are over. No link is followed. A place that does not answer is told in the log
+    and passed over.
 
     Parameters
     ----------
@@ -40,6 +41,9 @@ def sweep(settings: Settings, grace: float = DAY) -> list[str]:
         if spec.protocol == "file":
             with _passing_over():
                 cleared += _sweep_drafts(stores.named(name, settings), grace)
+    with _passing_over():
+        now = time.time()
+        cleared += computed.sweep(root, now - max(days * DAY, grace), now - grace)
     with _passing_over():
         if count := failed.prune(root, days):
             cleared.append(f"{count} files of failed attempts")

@@ -17,6 +17,8 @@ from adamacs.core.errors import describe
 from adamacs.core.progress import Progress
 from adamacs.database import connect as database
 from adamacs.database import portable
+from adamacs.storage import computed as results
+from adamacs.storage.computed import Kept
 from adamacs.workers import claims, liveness, pauses, roles
 from adamacs.workers.claims import Claim, Fenced, Queue
 from adamacs.workers.liveness import Ending, Identity
@@ -33,6 +35,7 @@ log = logging.getLogger("adamacs.worker")
 _PATIENCE = 2.0  # s at most between two tries to reach the database again
 _KEPT = 3600.0  # s that a result is kept while the database answers and yet does not take it: full, read-only
 BEGINS = "begins"  # the stage of a key that has reported none yet
+_DEAR = 0.1  # s: what took longer to compute is written down before it is landed, as is what names arrays
 _SHORTLY = 0.1  # s between the first two of them
 _TOGETHER: tuple[type[Exception], ...] = (Fenced, *portable.FAILURES)  # what keys in one transaction may fail of
 _T = TypeVar("_T")
@@ -238,11 +241,39 @@ class Slot:
         return listener
 
     def _make(self, queue: Queue, claim: Claim, began: float) -> None:
-        """Run the three parts; what was computed is kept until it is landed, however long the database is away."""
+        """Run the three parts; what was computed is kept until it is landed, though its process or host may die."""
         parts = portable.Parts(queue.table, claim.key)
         fetched = parts.fetch()
-        computed = parts.compute(fetched)
+        root, version = self._settings.root("processed"), self.identity.version
+        kept = results.kept(root, queue.name, claim.key, fetched, version)
+        computed = kept.read() if kept else None
+        is_of_another = computed is not None
+        if is_of_another:
+            log.info("kept    %s %s: an earlier attempt computed it", queue.name, describe(claim.key))
+        else:
+            computed, kept = self._computed(parts, fetched, kept)
         points.reach("computed")
+        try:
+            self._land_in_time(queue, claim, parts, fetched, computed, began)
+        except Exception as error:
+            if kept and is_of_another and not isinstance(error, Fenced) and failures.classify(error).policy != "wait":
+                kept.remove()  # what is refused twice is computed anew
+            raise
+        if kept:
+            kept.remove()
+
+    @staticmethod
+    def _computed(parts: portable.Parts, fetched: Any, kept: Kept | None) -> tuple[Any, Kept | None]:
+        """Compute, and write down what is dear; return it and where it is kept."""
+        began = time.monotonic()
+        computed = parts.compute(fetched)
+        is_dear = time.monotonic() - began > _DEAR or results.names_arrays(computed)
+        return computed, kept if kept and is_dear and kept.write(computed) else None
+
+    def _land_in_time(
+        self, queue: Queue, claim: Claim, parts: portable.Parts, fetched: Any, computed: Any, began: float
+    ) -> None:
+        """Land a result; while the database is away, or for now refuses, it waits in memory too."""
         pause, is_in_doubt, refused = _SHORTLY, False, time.monotonic() + _KEPT
         while True:
             try:

@@ -24,7 +24,7 @@ from typing import IO, TYPE_CHECKING, Any, cast
 import psutil
 
 from adamacs import pipeline
-from adamacs.core import devices, failures, logs, progress
+from adamacs.core import devices, failures, logs, memory, progress
 from adamacs.core.progress import Progress
 from adamacs.database import connect as database
 from adamacs.database import portable
@@ -45,6 +45,7 @@ Verdict = tuple[str, str, str]  # outcome, class of the failure, sentence
 
 CHILD = (sys.executable, "-m", "adamacs.workers.child")
 _TICK = 0.2  # s at most between two looks at the children
+_LOOK = 1.0  # s between two looks at what a child has started
 _SOON = 10.0  # s: a child that dies younger is not started again at once
 _DEATHS = 3  # children of a slot in a row that die before they begin anything end a `drain`
 _LONGEST_PAUSE = 60.0  # s between two starts of a slot whose children die young
@@ -70,7 +71,23 @@ class Child:
     left: bool = False  # it said good-bye
     tally: Mapping[str, Any] = field(default_factory=dict)  # what it did so far
     verdict: Verdict | None = None  # why it was ended
+    family: Sequence[psutil.Process] = ()  # itself and what it started
+    family_seen: float = float("-inf")
     unheld: int = 0  # `began` at the last look that found it without a claim
+
+    def memory(self, limit: float) -> int:
+        """Return what the process uses together with what it started, bytes."""
+        if time.monotonic() - self.family_seen >= _LOOK:
+            self.family, self.family_seen = memory.family(self.process.pid), time.monotonic()
+        return memory.used(self.family, limit)
+
+    def kill(self) -> None:
+        """End the process and what it started: a tool that computes on would keep memory and GPU."""
+        others = memory.family(self.process.pid)[1:]
+        self.process.kill()
+        for other in others:
+            with suppress(psutil.Error):
+                other.kill()
 
     def is_beating(self) -> bool:
         """Whether the process runs: neither dead nor stopped nor about to end."""
@@ -373,14 +390,15 @@ class Supervisor:
         if child.verdict is None:
             child.verdict = (outcome, failure, because)
             log.warning("%s", because, extra=logs.fields(pid=child.process.pid, table=child.table, key=child.key))
-            child.process.kill()
+            child.kill()
 
     # ---- what a child may not do
 
     def _inspect(self, child: Child, look_at_claims: bool) -> None:
         limit = (self.role.memory or self.settings.workers.memory) * 1e9
-        if limit and (used := _resident(child.process.pid)) > limit:
-            because = f"The worker took {used / 1e9:.2f} GB, more than the {limit / 1e9:g} GB that it may."
+        if limit and (used := child.memory(limit)) > limit:
+            took = f"The worker took {used / 1e9:.2f} GB with what it started"
+            because = f"{took}, more than the {limit / 1e9:g} GB that it may."
             self._end_child(child, "killed", "memory", because)
         elif child.table and child.stale_after and time.monotonic() - child.moved > child.stale_after:
             because = f"The computation did not come further for {child.stale_after:g} s."
@@ -414,7 +432,7 @@ class Supervisor:
         """Leave no child behind, however the loop ended."""
         for slot in self._slots:
             if slot.child is not None and slot.child.process.poll() is None:
-                slot.child.process.kill()
+                slot.child.kill()
                 slot.child.process.wait()
 
 
@@ -422,10 +440,3 @@ def _death(code: int, *, is_idle: bool) -> Verdict:
     """Return the verdict on a child that nobody ended."""
     how = f"by signal {signal.Signals(-code).name}" if code < 0 else f"with status {code}"
     return "killed", "killed", f"The worker died {how}, {'without a key' if is_idle else 'while it computed this'}."
-
-
-def _resident(pid: int) -> int:
-    try:
-        return int(psutil.Process(pid).memory_info().rss)
-    except psutil.Error:
-        return 0

@@ -152,6 +152,17 @@ def test_a_key_that_takes_too_much_memory_is_ended_and_stops_after_a_limit(daemo
     assert failures == {"memory"}
 
 
+def test_memory_of_a_tool_that_a_worker_started_counts_and_the_tool_ends_with_it(daemon, items):
+    items.Item.insert1({"item": 1, "seconds": 600, "megabytes": 1500, "below": 1})
+    with daemon(kills=1, memory=1.0) as process:
+        (worker,) = until(lambda: psutil.Process(process.pid).children())
+        (tool,) = until(worker.children)
+        until(lambda: outcomes())
+        until(lambda: is_gone(tool.pid))
+    assert (operations.Attempt & {"outcome": "killed"}).fetch1("failure") == "memory"
+    assert "with what it started" in portable.job_table(items.Costly).fetch1("error_message")
+
+
 def test_children_end_with_a_killed_supervisor_and_the_next_one_takes_over_at_once(daemon, items):
     items.Item.insert1({"item": 1, "seconds": 2})
     with daemon() as process:

@@ -48,6 +48,7 @@ _DECIDED = {
     "extras": "extras",
     "foreign-pickles": "pickle",
     "heartbeats": "lease",
+    "kept-results": "processed/computed",
     "keys-and-tokens": "session_id",
     "lab-servers": "MariaDB",
     "layers": "import-linter",
