@@ -27,9 +27,10 @@ if TYPE_CHECKING:
 @click.option("--dry-run", is_flag=True, help="Write nothing to the database; say what would happen.")
 @click.option("--log-file", type=click.Path(path_type=Path, dir_okay=False), help="Add a line for all that happens.")
 def watch(once: bool, dry_run: bool, log_file: Path | None) -> None:
-    """Watch the share: wait until recordings are whole, plan them, and ingest those whose setup types allow it.
+    """Watch the share, and ingest what arrives once it is whole.
 
-    What a setup type does not let in by itself waits for `adamacs ingest apply`. Runs until it is told to stop.
+    Recordings are waited for, planned, and ingested where their setup types allow it. What no setup type lets in by
+    itself waits for `adamacs ingest apply`. Runs until it is told to stop.
     """
     from adamacs import pipeline
     from adamacs.ingest.watch import Watcher
@@ -65,7 +66,7 @@ def _stopping() -> Iterator[threading.Event]:
 
 @click.group()
 def quarantine() -> None:
-    """List what was held back on arrival, with reasons; release it, or leave it out."""
+    """List what was held back on arrival; release it, or leave it out."""
 
 
 @quarantine.command(name="list")
@@ -114,9 +115,9 @@ def _decide(path: str, state: str, reason: str) -> None:
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
 @json_option
 def validate(paths: tuple[Path, ...], as_json: bool) -> None:
-    """Print every problem of the recordings at or below PATHS; no database is asked.
+    """Print every problem of a recording folder.
 
-    Exit status 1 where one is unfit.
+    PATHS are recordings or hold some, on the share. No database is asked. Exit status 1 where one is unfit.
     """
     from adamacs.ingest.find import find_recordings
     from adamacs.ingest.validate import host_problems
@@ -149,7 +150,10 @@ def _print(problems: list[Problem]) -> None:
 @click.argument("path", type=click.Path(path_type=Path, exists=True))
 @json_option
 def parse(path: Path, as_json: bool) -> None:
-    """Show what a reader makes of a file, or of every file of a folder, finished or not; no database is asked."""
+    """Show what a reader makes of a file or folder, finished or not.
+
+    No database is asked. Exit status 1 where something cannot be read.
+    """
     from adamacs.ingest.parse import parse as read
 
     found = read(path)

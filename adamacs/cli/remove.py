@@ -15,10 +15,10 @@ from adamacs.cli.prompt import confirm, json_option, print_json, yes_option
 @yes_option
 @json_option
 def remove(scan_ids: tuple[str, ...], run_id: str | None, yes: bool, as_json: bool) -> None:
-    """Remove scans with everything computed from them; raw files stay.
+    """Remove scans, or all that a run brought in, with everything computed from them.
 
-    Name scans, or with --run the run of an ingest that was a mistake: what it only added to scans that were there
-    before stays.
+    Raw files stay. Name scans, or with --run the run of an ingest that was a mistake: what it only added to scans that
+    were there before stays.
     """
     from adamacs import pipeline
     from adamacs.core import settings

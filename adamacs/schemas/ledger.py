@@ -35,8 +35,8 @@ class Arrival(dj.Manual):
 class Watcher(dj.Manual):
     definition = """
     # A watching service: one row per host and share, renewed while it runs
-    host : varchar(190)
-    watched : varchar(32)  # name of the root
+    host : varchar(190)    # name of the computer
+    watched : varchar(32)  # name of the root that it looks at
     ---
     pid        : int32          # number of the process
     started_at : datetime(6)    # naive UTC
@@ -76,8 +76,8 @@ class IngestStep(dj.Manual):
     outcome          : varchar(16)    # ok, skipped or failed
     what             : varchar(16)    # new, update, unchanged, refused, failed, removed
     path = ''        : varchar(1023)  # POSIX, relative to the share
-    session_id = ''  : varchar(64)
-    scan_id = ''     : varchar(64)
+    session_id = ''  : varchar(64)    # whole token; empty where no name told one
+    scan_id = ''     : varchar(64)    # the same
     written = 0      : int32          # rows
     reason = ''      : varchar(4095)  # why it was skipped or failed; what was changed
     stepped_at       : datetime(6)    # naive UTC

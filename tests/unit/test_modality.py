@@ -7,7 +7,7 @@ from importlib import import_module
 import pytest
 
 from adamacs import pipeline
-from adamacs.core.modality import Modality
+from adamacs.core.modality import Modality, named
 
 
 @pytest.mark.parametrize("modality", pipeline.modalities(), ids=lambda modality: modality.name)
@@ -38,6 +38,11 @@ def test_what_imports_a_tool_exists(modality):
         assert callable(getattr(import_module(module), function))
 
 
-def test_the_planner_is_a_function_and_a_modality_may_have_none():
-    assert Modality("x", "x").planner() is None
-    assert Modality("x", "x", plan="os.path:basename").planner()("a/b") == "b"
+@pytest.mark.parametrize("modality", pipeline.modalities(), ids=lambda modality: modality.name)
+def test_what_a_modality_names_exists(modality):
+    for place in (modality.look, modality.plan, *modality.readers.values(), *modality.whole.values()):
+        assert not place or callable(named(place))
+
+
+def test_a_name_becomes_a_function():
+    assert named("os.path:basename")("a/b") == "b"
