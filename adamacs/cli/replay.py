@@ -25,9 +25,10 @@ _PATH = click.Path(path_type=Path)
 @click.option("--seconds", type=click.FloatRange(min=0), help="Stop after this long; else at Ctrl-C or SIGTERM.")
 @json_option
 def record(source: Path, archive: Path, poll: float, seconds: float | None, as_json: bool) -> None:
-    """Record how a folder grows, for `adamacs replay`.
+    """Record how a folder grows.
 
-    SRC is the folder, OUT a new .tar.gz outside of it. What SRC holds already is what the replay begins with.
+    SRC is the folder, OUT a new .tar.gz outside of it. What SRC holds already is what
+    `adamacs replay` begins with.
     """
     from adamacs.ingest import replay as growth
     from adamacs.workers import console
@@ -50,7 +51,7 @@ def record(source: Path, archive: Path, poll: float, seconds: float | None, as_j
 @click.option("--limit", type=click.IntRange(min=0), help="Bytes it may unpack to; 64 GiB where nothing is said.")
 @json_option
 def replay(archive: Path, folder: Path, fast: bool, speed: float, limit: int | None, as_json: bool) -> None:
-    """Let a folder grow again as `adamacs record` saw it.
+    """Let a folder grow again as it was recorded.
 
     IN is the archive, DST a new or empty folder. All of IN is checked before anything is written.
     """

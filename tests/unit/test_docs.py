@@ -196,6 +196,7 @@ def refusals(generate: ModuleType) -> Iterator[str]:
     for message in generate.messages():
         of_results = message.module.endswith((".npy", ".suite2p"))
         of_files = message.module.startswith("adamacs.modalities.imaging.reader.") and not of_results
+        of_files |= message.module.startswith("adamacs.core.formats")
         of_names = message.module == "adamacs.core.tokens" and message.what.startswith(("The ", "A scan folder"))
         if (of_files and " " in message.what) or of_names:
             yield message.what

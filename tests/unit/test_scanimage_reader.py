@@ -401,7 +401,7 @@ def test_what_is_no_recording_is_refused_with_a_sentence(tmp_path: Path) -> None
     assert "no TIFF" in refused(tmp_path / "text.tif")
     (tmp_path / "empty.tif").write_bytes(b"")
     assert "ends at byte 0" in refused(tmp_path / "empty.tif")
-    assert "cannot be read" in refused(tmp_path / "missing.tif")
+    assert "is missing" in refused(tmp_path / "missing.tif")
     assert "no file" in refused(tmp_path)
     with pytest.raises(UnreadableFile, match="at least one file"):
         reader.read_scan([])
@@ -424,6 +424,14 @@ def test_a_tiff_to_which_tifffile_added_its_own_description_is_read(tmp_path: Pa
     tifffile.imwrite(path, movie, description=text, software=header, photometric="minisblack")
     scan = reader.read_scan([path])
     assert (scan.nframes, scan.scan_datetime) == (5, SMALL.start)
+
+
+def test_a_header_of_megabytes_is_read_whole(tmp_path: Path) -> None:
+    path = tmp_path / "scan_00001.tif"
+    header = demo.header_text(replace(SMALL, version="5.1", frames_per_slice=1))
+    text = header + "scanimage.SI.hRoiManager.notes = '" + "x" * 3_000_000 + "'\n"
+    tifffile.imwrite(path, np.zeros((8, 6), np.int16), description=text, metadata=None, photometric="minisblack")
+    assert tiff.first_text(path).description.strip() == text.strip()
 
 
 def test_compressed_pages_are_admitted(tmp_path: Path) -> None:

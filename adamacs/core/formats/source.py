@@ -41,6 +41,12 @@ class Source:
             data += more
         return data
 
+    def pieces(self, offset: int, size: int, what: str) -> Iterator[bytes]:
+        """Yield `size` bytes, however many, a megabyte at a time."""
+        self.reaches(offset, size, what)
+        for start in range(offset, offset + size, _MOST):
+            yield self.read(start, min(_MOST, offset + size - start), what)
+
     def reaches(self, offset: int, size: int, what: str) -> None:
         """Refuse a file that ends before what it is said to hold."""
         if offset < 0 or offset + size > self.size:
