@@ -180,6 +180,8 @@ class Modality:
         and INDEX are filled in.
     tools
         Distributions whose versions `adamacs check` shows, with the extra that installs them.
+    patterns
+        Names of its files in a recording folder, as `*.tif`; case does not matter.
     imports
         Per tool that is not simply imported under its own name, the `module:function` that does it as a run would.
     readers
@@ -200,6 +202,7 @@ class Modality:
     tools: Mapping[str, str] = field(default_factory=dict)
     staged_by: Mapping[str, str] = field(default_factory=dict)
     imports: Mapping[str, str] = field(default_factory=dict)
+    patterns: tuple[str, ...] = ()
     readers: Mapping[str, str] = field(default_factory=dict)
     whole: Mapping[str, str] = field(default_factory=dict)
     units: tuple[Unit, ...] = ()

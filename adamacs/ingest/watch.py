@@ -143,7 +143,7 @@ class Watcher:
         self._hear_people()
         found = self._finder.look()
         for folder in found.changed:
-            self._track(folder.relative, "", str(folder.folder.scan_id), partial(recording_of, folder, self._settings))
+            self._track(folder.relative, "", str(folder.folder.scan_id), partial(recording_of, folder))
         for path in found.gone:
             self._lose(path)
         self._hold([problem for problem in found.problems if problem.severity == "error"])

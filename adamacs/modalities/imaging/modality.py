@@ -7,6 +7,7 @@ from adamacs.core.modality import Modality
 MODALITY = Modality(
     name="imaging",
     tables="adamacs.modalities.imaging.tables",
+    patterns=("*.tif", "*.tiff"),
     look="adamacs.modalities.imaging.reader:look",
     plan="adamacs.modalities.imaging.plan:plan_scan",
     fills={
