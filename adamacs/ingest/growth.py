@@ -1,8 +1,8 @@
 """The archive of how a folder grew: an ordinary `tar.gz`, one numbered member per event.
 
 An event is a JSON line (`0000000007.json`); bytes that came with it stand before it (`0000000007.bin`), so that the
-line says: this event is whole. After each event all of it is handed to the system, so that an archive whose writer was
-killed can be read up to its last whole event. `tar tzf` and `tar xzf` understand it too.
+line says: this event is whole. Each event is packed by itself and handed to the system at once, so that an archive
+whose writer was killed can be read up to its last whole event. `tar tzf` and `tar xzf` understand it too.
 
 Nothing in an archive is believed. Its paths stay below the folder, a file is written only from its end backwards, and
 no member is larger than a megabyte, so that what is written to disk is never more than the archive holds.
@@ -27,6 +27,7 @@ FORMAT = "adamacs-growth-1"
 PIECE = 1 << 20  # bytes of a file in one event at most
 LIMIT = 1 << 36  # bytes that an archive may unpack to where nothing else is said: 64 GiB
 KINDS = ("folder", "write", "truncate", "rename", "remove", "end")
+_PROBE = 1 << 12  # bytes that are packed to see whether it pays
 _LONGEST_LINE = 1 << 16
 _MOST_PATHS = 1_000_000
 _BLOCK = tarfile.BLOCKSIZE
@@ -70,47 +71,39 @@ class Writer:
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("xb", buffering=0)
-        self._deflate = zlib.compressobj(1, zlib.DEFLATED, 31)
         self.events = self.bytes = 0
-        self._member("format.json", json.dumps({"format": FORMAT}).encode() + b"\n")
-        self._flush(zlib.Z_SYNC_FLUSH)
+        self._put(_tarred("format.json", json.dumps({"format": FORMAT}).encode() + b"\n"))
 
     def __enter__(self) -> Writer:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._put(bytes(2 * _BLOCK))
-        self._flush(zlib.Z_FINISH)
         self._file.close()
 
     def add(self, event: Event) -> None:
         """Append one event; when this returns, a killed process loses nothing of it."""
         line = asdict(event)
-        data = line.pop("data")
+        data, before = line.pop("data"), b""
         if data:
             line["blake3"] = blake3(data).hexdigest()
-            self._member(f"{self.events:010d}.bin", data)
-        self._member(f"{self.events:010d}.json", json.dumps(line).encode() + b"\n")
-        self._flush(zlib.Z_SYNC_FLUSH)
+            before = _tarred(f"{self.events:010d}.bin", data)
+        self._put(before + _tarred(f"{self.events:010d}.json", json.dumps(line).encode() + b"\n"))
         self.events += 1
         self.bytes += len(data)
 
-    def _member(self, name: str, data: bytes) -> None:
-        info = tarfile.TarInfo(name)
-        info.size = len(data)
-        self._put(info.tobuf(tarfile.USTAR_FORMAT))
-        self._put(data + bytes(-len(data) % _BLOCK))
-
     def _put(self, data: bytes) -> None:
-        self._out(self._deflate.compress(data))
-
-    def _flush(self, how: int) -> None:
-        self._out(self._deflate.flush(how))
-
-    def _out(self, data: bytes) -> None:
-        view = memoryview(data)
+        middle = data[len(data) // 2 :][:_PROBE]
+        pays = len(data) < _PROBE or len(zlib.compress(middle, 1)) < 0.8 * len(middle)  # noise would only take time
+        view = memoryview(zlib.compress(data, 1 if pays else 0, wbits=31))
         while view:
             view = view[self._file.write(view) :]
+
+
+def _tarred(name: str, data: bytes) -> bytes:
+    info = tarfile.TarInfo(name)
+    info.size = len(data)
+    return info.tobuf(tarfile.USTAR_FORMAT) + data + bytes(-len(data) % _BLOCK)
 
 
 class _Cut(Exception):
@@ -139,14 +132,16 @@ class _Unpacked:
             raise UnreadableFile(what, self._where, "Do you know where it is from? Then allow more: --limit BYTES.")
         out = bytearray()
         while len(out) < size:
-            self._ahead = self._ahead or self._file.read(1 << 16)
-            if not self._ahead or self._inflate.eof:
+            self._ahead = self._ahead or self._file.read(1 << 14)
+            if not self._ahead:
                 raise _Cut
             try:
                 out += self._inflate.decompress(self._ahead, size - len(out))
             except zlib.error as error:
                 raise UnreadableFile("This is no archive of a recording, or a damaged one.", self._where) from error
             self._ahead = self._inflate.unconsumed_tail
+            if self._inflate.eof:  # the next event is packed by itself
+                self._ahead, self._inflate = self._inflate.unused_data, zlib.decompressobj(31)
         return bytes(out)
 
 
