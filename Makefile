@@ -60,11 +60,11 @@ $(VENV)/torch.stamp: $(VENV)/made.stamp constraints.txt
 
 $(VENV)/demo.stamp: $(VENV)/torch.stamp setup.cfg constraints.txt
 	@echo "installing adamacs with Suite2p; the first time takes a few minutes"
-	@$(PIP) install --no-build-isolation -c constraints.txt -e '.[server,imaging,s3]'
+	@$(PIP) install --no-build-isolation -c constraints.txt -e '.[server,imaging,s3,watch]'
 	@touch $@
 
 $(VENV)/test.stamp: $(VENV)/demo.stamp
-	@$(PIP) install --no-build-isolation -c constraints.txt -e '.[server,imaging,s3,notebooks,test]'
+	@$(PIP) install --no-build-isolation -c constraints.txt -e '.[server,imaging,s3,watch,notebooks,test]'
 	@$(PIP) install --no-deps -c constraints.txt $$($(BIN)/python tools/extra.py oracle)
 	@touch $@
 

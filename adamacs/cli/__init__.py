@@ -29,7 +29,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "parse": ("arrival", "parse", "Show what a reader makes of a file or folder, finished or not."),
     "profile": ("profile", "profile", "List, show and take over what an ingest assumes for each person."),
     "quarantine": ("arrival", "quarantine", "List what was held back on arrival; release it, or leave it out."),
-    "record": ("replay", "record", "Record how a folder grows, for `adamacs replay`."),
+    "record": ("replay", "record", "Record how a folder grows."),
     "remove": ("remove", "remove", "Remove scans, or all that a run brought in, with everything computed from them."),
     "replay": ("replay", "replay", "Let a folder grow again as it was recorded."),
     "schema": ("schema", "schema", "Draw the tables."),

@@ -15,17 +15,19 @@ def status(as_json: bool) -> None:
     """Tell what is done, running, failed and waiting, on one screen.
 
     Per table: keys computed of those to be computed, keys that a worker can take up, in work, failed and left out, and
-    what keys that are staged upstream wait for.
+    what keys that are staged upstream wait for. Below it, what arrived on the share, what is held back, and who
+    watches.
     """
     from adamacs import pipeline
+    from adamacs.ingest import arrivals
     from adamacs.workers import state
 
     pipeline.connect()
-    found = state.status()
+    found, arrived = state.status(), arrivals.state()
     if as_json:
-        print_json(asdict(found))
+        print_json({**asdict(found), "arrivals": asdict(arrived)})
     else:
-        click.echo(found.describe())
+        click.echo(f"{found.describe()}\n{arrived.describe()}")
 
 
 @click.command()

@@ -159,9 +159,8 @@ _SILENT = 30.0  # s after which a watching service is taken for gone
 
 def state(limit: int = 10) -> ArrivalState:
     """Return how arrival stands, for one screen."""
-    counts: dict[str, int] = {}
-    for name in tables.Arrival.to_arrays("state"):
-        counts[str(name)] = counts.get(str(name), 0) + 1
+    text = f"SELECT state, COUNT(*) FROM {tables.Arrival().full_table_name} GROUP BY state"  # noqa: S608 - our own name
+    counts = {str(name): int(count) for name, count in tables.Arrival().connection.query(text)}
     now = clocks.now()
     watchers = tuple(
         {

@@ -132,6 +132,7 @@ class Watcher:
         self._lags: deque[float] = deque(maxlen=_REMEMBERED)
         self._began = clocks.now()
         self._beaten = self._saved = float("-inf")
+        self._rechecked, self._owed, self._turn = clock(), 0.0, -1
 
     # ---- looking
 
@@ -312,7 +313,23 @@ class Watcher:
         if ready:
             self._decide(ready)
         self._prepare()
+        self.recheck()
         self._save()
+
+    def recheck(self) -> None:
+        """Compare some of what was ingested with its files: an append in place moves no folder's time.
+
+        Spread over the looks so that each unit has its turn within `ingest.recheck_hours`.
+        """
+        ingested = [one for one in self._units.values() if one.arrival.state == "ingested"]
+        now = self._clock()
+        passed = min(max(now - self._rechecked, 0.0), 60.0)
+        self._owed += len(ingested) * passed / (self._settings.ingest.recheck_hours * 3600)
+        self._rechecked = now
+        while ingested and self._owed >= 1:
+            self._owed -= 1
+            self._turn = (self._turn + 1) % len(ingested)
+            self._reconsider(ingested[self._turn])
 
     def next_due(self) -> float | None:
         """Return when the next unit may be ripe, on the monotonic clock, s; None while nothing incubates."""

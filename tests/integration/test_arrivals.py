@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import os
+import random
 import shutil
-from datetime import timedelta
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from datetime import date, timedelta
 
 import pytest
 
 from adamacs import pipeline
 from adamacs.core import clocks
 from adamacs.core.errors import InvalidRequest
+from adamacs.core.modality import Modality, Unit
+from adamacs.core.tokens import ParsedFolder
+from adamacs.demo import arrival
 from adamacs.demo import lab as synthetic
 from adamacs.ingest import arrivals, ledger
 from adamacs.ingest.apply import apply_plan
@@ -202,6 +211,75 @@ def test_a_file_that_changes_after_the_ingest_is_flagged_and_not_mixed_in(lab, r
     assert pipeline.scan.ScanFile.to_dicts() == before
 
 
+def test_an_append_in_place_is_found_within_a_day(lab, recordings):
+    watched = Watched(lab)
+    place = put(lab, recordings[0])
+    watched.tick()
+    watched.tick(31)
+    last = sorted(place.iterdir())[-1]
+    stamp = place.stat().st_mtime_ns
+    with last.open("ab") as file:
+        file.write(b"more")
+    assert place.stat().st_mtime_ns == stamp  # no look at folders can see it
+    for _ in range(24 * 60 + 1):
+        watched.clock.now += 60
+        watched.watcher.recheck()
+    watched.watcher.settle()
+    assert states() == {place.name: "changed"}
+
+
+def test_units_of_a_folder_that_grows_wait_for_their_marker_and_their_parts(lab, monkeypatch):
+    """A stand-in for an instrument that writes two parts per time stamp into one folder, for days."""
+    unit = Unit(
+        folders="radio/incoming",
+        pattern=r"(?P<stamp>[0-9]{8})_sb(?P<part>[0-9]{2})\.dat",
+        parse=f"{__name__}:token_of",
+        parts=("00", "01"),
+        patience=600.0,
+        marker="session.txt",
+        automatic=True,
+    )
+    radio = Modality("radio", "adamacs.modalities.imaging.tables", units=(unit,))
+    known = pipeline.modalities()
+    monkeypatch.setattr(pipeline, "modalities", lambda: (*known, radio))
+    folder = lab.settings.root("share") / "radio" / "incoming"
+    folder.mkdir(parents=True)
+    watched = Watched(lab)
+
+    def by_unit():
+        return {one.unit: one.state for one in arrivals.load() if one.unit}
+
+    (folder / "20260210_sb00.dat").write_bytes(b"a")
+    (folder / "20260210_sb01.dat").write_bytes(b"b")
+    (folder / "20260211_sb01.dat").write_bytes(b"b")
+    watched.tick()
+    watched.tick(2)
+    assert by_unit() == {"20260210": "waiting", "20260211": "waiting"}
+    (folder / "session.txt").write_text("radio\n")
+    watched.tick(2)
+    assert by_unit() == {"20260210": "ingested", "20260211": "waiting"}
+    assert scans() == ["scan20260210"]
+    assert sorted(pipeline.scan.ScanFile.to_arrays("file_path").tolist()) == [
+        "radio/incoming/20260210_sb00.dat",
+        "radio/incoming/20260210_sb01.dat",
+    ]
+    long_ago = clocks.now() - timedelta(seconds=700)
+    waiting = watched.watcher._units["radio/incoming", "20260211"]
+    waiting.arrival = replace(waiting.arrival, first_seen=long_ago)
+    watched.tick(700)
+    assert by_unit()["20260211"] == "late"
+    assert "00" in arrivals.load(("late",))[0].reason
+    (folder / "20260211_sb00.dat").write_bytes(b"a")
+    watched.tick(1)
+    watched.tick(2)
+    assert by_unit() == {"20260210": "ingested", "20260211": "ingested"}
+
+
+def token_of(folder, stamp):
+    day = date(int(stamp[:4]), int(stamp[4:6]), int(stamp[6:]))
+    return ParsedFolder("XX", "sky", day, f"sess{stamp}", f"scan{stamp}", "combined")
+
+
 def test_what_no_rule_lets_in_waits_for_a_person(mouse_lab, recordings):
     watched = Watched(mouse_lab)
     place = put(mouse_lab, recordings[0])
@@ -376,3 +454,95 @@ def test_an_answer_goes_before_the_profile_and_corrects_what_is_held(lab, record
     scan, outcome = apply('[defaults]\nproject = "visoin"\n')
     assert outcome.state == "refused"
     assert "vision" in outcome.reason
+
+
+# ---- faults
+
+RUNS = int(os.environ.get("ADAMACS_TEST_ARRIVALS", "40"))  # of slow writers; 500 in the long form
+
+
+@pytest.mark.parametrize("block", range(4))
+def test_a_slow_writer_is_never_ingested_early(lab, recordings, block):
+    """Pieces, pauses up to twice the incubation, names that change at the end, late ends; all from a seed."""
+    source = recordings[2]  # one file: between two whole files a pause cannot be told from the end
+    share = lab.settings.root("share") / "demo"
+    share.mkdir(exist_ok=True)
+    watched = Watched(lab)
+    early, ingested = [], 0
+    for seed in range(block * RUNS // 4, (block + 1) * RUNS // 4):
+        manner = arrival.any_manner(seed, pause=60.0)
+        if manner.reserve:  # a file that has its size already can be told by its times alone
+            manner = replace(manner, pause=min(manner.pause, 25), long_pause=0, late_pause=0)
+        manner = replace(manner, bytes_per_step=max(manner.bytes_per_step, 5000))
+        place = share / source.name.replace("9FYO4NWM", f"{seed:08}")
+        is_whole = False
+        for pause in (*arrival.steps(source, place, manner), None):
+            is_whole = pause is None
+            for _ in range(3):
+                if not is_whole and watched.tick((pause or 0.0) / 3).get(place.name) == "ingested":
+                    whole = all((place / file.name).read_bytes() == file.read_bytes() for file in source.iterdir())
+                    early += [] if whole else [seed]
+        watched.tick(1)
+        ingested += watched.tick(62).get(place.name) == "ingested"
+    assert early == []
+    assert ingested == RUNS // 4
+
+
+def whole_or_absent(source):
+    """Assert that each scan of the database has all of its rows."""
+    files = len(list(source.iterdir()))
+    for scan_id in scans():
+        key = {"scan_id": scan_id}
+        assert len(pipeline.scan.ScanFile & key) == files
+        assert len(pipeline.scan.ScanPath & key) == 1
+        assert len(pipeline.scan.ScanSetup & key) == 1
+        assert len(pipeline.imaging.ProcessingTask & key) == 1
+
+
+@pytest.mark.parametrize("words", [("watch",), ("ingest", "apply", "--all", "--yes")], ids=lambda words: words[0])
+def test_a_kill_at_any_moment_leaves_whole_scans_alone_and_the_next_run_goes_on(lab, recordings, words):
+    kills = int(os.environ.get("ADAMACS_TEST_KILLS", "6"))
+    chance = random.Random(5)
+    share = lab.settings.root("share") / "demo"
+    expected = []
+    for kill in range(kills):
+        for number in range(20):
+            token = f"{kill:04}{number:04}"
+            place = share / f"XX_ANM-0001_2026-02-10_scan{token}_sess{token}"
+            shutil.copytree(recordings[0], place)
+            expected.append(f"scan{token}")
+        environment = {**os.environ, "ADAMACS_HOME": str(lab.home), "ADAMACS_INGEST_INCUBATION": "0.2"}
+        process = subprocess.Popen(
+            [sys.executable, "-m", "adamacs", *words],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        for line in process.stdout:  # kill it while it writes
+            if line.startswith(("ingested", "written")):
+                time.sleep(chance.uniform(0, 0.2))
+                break
+        process.kill()
+        process.communicate()
+        whole_or_absent(recordings[0])
+    assert len(scans()) < len(expected) or kills > 50  # some were cut off
+    assert command(lab, "ingest", "apply", "--all", "--yes").returncode == 0
+    assert scans() == expected
+    whole_or_absent(recordings[0])
+
+
+def test_sixteen_processes_that_apply_one_session_give_one(lab, recordings):
+    rounds = int(os.environ.get("ADAMACS_TEST_ROUNDS", "2"))
+    for number in range(rounds):
+        token = f"{number:08}"
+        place = lab.settings.root("share") / "demo" / f"XX_ANM-0001_2026-02-10_scan{token}_sess{token}"
+        shutil.copytree(recordings[0], place)
+        environment = {**os.environ, "ADAMACS_HOME": str(lab.home)}
+        words = [sys.executable, "-m", "adamacs", "ingest", "apply", str(place), "--yes", "--json"]
+        group = [subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, text=True) for _ in range(16)]
+        said = [json.loads(process.communicate()[0].splitlines()[0])[0]["state"] for process in group]
+        assert said.count("written") == 1
+        assert said.count("unchanged") == 15
+        assert [process.returncode for process in group] == [0] * 16
+        whole_or_absent(recordings[0])

@@ -194,7 +194,7 @@ def test_services_run_as_an_ordinary_account_that_can_gain_no_rights() -> None:
 def test_what_the_units_start_are_commands_that_there_are() -> None:
     lines = [line for path in UNITS.glob("*.service") for line in values(path.name, "ExecStart")]
     started = [match[1].split() for line in lines if (match := re.search(r"bin/adamacs ([^'\"]*)", line))]
-    assert sorted(words[0] for words in started) == ["db", "work"]
+    assert sorted(words[0] for words in started) == ["db", "watch", "work"]
     assert all(words[0] in cli.VERBS for words in started)
 
 

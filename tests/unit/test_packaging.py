@@ -86,7 +86,7 @@ def differences(conda, setup, pins):
     """Yield how the versions that conda installs differ from those that `make` installs."""
     if [(ROOT / name).resolve() for name in conda.constraints] != [ROOT / "constraints.txt"]:
         yield f"pip takes its versions from {conda.constraints}"
-    if missing := {"server", "imaging", "s3", "notebooks"} ^ conda.extras:
+    if missing := {"server", "imaging", "s3", "watch", "notebooks"} ^ conda.extras:
         yield f"extras: {sorted(missing)}"
     for name, version in conda.pins():
         if name == "python":
