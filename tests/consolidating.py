@@ -25,7 +25,6 @@ from adamacs.ingest.consolidate import ConsolidationPlan, Wish, apply_consolidat
 from adamacs.storage.checksum import blake3_of
 
 FILES = {"rig/scan.tif": 5_000_000, "rig/sync.h5": 300_000, "camera/deep/eye.mp4": 2_500_000, "camera/notes.txt": 0}
-TAKE = 0.1  # s, about what a consolidation of these takes
 
 
 def main() -> None:
@@ -33,12 +32,23 @@ def main() -> None:
     kind, folder, seed, count = sys.argv[1:]
     rng = random.Random(int(seed))
     run = {"kill": kill, "race": race}[kind]
+    take = seconds_of_one(Path(folder, "first"), rng)
     for number in range(int(count)):
         home = Path(folder, f"{kind}{number}")
         lab = settings_module.create(home / "lab")
         sources = make_sources(home / "mounts", rng)
-        print(json.dumps({"number": number, **run(lab, sources, rng, number)}), flush=True)
+        print(json.dumps({"number": number, **run(lab, sources, rng, number, take)}), flush=True)
         shutil.rmtree(home)
+
+
+def seconds_of_one(home: Path, rng: random.Random) -> float:
+    """Return how long a consolidation takes here and now, in a fork of its own."""
+    lab = settings_module.create(home / "lab")
+    plan = plan_of(lab, make_sources(home / "mounts", rng))
+    began = time.monotonic()
+    os.waitpid(forked(lambda: apply_consolidation(plan, lab)), 0)
+    shutil.rmtree(home)
+    return time.monotonic() - began
 
 
 def make_sources(place: Path, rng: random.Random) -> list[Path]:
@@ -89,7 +99,7 @@ def faults(folders: list[Path], originals: dict[str, str]) -> list[str]:
     return wrong
 
 
-def kill(lab: Settings, sources: list[Path], rng: random.Random, number: int) -> dict[str, Any]:
+def kill(lab: Settings, sources: list[Path], rng: random.Random, number: int, take: float) -> dict[str, Any]:
     """Kill one consolidation, at a named point or at any moment, then run it again."""
     move, layout = bool(number % 2), rng.choice(consolidate.LAYOUTS)
     originals = {str(path): blake3_of(path) for source in sources for path in source.rglob("*") if path.is_file()}
@@ -104,7 +114,7 @@ def kill(lab: Settings, sources: list[Path], rng: random.Random, number: int) ->
 
     pid = forked(run)
     if not place:
-        time.sleep(rng.uniform(0, TAKE))
+        time.sleep(rng.uniform(0, 1.1 * take))
         os.kill(pid, signal.SIGKILL)
     _, status = os.waitpid(pid, 0)
     folders = visible(lab)
@@ -126,7 +136,7 @@ def kill(lab: Settings, sources: list[Path], rng: random.Random, number: int) ->
     return {"place": place, "died": died, "stood": bool(folders), "moved": len(originals) - len(left), "wrong": wrong}
 
 
-def race(lab: Settings, sources: list[Path], rng: random.Random, number: int) -> dict[str, Any]:
+def race(lab: Settings, sources: list[Path], rng: random.Random, number: int, take: float) -> dict[str, Any]:
     """Let two processes consolidate the same sources at once: under one token, or each under one that it mints."""
     wish = {"scan": "scan9FY6AIRM", "session": "sess9FY6AIRM"} if number % 2 else {}
     plans = [plan_of(lab, sources, user=user, **wish) for user in ("demo", rng.choice(["demo", "other"]))]

@@ -323,7 +323,12 @@ def _session_problems(plan: ConsolidationPlan, token: str, subject: str, day: da
 
 def _people_problems(plan: ConsolidationPlan, share: Path, known: Known) -> Iterator[Problem]:
     wish = plan.wish
-    if wish.user != Path(wish.user).name or wish.user.startswith((".", "$")) or visible(wish.user) != wish.user:
+    if (
+        not wish.user
+        or wish.user != Path(wish.user).name
+        or wish.user.startswith((".", "$"))
+        or visible(wish.user) != wish.user
+    ):
         yield Problem(
             "error", f"{wish.user!r} is no name of a person's folder.", hint="It stands directly in the share."
         )
@@ -547,7 +552,8 @@ def _sweep(person: Path) -> None:
 def _is_unborn(folder: Path) -> bool:
     """Whether a process died before it could sign its staging, which it does under the lock that we have now."""
     try:
-        return all(entry.name == SIGNATURE and entry.stat().st_size == 0 for entry in os.scandir(folder))
+        with os.scandir(folder) as entries:
+            return all(entry.name == SIGNATURE and entry.stat().st_size == 0 for entry in entries)
     except FileNotFoundError:
         return False
 
