@@ -18,6 +18,7 @@ from adamacs.core.errors import AdamacsError, visible
 # Verb -> (module below adamacs.cli, attribute, the sentence that --help shows). The modules load only when used.
 VERBS: dict[str, tuple[str, str, str]] = {
     "check": ("check", "check", "Tell whether database, roots, stores, tools and devices are fit for work."),
+    "consolidate": ("consolidate", "consolidate", "Gather what the rig wrote into one recording folder on the share."),
     "curate": ("curate", "curate", "Register results that a person edited as a further curation."),
     "db": ("db", "db", "Start, stop, make, share, dump and restore the database."),
     "demo": ("demo", "demo", "Write a synthetic lab, ingest it, process it and score what was recovered."),

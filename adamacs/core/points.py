@@ -10,6 +10,7 @@ import os
 import signal
 
 NAMES = ("after claim", "mid compute", "mid array write", "after rename", "computed", "before commit", "after commit")
+CONSOLIDATION = ("staged", "mid copy", "copied", "recorded", "published", "mid removal")  # no worker comes there
 VARIABLE = "ADAMACS_KILL_AT"
 
 _left: dict[str, int] = {}
@@ -26,8 +27,8 @@ def arm(text: str) -> None:
     _left.clear()
     if text:
         name, _, count = text.partition(":")
-        if name not in NAMES:
-            raise ValueError(f"{VARIABLE} names no place: {name!r}. Known: {', '.join(NAMES)}.")
+        if name not in (known := NAMES + CONSOLIDATION):
+            raise ValueError(f"{VARIABLE} names no place: {name!r}. Known: {', '.join(known)}.")
         _left[name] = int(count or 1)
 
 

@@ -143,7 +143,19 @@ def encode(local: datetime) -> str:
     if local.tzinfo is not None:
         raise InvalidToken("A token's time is lab-local and carries no zone.", local.isoformat())
     since = local - datetime(1970, 1, 1) + timedelta(days=_MATLAB_EPOCH)
-    count = round(since / timedelta(microseconds=_MICROSECONDS_PER_TICK))
+    return _spelt(round(since / timedelta(microseconds=_MICROSECONDS_PER_TICK)))
+
+
+def following(payload: str) -> str:
+    """Return the payload of the next 86.4 ms, for a token that must differ from one that exists.
+
+    >>> following("9FY6AIRZ")
+    '9FY6AIS0'
+    """
+    return _spelt(int(payload, 36) + 1)
+
+
+def _spelt(count: int) -> str:
     digits = ""
     while count:
         count, digit = divmod(count, 36)

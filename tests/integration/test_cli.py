@@ -162,3 +162,24 @@ def test_a_lab_is_made_stopped_started_and_moved_by_typing(homes, tmp_path):
     assert "moved" in command(new, "paramset", "list")
     assert "deleted" in command(old, "db", "remove", "--yes")
     assert not EmbeddedServer(old).is_initialised()
+
+
+def test_a_consolidated_recording_is_planned_without_tokens_that_the_database_has(
+    typed, mouse_lab, tmp_path, monkeypatch
+):
+    from adamacs.cli import consolidate
+    from adamacs.ingest.consolidate import known_in_database
+
+    share = mouse_lab.settings.root("share")
+    true = synthetic.write(share, size="tiny")[0]
+    typed("ingest", "apply", str(share), "--yes")
+    known = known_in_database()
+    assert true.scan_id in known.scans
+    assert known.sessions[true.session_id][0] in known.subjects
+    assert ("XX", "demo") in known.people
+    monkeypatch.setattr(consolidate, "expected_files", lambda setup, settings: (setup, lambda names: []))
+    (tmp_path / "notes.txt").write_text("woke up")
+    words = ("--setup", "bench2p", "--subject", known.sessions[true.session_id][0], "--initials", "XX", "--settle", "0")
+    told = json.loads(typed("consolidate", str(tmp_path), *words, "--yes", "--json"))
+    assert told["scan_id"] not in known.scans
+    assert f"new        {told['folder']}" in typed("ingest", "plan", str(share / told["folder"]))

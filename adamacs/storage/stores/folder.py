@@ -39,12 +39,16 @@ class Folder:
 
     def exists(self, name: str) -> bool:
         """Tell whether the name is taken, by whatever it is."""
-        target, at = self._at(name)
         try:
-            os.stat(target, follow_symlinks=False, **at)  # noqa: PTH116 (a Path knows no descriptor)
+            self.status(name)
         except FileNotFoundError:
             return False
         return True
+
+    def status(self, name: str) -> os.stat_result:
+        """Return what the system says of a name; of a link, the link itself is meant."""
+        target, at = self._at(name)
+        return os.stat(target, follow_symlinks=False, **at)  # noqa: PTH116 (a Path knows no descriptor)
 
     def unlink(self, name: str) -> None:
         """Remove a name."""
