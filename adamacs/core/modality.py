@@ -98,6 +98,8 @@ class Modality:
         and INDEX are filled in.
     tools
         Distributions whose versions `adamacs check` shows, with the extra that installs them.
+    patterns
+        Names of its files in a recording folder, as `*.tif`; case does not matter.
     imports
         Per tool that is not simply imported under its own name, the `module:function` that does it as a run would.
     """
@@ -110,6 +112,7 @@ class Modality:
     tools: Mapping[str, str] = field(default_factory=dict)
     staged_by: Mapping[str, str] = field(default_factory=dict)
     imports: Mapping[str, str] = field(default_factory=dict)
+    patterns: tuple[str, ...] = ()
 
     def import_code(self, tool: str) -> str:
         """Return the Python code that imports one of the tools as a run would."""

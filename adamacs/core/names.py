@@ -1,10 +1,16 @@
-"""Names of files, in the order in which a person would read them."""
+"""Names of files, in the order in which a person would read them, and what other systems make of them."""
 
 from __future__ import annotations
 
 import re
+import unicodedata
+from collections.abc import Collection, Iterable
+from itertools import pairwise
 
 _DIGITS = re.compile(r"(\d+)")
+_AS_ZEROS = str.maketrans("123456789", "000000000")
+_RESERVED = re.compile("\0(con|prn|aux|nul|com[1-9]|lpt[1-9])(?=[.\0])")
+_SIGNS = re.compile('[<>:"|?*\\\\\x01-\x1f]')
 
 
 def natural_order(name: str) -> tuple[tuple[str | int, ...], str]:
@@ -17,3 +23,56 @@ def natural_order(name: str) -> tuple[tuple[str | int, ...], str]:
     """
     pieces = _DIGITS.split(name)  # text and digits by turns, text first: the same kinds are compared
     return tuple(int(piece) if number % 2 else piece for number, piece in enumerate(pieces)), name
+
+
+def natural_sorted(names: Iterable[str]) -> list[str]:
+    """Return names in their natural order: `sorted(names, key=natural_order)`, at a tenth of its time where it can.
+
+    >>> natural_sorted(["scan_10.tif", "scan_9.tif"])
+    ['scan_9.tif', 'scan_10.tif']
+    """
+    plain = sorted(names)
+    shapes = "\0".join(plain).translate(_AS_ZEROS).split("\0")
+    if len(shapes) == len(plain):  # of two names that differ in digits alone, place by place, the text decides rightly
+        borders = (pair for pair, (a, b) in zip(pairwise(plain), pairwise(shapes)) if a != b)
+        if all(natural_order(a) < natural_order(b) for a, b in borders):
+            return plain
+    return sorted(plain, key=natural_order)
+
+
+def alike(names: Collection[str]) -> list[tuple[str, ...]]:
+    """Return the names that are one for Windows or macOS: they differ by case, or by how letters are composed.
+
+    >>> alike(["a.tif", "A.tif", "b.tif"])
+    [('a.tif', 'A.tif')]
+    """
+    text = "\0".join(names)
+    if text.isascii() and len(set(text.lower().split("\0"))) >= len(names):
+        return []
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        groups.setdefault(seen_elsewhere(name), []).append(name)
+    return [tuple(group) for group in groups.values() if len(group) > 1]
+
+
+def seen_elsewhere(name: str) -> str:
+    """Return a name as a system sees it that knows neither case nor the composition of letters."""
+    return (
+        name.lower() if name.isascii() else unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+    )
+
+
+def not_on_windows(names: Collection[str]) -> list[str]:
+    """Return the names that Windows cannot open, such as `NUL.tif`, `a:b` or one that ends with a blank.
+
+    >>> not_on_windows(["a.tif", "aux.h5"])
+    ['aux.h5']
+    """
+    text = "\0".join(("", *names, ""))
+    if not _is_odd_on_windows(text):
+        return []
+    return [name for name in names if _is_odd_on_windows(f"\0{name}\0")]
+
+
+def _is_odd_on_windows(text: str) -> bool:
+    return bool(" \0" in text or ".\0" in text or _SIGNS.search(text) or _RESERVED.search(text.lower()))

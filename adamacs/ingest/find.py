@@ -2,19 +2,261 @@
 
 from __future__ import annotations
 
+import fnmatch
 import os
-from collections import defaultdict, deque
-from collections.abc import Iterable, Iterator
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from adamacs.core import clocks, tokens
-from adamacs.core.errors import InvalidToken
-from adamacs.core.modality import Problem, RawFile, Recording
+from adamacs import pipeline
+from adamacs.core import clocks
+from adamacs.core.errors import MissingFile, visible
+from adamacs.core.modality import Modality, Problem, RawFile, Recording
 from adamacs.core.names import natural_order
 from adamacs.core.settings import Settings
+from adamacs.core.tokens import ParsedFolder
+from adamacs.ingest.beneath import statuses
+from adamacs.ingest.walk import Scan, Walk
 
-_NOT_A_RECORDING = (".", "$", "System Volume Information")
-_LOOKED_INTO = 5_000  # folders of one person that are no recordings; on a share over the network some seconds
+MARGIN = 2.0  # s: how coarse the times of some file systems are
+
+
+@dataclass(frozen=True)
+class FoundFolder:
+    """One scan's folder as its names tell it; no file of it was looked at.
+
+    Attributes
+    ----------
+    username
+        The person's folder above it.
+    root, share
+        The root that it lies under: its name, and its absolute folder.
+    relative
+        To the root, POSIX.
+    names
+        Its files at any depth, relative to it, POSIX: those of each folder in natural order, then its folders.
+    ignored
+        What is no file: links, pipes, devices.
+    claims
+        Per modality, how many of the files its patterns match.
+    beside
+        Notes and logs that belong to it, relative to the root: the files of its nested session folder, and those of the
+        person's folder that name its session or scan.
+    """
+
+    folder: ParsedFolder
+    username: str
+    root: str
+    share: Path
+    relative: str
+    names: tuple[str, ...]
+    ignored: tuple[str, ...] = ()
+    claims: Mapping[str, int] = field(default_factory=dict)
+    beside: tuple[str, ...] = ()
+
+    @property
+    def path(self) -> Path:
+        """The absolute folder."""
+        return self.share / self.relative
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What there is, and what a look cost."""
+
+    scans: int = 0  # folders that may be scans, refused ones among them
+    listed: int = 0  # folders whose entries were read
+    files: int = 0  # their files, as far as they are scans'
+
+
+@dataclass(frozen=True)
+class Look:
+    """What one look at the share found.
+
+    Attributes
+    ----------
+    changed
+        Scan folders that are new, or of which a folder or a note beside it changed since they were last told of; each
+        once, in natural order. None that is refused.
+    gone
+        Scan folders told of earlier that are no more: relative to the share, of another root as `root:relative`.
+    problems
+        All that stand in what was looked at, those of earlier looks too.
+    news
+        Those among them that no look before told.
+    """
+
+    changed: tuple[FoundFolder, ...]
+    gone: tuple[str, ...] = ()
+    problems: tuple[Problem, ...] = ()
+    news: tuple[Problem, ...] = ()
+    counts: Counts = Counts()
+
+
+class Finder:
+    """Looks for scan folders, and remembers what it saw: of an unchanged share it asks one status per folder.
+
+    A file that grows in place moves no folder's time; `adamacs.ingest.recheck` sees that.
+
+    Parameters
+    ----------
+    roots
+        Further roots beside `share`, by name, each with its absolute folder.
+    recursive
+        Whether recordings that lie too deep are looked for, so that they can be told of.
+    margin
+        A folder that changed less than so many s ago is listed again by the next look, as its time may be too coarse to
+        show another change. Where the clock of a share is another, as much as the two may differ.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        roots: Mapping[str, Path] | None = None,
+        recursive: bool = True,
+        margin: float = MARGIN,
+    ) -> None:
+        shares = {"share": settings.root("share"), **(roots or {})}
+        legacy = settings.ingest.legacy_tokens
+        self._walks = [
+            Walk(name, Path(os.path.normpath(path)), legacy=legacy, recursive=recursive, margin=margin)
+            for name, path in shares.items()
+        ]
+        self._patterns = Patterns(pipeline.modalities())
+        self._told: dict[str, int] = {}  # per place, what it was when it was told of
+        self._standing: frozenset[Problem] = frozenset()
+
+    def look(self, paths: Iterable[Path] | None = None) -> Look:
+        """Look at the roots, or at some folders at or below them, and tell what changed since the last look."""
+        problems: list[Problem] = []
+        for walk in self._walks:
+            walk.begin(problems)
+            if paths is None:
+                walk.look(())
+        for path in paths or ():
+            self._look_at(Path(path), problems)
+        refused = self._refused(problems)
+        changed = tuple(found for walk in self._walks for found in self._changed(walk, refused))
+        standing = tuple(dict.fromkeys(problems))
+        news = tuple(problem for problem in standing if problem not in self._standing)
+        self._standing = frozenset(standing) | (frozenset() if paths is None else self._standing)
+        look = Look(changed, self._gone(), standing, news, self._counts())
+        for walk in self._walks:
+            walk.contents = {}  # names are not kept
+        return look
+
+    def _look_at(self, path: Path, problems: list[Problem]) -> None:
+        for walk in self._walks:
+            parts = _below(path, walk.root)
+            if parts is not None:
+                walk.look(parts)
+                return
+        what = f"The folder lies outside the share {self._walks[0].root}."
+        problems.append(Problem("error", what, visible(str(path))))
+
+    def _refused(self, problems: list[Problem]) -> set[str]:
+        """Return the places that lay claim to another's scan, and tell of them: nobody guesses which is right."""
+        claims: dict[str, list[str]] = defaultdict(list)
+        copies: list[tuple[Walk, str, Scan]] = []
+        for walk in self._walks:
+            for relative, scan in walk.scans.items():
+                if scan.original:
+                    copies.append((walk, relative, scan))
+                elif scan.folder is not None:
+                    claims[scan.claim].append(walk.place(relative))
+        for walk, relative, scan in copies:
+            problems.append(_copy_problem(walk, relative, scan, claims))
+        twins = [sorted(places, key=natural_order) for places in claims.values() if len(places) > 1]
+        for places in sorted(twins):
+            what = f"{len(places)} folders claim {self._token(places[0])}."
+            where = visible(" and ".join(places))
+            problems.append(Problem("error", what, where, "Keep one; move the other out of the share."))
+        return {place for places in twins for place in places}
+
+    def _token(self, place: str) -> str:
+        return next(
+            str(scan.folder.scan_id)
+            for walk in self._walks
+            for relative, scan in walk.scans.items()
+            if scan.folder and walk.place(relative) == place
+        )
+
+    def _changed(self, walk: Walk, refused: set[str]) -> Iterator[FoundFolder]:
+        """Yield what is to be told of one root; to be told it must be there, fit, and the only one of its scan."""
+        for relative in sorted(walk.seen, key=natural_order):
+            scan, place = walk.scans[relative], walk.place(relative)
+            if scan.folder is None or not scan.fit or place in refused or self._told.get(place) == scan.mark:
+                continue
+            if relative in walk.contents or walk.read_again(relative):
+                self._told[place] = scan.mark
+                yield self._found(walk, relative, scan.folder, scan.beside)
+
+    def _found(self, walk: Walk, relative: str, folder: ParsedFolder, beside: tuple[str, ...]) -> FoundFolder:
+        content = walk.contents[relative]
+        return FoundFolder(
+            folder,
+            relative.partition("/")[0],
+            walk.name,
+            walk.root,
+            relative,
+            tuple(content.files),
+            tuple(content.ignored),
+            self._patterns.claims(content.files),
+            beside,
+        )
+
+    def _gone(self) -> tuple[str, ...]:
+        there = {walk.place(relative) for walk in self._walks for relative in walk.scans}
+        gone = sorted(self._told.keys() - there, key=natural_order)
+        for place in gone:
+            del self._told[place]
+        return tuple(gone)
+
+    def _counts(self) -> Counts:
+        scans = sum(len(walk.scans) for walk in self._walks)
+        files = sum(len(content.files) for walk in self._walks for content in walk.contents.values())
+        return Counts(scans, sum(walk.listed for walk in self._walks), files)
+
+
+def _copy_problem(walk: Walk, relative: str, scan: Scan, claims: Mapping[str, Sequence[str]]) -> Problem:
+    """Tell of a folder that is a copy by its name, and of which: the one beside it, else the one that has its token."""
+    original = walk.place(scan.original)
+    if not walk.knows(scan.original):
+        original = " and ".join(claims.get(scan.claim, ())) or f"{original}, which is not there"
+    hint = "Delete the copy, or move it out of the share."
+    return Problem("error", f"By its name it is a copy of {visible(original)}.", visible(walk.place(relative)), hint)
+
+
+class Patterns:
+    """Which modalities want a file, by its name."""
+
+    def __init__(self, modalities: Iterable[Modality]) -> None:
+        self._endings: dict[str, set[str]] = {}  # most patterns are an ending, `*.tif`: looked up, not compared
+        self._others: dict[str, re.Pattern[str]] = {}
+        for modality in modalities:
+            patterns = [pattern.lower() for pattern in modality.patterns]
+            endings = {pattern[1:] for pattern in patterns if re.fullmatch(r"\*\.[a-z0-9]+", pattern)}
+            others = [fnmatch.translate(pattern) for pattern in patterns if pattern[1:] not in endings]
+            if patterns:
+                self._endings[modality.name] = endings
+            if others:
+                self._others[modality.name] = re.compile("|".join(others))
+
+    def claims(self, names: Sequence[str]) -> dict[str, int]:
+        """Return per modality how many of the names its patterns match, each name once."""
+        counted = Counter([name[name.rfind(".") :].lower() for name in names])
+        claims = {}
+        for modality, endings in self._endings.items():
+            count = sum(counted[ending] for ending in endings)
+            if other := self._others.get(modality):
+                lower = (name.rpartition("/")[2].lower() for name in names)
+                count += sum(name[name.rfind(".") :] not in endings and bool(other.match(name)) for name in lower)
+            if count:
+                claims[modality] = count
+        return claims
 
 
 def find_recordings(paths: Iterable[Path], settings: Settings) -> tuple[list[Recording], list[Problem]]:
@@ -30,151 +272,49 @@ def find_recordings(paths: Iterable[Path], settings: Settings) -> tuple[list[Rec
     recordings, problems
         One per folder whose name looks like a recording and is none or that lies too deep, however deep, per path
         outside the share, and per scan token that two folders claim: none of these is returned. A warning per folder
-        that could not be looked into.
+        that could not be looked into, and per folder that holds links or other things that are passed over.
     """
-    share = Path(os.path.normpath(settings.root("share")))
-    found: dict[Path, Recording] = {}
-    problems: list[Problem] = []
-    for path in paths:
-        place = _below_share(Path(path), share)
-        if place is None:
-            problems.append(Problem("error", f"The folder lies outside the share {share}.", str(path)))
-        elif link := next(
-            (part for part in (place, *place.parents) if share in part.parents and part.is_symlink()), None
-        ):
-            problems.append(Problem("error", "A link below the share is not followed.", str(link)))
-        elif not place.is_dir():
-            problems.append(Problem("error", "There is no such folder.", str(path)))
-        else:
-            for folder in _candidates(place, share, problems):
-                _read_recording(folder, share, settings, found, problems)
-    recordings = sorted(found.values(), key=lambda recording: recording.relative)
-    return _without_twins(recordings, problems), problems
-
-
-def _below_share(path: Path, share: Path) -> Path | None:
-    """Return a path as it stands below the share, or None; the share itself may be reached by a link."""
-    place = Path(os.path.normpath(path.absolute()))
-    if place.is_relative_to(share):
-        return place
-    if place.is_relative_to(share.resolve()):
-        return share / place.relative_to(share.resolve())
-    return None
-
-
-def _candidates(path: Path, share: Path, problems: list[Problem]) -> Iterator[Path]:
-    """Yield folders that may be recordings: below the share stands a person's folder, below that recordings."""
-    if path == share:
-        for person in _folders(path):
-            yield from _candidates(person, share, problems)
-    elif tokens.is_candidate(path.name):
-        yield from _scans_of(path, share, problems)
-    else:
-        found = list(_search(path, share, problems))
-        yield from found or ([path] if path.parent != share else [])  # who named it by hand is told why it is none
-
-
-def _search(top: Path, share: Path, problems: list[Problem]) -> Iterator[Path]:
-    """Yield what may be a recording at any depth, so that one that lies too deep is told of; near ones first."""
-    waiting, looked_into = deque([top]), 0
-    while waiting:
-        if looked_into == _LOOKED_INTO:
-            what = f"More than {_LOOKED_INTO} folders here are no recordings: those below them were not looked at."
-            hint = "Move what is no recording out of the share, or name the folder of the recordings."
-            problems.append(Problem("warning", what, top.relative_to(share).as_posix(), hint))
-            return
-        folder = waiting.popleft()
-        looked_into += 1
-        for entry in _readable_folders(folder, share, problems, "warning") or ():
-            if tokens.is_candidate(entry.name):
-                yield from _scans_of(entry, share, problems)
-            else:
-                waiting.append(entry)
-
-
-def _scans_of(path: Path, share: Path, problems: list[Problem]) -> Iterator[Path]:
-    """Yield the scan folders of a nested session folder, or the folder itself."""
-    inside = [] if "_scan" in path.name else _readable_folders(path, share, problems, "error")
-    if inside is not None:
-        yield from [entry for entry in inside if entry.name.startswith("scan")] or [path]
-
-
-def _readable_folders(path: Path, share: Path, problems: list[Problem], severity: str) -> list[Path] | None:
-    """List the folders in a folder; one that cannot be read becomes a problem, and None."""
-    try:
-        return _folders(path)
-    except OSError as error:
-        where = path.relative_to(share).as_posix()
-        problems.append(Problem(severity, f"The folder cannot be read ({error.strerror}).", where))
-        return None
-
-
-def _folders(path: Path) -> list[Path]:
-    with os.scandir(path) as entries:
-        names = [e.name for e in entries if e.is_dir(follow_symlinks=False) and not e.name.startswith(_NOT_A_RECORDING)]
-    return [path / name for name in sorted(names)]
-
-
-def _read_recording(
-    path: Path, share: Path, settings: Settings, found: dict[Path, Recording], problems: list[Problem]
-) -> None:
-    relative = path.relative_to(share)
-    try:
-        path.as_posix().encode()
-    except UnicodeEncodeError:
-        problems.append(Problem("error", "The name holds bytes that are no UTF-8.", repr(relative.as_posix())))
-        return
-    try:
-        folder = tokens.parse(relative, legacy=settings.ingest.legacy_tokens)
-    except InvalidToken as refusal:
-        problems.append(Problem("error", refusal.what, relative.as_posix(), refusal.hint or ""))
-        return
-    depth = 3 if folder.layout == "nested" else 2
-    if folder.scan_id is None:
-        hint = f"Expected {tokens.EXAMPLE}, or {tokens.NESTED_EXAMPLE}."
-        problems.append(Problem("error", "The session folder holds no scan folder.", relative.as_posix(), hint))
-    elif len(relative.parts) != depth:
-        hint = f"Expected <share>/<person>/{tokens.EXAMPLE}."
-        what = (
-            "No person's folder stands above it." if len(relative.parts) < depth else "It lies too deep in the share."
-        )
-        problems.append(Problem("error", what, relative.as_posix(), hint))
-    else:
+    look = Finder(settings).look(paths)
+    problems = list(look.problems)
+    recordings = []
+    for found in look.changed:
         try:
-            files = tuple(_files(path, share))
-        except (OSError, UnicodeEncodeError) as error:
-            problems.append(Problem("error", f"The folder cannot be read ({error}).", relative.as_posix()))
-            return
-        if files:
-            found[path] = Recording(folder, relative.parts[0], path, relative.as_posix(), files)
-        else:
-            problems.append(Problem("error", "The folder is empty: has the copy begun?", relative.as_posix()))
+            recordings.append(recording_of(found))
+        except (MissingFile, OSError) as error:
+            reason = error.what if isinstance(error, MissingFile) else error.strerror
+            where = visible(found.relative)
+            problems.append(Problem("error", f"The folder cannot be read ({reason}).", where, "Plan again."))
+    return recordings, problems
 
 
-def _files(path: Path, share: Path) -> Iterator[RawFile]:
-    """Yield the regular files below a recording folder, never following a link, in natural order."""
-    for folder, subfolders, names in os.walk(path, onerror=_raise):
-        subfolders.sort(key=natural_order)
-        for name in sorted(names, key=natural_order):
-            file = Path(folder, name)
-            file.as_posix().encode()
-            status = file.lstat()
-            if os.path.isfile(file) and not os.path.islink(file):  # noqa: PTH113, PTH114
-                time = clocks.from_file_time(status.st_mtime_ns)
-                yield RawFile(file.relative_to(share).as_posix(), status.st_size, time)
+def recording_of(found: FoundFolder) -> Recording:
+    """Look at the files of a scan folder, size and time of each: the one place that does.
+
+    Raises
+    ------
+    MissingFile
+        A file went, or became something else, since the folder was listed.
+    OSError
+        The share went away, or refuses.
+    """
+    files = files_of(found.share, (f"{found.relative}/{name}" for name in found.names))
+    return Recording(found.folder, found.username, found.path, found.relative, files)
 
 
-def _raise(error: OSError) -> None:
-    raise error
+def files_of(root: Path, paths: Iterable[str]) -> tuple[RawFile, ...]:
+    """Return size and time of files below a root, such as those beside a scan; errors as `recording_of`."""
+    files = []
+    for path, status in statuses(root, paths):
+        if status is None:
+            raise MissingFile("A file went while it was looked at.", visible(path), "Look again.")
+        files.append(RawFile(path, status.st_size, clocks.from_file_time(status.st_mtime_ns)))
+    return tuple(files)
 
 
-def _without_twins(recordings: list[Recording], problems: list[Problem]) -> list[Recording]:
-    claims: dict[str, list[Recording]] = defaultdict(list)
-    for recording in recordings:
-        claims[str(recording.folder.scan_id)].append(recording)
-    for scan_id, claimants in claims.items():
-        if len(claimants) > 1:
-            places = " and ".join(recording.relative for recording in claimants)
-            hint = "Keep one; move the other out of the share."
-            problems.append(Problem("error", f"{len(claimants)} folders claim {scan_id}.", places, hint))
-    return [recording for recording in recordings if len(claims[str(recording.folder.scan_id)]) == 1]
+def _below(path: Path, root: Path) -> tuple[str, ...] | None:
+    """Return the names on the way from a root to a path, or None; the root itself may be reached by a link."""
+    place = Path(os.path.normpath(path.absolute()))
+    for base in (root, root.resolve()):
+        if place.is_relative_to(base):
+            return place.relative_to(base).parts
+    return None

@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 
 from adamacs.core import settings as settings_module
-from adamacs.ingest import find
-from adamacs.ingest.find import find_recordings
+from adamacs.ingest import walk
+from adamacs.ingest.beneath import Place
+from adamacs.ingest.find import Finder, find_recordings
 
 FLAT = "XX_ANM-0001_2026-01-13_scan9FY6AIRM_sess9FY6AIRM"
+OTHER = "XX_ANM-0002_2026-01-13_scan9FY6AIRN_sess9FY6AIRN"
 
 
 @pytest.fixture
@@ -108,38 +110,38 @@ def test_a_folder_named_by_hand_that_holds_no_recording_is_refused(lab):
 
 
 def test_the_search_ends_in_a_tree_without_recordings_and_says_so(lab, monkeypatch):
-    listed = []
-    original = find._folders
-    monkeypatch.setattr(find, "_folders", lambda path: listed.append(path) or original(path))
-    monkeypatch.setattr(find, "_LOOKED_INTO", 10)
+    monkeypatch.setattr(walk, "_LOOKED_INTO", 10)
     record(lab, "demo", FLAT)
     for number in range(9):
         (lab.root("share") / "demo" / "results" / f"{number:03}").mkdir(parents=True)
-    assert find_recordings([lab.root("share")], lab)[1][0].severity == "warning"
-    assert len(listed) == 1 + 10  # the share and what is allowed of the person's
-    listed.clear()
+    look = Finder(lab).look()
+    assert [problem.severity for problem in look.problems] == ["warning"]
+    assert look.counts.listed == 1 + 10 + 1  # the share, what is allowed of the person's, and the scan
     (lab.root("share") / "demo" / "results" / "000").rmdir()
-    recordings, problems = find_recordings([lab.root("share")], lab)
-    assert (len(recordings), problems) == (1, [])
-    assert len(listed) == 1 + 10
+    look = Finder(lab).look()
+    assert (len(look.changed), look.problems) == (1, ())
+    assert look.counts.listed == 1 + 10 + 1
 
 
 def test_a_folder_that_cannot_be_looked_into_stops_nothing(lab, monkeypatch):
-    def refuse(path):
-        if path.name in ("lost+found", "XX_ANM-0003_2026-01-13_sess9FY6AIRP"):
-            raise PermissionError(13, "Permission denied", str(path))
-        return original(path)
+    closed = ("lost+found", "demo/lost+found", "demo/XX_ANM-0003_2026-01-13_sess9FY6AIRP", f"demo/{OTHER}")
 
-    original = find._folders
-    monkeypatch.setattr(find, "_folders", refuse)
-    for closed in ("lost+found", "demo/lost+found", "demo/XX_ANM-0003_2026-01-13_sess9FY6AIRP"):
-        (lab.root("share") / closed).mkdir(parents=True)
+    def refuse(place, name):
+        if place._path.joinpath(name).relative_to(lab.root("share")).as_posix() in closed:
+            raise PermissionError(13, "Permission denied", name)
+        return original(place, name)
+
+    original = Place.enter
+    monkeypatch.setattr(Place, "enter", refuse)
+    for folder in closed:
+        (lab.root("share") / folder).mkdir(parents=True)
     record(lab, "demo", FLAT)
     recordings, problems = find_recordings([lab.root("share")], lab)
     assert len(recordings) == 1
     assert all("Permission denied" in problem.what for problem in problems)
     assert {(problem.severity, problem.where) for problem in problems} == {
         ("error", "demo/XX_ANM-0003_2026-01-13_sess9FY6AIRP"),
+        ("error", f"demo/{OTHER}"),
         ("warning", "demo/lost+found"),
         ("warning", "lost+found"),
     }
@@ -162,7 +164,9 @@ def test_nothing_outside_the_share_is_looked_at(lab, tmp_path):
     (outside / "secret.tif").write_bytes(b"raw")
     link = lab.root("share") / "demo"
     link.symlink_to(outside.parent, target_is_directory=True)
-    assert find_recordings([lab.root("share")], lab) == ([], [])
+    recordings, problems = find_recordings([lab.root("share")], lab)
+    assert recordings == []
+    assert [str(problem) for problem in problems] == ["warning: demo: A link below the share is not followed."]
     _, problems = find_recordings([outside, lab.root("share") / ".." / ".." / "elsewhere"], lab)
     assert all("outside" in problem.what for problem in problems)
     assert len(problems) == 2

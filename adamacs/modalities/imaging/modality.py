@@ -8,6 +8,7 @@ MODALITY = Modality(
     name="imaging",
     tables="adamacs.modalities.imaging.tables",
     plan="adamacs.modalities.imaging.plan:plan_scan",
+    patterns=("*.tif", "*.tiff"),
     fills={
         "cpu": (
             "ScanInfo",
