@@ -104,8 +104,9 @@ class Place:
         links: list[str] = []
         others: list[str] = []
         with os.scandir(self._path if self._handle is None else self._handle) as entries:
+            looks_twice = not _HOLDS
             for entry in entries:
-                if not _HOLDS and _is_link(entry.stat(follow_symlinks=False)):  # costs nothing on Windows
+                if looks_twice and _is_link(entry.stat(follow_symlinks=False)):  # costs nothing on Windows
                     links.append(entry.name)
                 elif entry.is_file(follow_symlinks=False):
                     files.append(entry.name)
