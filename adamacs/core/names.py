@@ -33,11 +33,17 @@ def natural_sorted(names: Iterable[str]) -> list[str]:
     """
     plain = sorted(names)
     shapes = "\0".join(plain).translate(_AS_ZEROS).split("\0")
-    if len(shapes) == len(plain):  # of two names that differ in digits alone, place by place, the text decides rightly
-        borders = (pair for pair, (a, b) in zip(pairwise(plain), pairwise(shapes)) if a != b)
-        if all(natural_order(a) < natural_order(b) for a, b in borders):
-            return plain
-    return sorted(plain, key=natural_order)
+    if len(shapes) != len(plain):
+        return sorted(plain, key=natural_order)
+    for (a, b), (shape, other) in zip(pairwise(plain), pairwise(shapes)):
+        if shape != other and _differ_in_digits(a, b) and natural_order(a) > natural_order(b):
+            return sorted(plain, key=natural_order)
+    return plain
+
+
+def _differ_in_digits(a: str, b: str) -> bool:
+    """Tell whether a digit decides which of two names is first; elsewhere the text does, in either order."""
+    return next((x.isdecimal() or y.isdecimal() for x, y in zip(a, b) if x != y), False)
 
 
 def alike(names: Collection[str]) -> list[tuple[str, ...]]:
@@ -68,11 +74,11 @@ def not_on_windows(names: Collection[str]) -> list[str]:
     >>> not_on_windows(["a.tif", "aux.h5"])
     ['aux.h5']
     """
-    text = "\0".join(["", *names, ""])
-    if not _is_odd_on_windows(text):
+    text = "\0".join(("", *names, ""))
+    if " \0" not in text and ".\0" not in text and not _SIGNS.search(text) and not _RESERVED.search(text.lower()):
         return []
-    return [name for name in names if _is_odd_on_windows(f"\0{name}\0")]
-
-
-def _is_odd_on_windows(text: str) -> bool:
-    return bool(" \0" in text or ".\0" in text or _SIGNS.search(text) or _RESERVED.search(text.lower()))
+    return [
+        name
+        for name in names
+        if name.endswith((" ", ".")) or _SIGNS.search(name) or _RESERVED.match(f"\0{name.lower()}\0")
+    ]

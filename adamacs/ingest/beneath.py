@@ -1,8 +1,8 @@
-"""Folders below a root, entered one name at a time, so that no link leads out of it; nothing but folders is opened.
+"""Folders below a root, entered one name at a time, so that no link leads out of it. Only folders are ever opened.
 
-A folder is held open while it is looked at, and what lies in it is reached through it: whoever exchanges a folder on
-the way for a link between two steps is refused by the system. Windows has no such calls; there each step looks for a
-link first, and leaves a moment between.
+A folder is held open while it is looked at, and what lies in it is reached through it: where somebody exchanges a
+folder on the way for a link between two steps, the system refuses the second. Windows has no such calls; there each
+step looks for a link first, and leaves a moment between.
 """
 
 from __future__ import annotations
@@ -104,8 +104,9 @@ class Place:
         links: list[str] = []
         others: list[str] = []
         with os.scandir(self._path if self._handle is None else self._handle) as entries:
+            looks_twice = not _HOLDS
             for entry in entries:
-                if not _HOLDS and _is_link(entry.stat(follow_symlinks=False)):  # costs nothing on Windows
+                if looks_twice and _is_link(entry.stat(follow_symlinks=False)):  # costs nothing on Windows
                     links.append(entry.name)
                 elif entry.is_file(follow_symlinks=False):
                     files.append(entry.name)
@@ -167,7 +168,8 @@ def _entered(stack: ExitStack, top: Place, folder: str) -> Place | None:
     try:
         return stack.enter_context(descended(top, names))
     except OSError as error:
-        _let_absent(error)
+        if error.errno not in ABSENT:
+            raise
         return None
 
 
@@ -175,15 +177,10 @@ def _regular(place: Place, name: str) -> os.stat_result | None:
     try:
         status = place.status(name)
     except OSError as error:
-        _let_absent(error)
+        if error.errno not in ABSENT:
+            raise
         return None
     return status if stat.S_ISREG(status.st_mode) and not _is_link(status) else None
-
-
-def _let_absent(error: OSError) -> None:
-    """Let what is not there pass; a share that went away is another matter."""
-    if error.errno not in ABSENT:
-        raise error
 
 
 def _stamp(status: os.stat_result) -> Stamp:

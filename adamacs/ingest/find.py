@@ -14,7 +14,7 @@ from adamacs import pipeline
 from adamacs.core import clocks
 from adamacs.core.errors import MissingFile, visible
 from adamacs.core.modality import Modality, Problem, RawFile, Recording
-from adamacs.core.names import natural_order
+from adamacs.core.names import natural_sorted
 from adamacs.core.settings import Settings
 from adamacs.core.tokens import ParsedFolder
 from adamacs.ingest.beneath import statuses
@@ -169,7 +169,7 @@ class Finder:
                     claims[scan.claim].append(walk.place(relative))
         for walk, relative, scan in copies:
             problems.append(_copy_problem(walk, relative, scan, claims))
-        twins = [sorted(places, key=natural_order) for places in claims.values() if len(places) > 1]
+        twins = [natural_sorted(places) for places in claims.values() if len(places) > 1]
         for places in sorted(twins):
             what = f"{len(places)} folders claim {self._token(places[0])}."
             where = visible(" and ".join(places))
@@ -186,19 +186,21 @@ class Finder:
 
     def _changed(self, walk: Walk, refused: set[str]) -> Iterator[FoundFolder]:
         """Yield what is to be told of one root; to be told it must be there, fit, and the only one of its scan."""
-        for relative in sorted(walk.seen, key=natural_order):
+        due = []
+        for relative in walk.seen:
             scan, place = walk.scans[relative], walk.place(relative)
-            if not scan.fit or place in refused or self._told.get(place) == scan.mark:
-                continue
-            if relative in walk.contents or walk.read_again(relative):
-                self._told[place] = scan.mark
-                yield self._found(walk, relative, scan)
+            if scan.fit and place not in refused and self._told.get(place) != scan.mark:
+                due.append(relative)
+        for relative in natural_sorted(due):
+            scan = walk.scans[relative]
+            if scan.folder and (relative in walk.contents or walk.read_again(relative)):
+                self._told[walk.place(relative)] = scan.mark
+                yield self._found(walk, relative, scan.folder, scan.beside)
 
-    def _found(self, walk: Walk, relative: str, scan: Scan) -> FoundFolder:
-        assert scan.folder is not None
+    def _found(self, walk: Walk, relative: str, folder: ParsedFolder, beside: tuple[str, ...]) -> FoundFolder:
         content = walk.contents[relative]
         return FoundFolder(
-            scan.folder,
+            folder,
             relative.partition("/")[0],
             walk.name,
             walk.root,
@@ -206,12 +208,12 @@ class Finder:
             tuple(content.files),
             tuple(content.ignored),
             self._patterns.claims(content.files),
-            scan.beside,
+            beside,
         )
 
     def _gone(self) -> tuple[str, ...]:
         there = {walk.place(relative) for walk in self._walks for relative in walk.scans}
-        gone = sorted(self._told.keys() - there, key=natural_order)
+        gone = natural_sorted(self._told.keys() - there)
         for place in gone:
             del self._told[place]
         return tuple(gone)
@@ -248,7 +250,9 @@ class Patterns:
 
     def claims(self, names: Sequence[str]) -> dict[str, int]:
         """Return per modality how many of the names its patterns match, each name once."""
-        counted = Counter([name[name.rfind(".") :].lower() for name in names])
+        counted: Counter[str] = Counter()
+        for ending, count in Counter([name[name.rfind(".") :] for name in names]).items():
+            counted[ending.lower()] += count
         claims = {}
         for modality, endings in self._endings.items():
             count = sum(counted[ending] for ending in endings)

@@ -1,8 +1,7 @@
 """Walk one root of the share: which folders are scans, which names they hold, and which of them changed since.
 
 A folder is listed once, in one pass over its entries, and its times are remembered; as long as they stay, one status
-per folder is asked. A folder that changed moments ago is listed again, since its time may be too coarse for the next
-change.
+per folder is asked. A folder that changed moments ago is listed again: its time may be too coarse for the next change.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ _COPY = re.compile(
     r"([ ._-]+(copy|kopie|old|alt|backup|bak|orig)([ ._-]*\d+)?|[ ._-]*\(\d+\)|~)*"
 )
 _TOKEN = re.compile(r"(?<![0-9A-Za-z])(?:scan|sess)[0-9A-Za-z]+")
-_CHANGED_CODEPAGE = "The name holds bytes that are no UTF-8."
+_NO_UTF8 = "The name holds bytes that are no UTF-8."
 
 Tree = tuple[Stamp, tuple[tuple[str, "Tree"], ...]]  # a folder's stamp, and the folders in it
 
@@ -366,16 +365,13 @@ class Walk:
 
     def _unfit(self, listing: Listing, start: str) -> list[Problem]:
         """Tell of names of files that no table holds, and of those that other systems do not open."""
-        problems = []
+        names, problems = listing.names, []
         if listing.files and len(start) + max(map(len, listing.files)) > _LONGEST_PATH:
             what = f"A path has more than {_LONGEST_PATH} characters."
             problems.append(Problem("error", what, self._where(start)))
-        text = "\0".join(listing.names)
-        if not text.isascii():
-            problems += [
-                Problem("error", _CHANGED_CODEPAGE, self._where(start + name)) for name in _not_utf8(listing.names)
-            ][:1]
-        if odd := not_on_windows(listing.names):
+        if foreign := [name for name in names if not _is_utf8(name)]:
+            problems.append(Problem("error", _NO_UTF8, self._where(_and_more(start, foreign))))
+        if odd := not_on_windows(names):
             problems.append(Problem("warning", "Windows cannot open this name.", self._where(_and_more(start, odd))))
         return problems
 
@@ -410,8 +406,8 @@ class Walk:
         """Return what a folder's name and place say, whatever it holds."""
         scan = Scan()
         where = self._where(relative)
-        if _not_utf8([relative]):
-            scan.refusal = Problem("error", _CHANGED_CODEPAGE, where)
+        if not _is_utf8(relative):
+            scan.refusal = Problem("error", _NO_UTF8, where)
             return scan
         if "\\" in relative:
             scan.refusal = Problem("error", "The name, or that of a folder above it, holds a backslash.", where)
@@ -499,5 +495,8 @@ def _and_more(start: str, names: Sequence[str]) -> str:
     return f"{start}{names[0]}{more}"
 
 
-def _not_utf8(names: Sequence[str]) -> list[str]:
-    return [name for name in names if any("\ud800" <= character <= "\udfff" for character in name)]
+def _is_utf8(text: str) -> bool:
+    try:
+        return text.isascii() or bool(text.encode())
+    except UnicodeEncodeError:
+        return False

@@ -37,6 +37,7 @@ _OTHER_VARIABLE = re.compile(r"ADAMACS_[A-Z]+(?:_[A-Z]+)*")
 # What a decision page must say; the names follow the plan of the house, so that none is forgotten.
 _SECTIONS = ("Context", "Decision", "Consequences")
 _DECIDED = {
+    "arrival": "incubation",
     "array-codec": "array format",
     "checksums": "blake3",
     "claims": "~~",
