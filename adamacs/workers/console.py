@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import TextIO
 
 from adamacs.core import logs, progress
+from adamacs.core.errors import visible
 from adamacs.core.progress import Progress
 
 _EVERY = 0.2  # s between two redrawings of the moving line
@@ -58,7 +59,7 @@ def describe(step: Progress, elapsed: float) -> str:
         text += f", {rate:.3g}/s"
         if step.total:
             text += f", {max(step.total - step.done, 0) / rate:.0f} s left"
-    return f"{text}  ({step.of})" if step.of else text  # last, for a narrow terminal cuts the end
+    return visible(f"{text}  ({step.of})" if step.of else text)  # last, for a narrow terminal cuts the end
 
 
 class _Handler(logs.Terminal):

@@ -18,7 +18,7 @@ from adamacs.core.errors import describe as spell
 from adamacs.database import portable
 from adamacs.workers import attempts, liveness, pauses, state
 from adamacs.workers.attempts import Tried
-from adamacs.workers.claims import PRIORITY, STAGED_AT_ONCE, Queue
+from adamacs.workers.claims import PRIORITY, Queue
 from adamacs.workers.state import duration
 from adamacs.workers.why import split_message
 
@@ -175,7 +175,7 @@ def _is_batched(table: Any) -> bool:
 
 
 def listing(
-    selection: Selection, *, status: str | None = None, failure: str | None = None, limit: int = STAGED_AT_ONCE
+    selection: Selection, *, status: str | None = None, failure: str | None = None, limit: int | None = None
 ) -> list[Job]:
     """Return the jobs of some tables, those in work first, then by urgency.
 
@@ -188,7 +188,7 @@ def listing(
     failure
         Only of this class; implies nothing about the status: a key that waits for its next try has one too.
     limit
-        Of each table, no more than that many.
+        Of each table, no more than that many; by default all.
 
     Raises
     ------
@@ -199,8 +199,7 @@ def listing(
         raise InvalidRequest(f"There is no status {status!r}.", hint=nearest(status, STATUSES))
     if failure is not None:
         failures.named(failure)
-    found = [job for table, key in selection for job in _jobs(table, key, status, limit)]
-    found = [job for job in found if failure in (None, job.failure)]
+    found = [job for table, key in selection for job in _jobs(table, key, limit, status, failure)]
     order = {name: number for number, name in enumerate(("reserved", "pending", "error", "ignore"))}
     return sorted(found, key=lambda job: (order.get(job.status, 9), job.priority, job.wait))
 
@@ -211,12 +210,16 @@ _COLUMNS = (
 )
 
 
-def _jobs(table: Any, key: Mapping[str, Any], status: str | None, limit: int) -> Iterator[Job]:
+def _jobs(
+    table: Any, key: Mapping[str, Any], limit: int | None, status: str | None = None, failure: str | None = None
+) -> Iterator[Job]:
     jobs = portable.job_table(table) & dict(key)
-    if status is not None:
-        jobs = jobs & {"status": status}
     past = portable.seconds_since(table.connection, "scheduled_time")
-    rows = jobs.proj(*_COLUMNS, past=past).to_dicts(order_by=("priority", "scheduled_time"), limit=limit)
+    found = jobs.proj(*_COLUMNS, past=past, failed_of=state.failure_sql(table.connection.adapter.quote_identifier))
+    for name, wanted in (("status", status), ("failed_of", failure)):
+        if wanted is not None:
+            found = found & {name: wanted}
+    rows = found.to_dicts(order_by=("priority", "scheduled_time"), limit=limit)
     is_anybody_at_work = any(row["status"] == "reserved" for row in rows)
     known = {who.worker_id: who for who in state.workers(table.connection)} if is_anybody_at_work else {}
     for row in rows:
@@ -265,7 +268,7 @@ _ASK_WHY = "`adamacs why TABLE KEY` tells what it waits for."
 
 def _histories(table: Any, key: Mapping[str, Any], limit: int) -> Iterator[History]:
     name, columns = pipeline.table_name(table), portable.job_table(table).primary_key
-    jobs = {spell(job.key): job for job in _jobs(table, key, None, limit)}
+    jobs = {spell(job.key): job for job in _jobs(table, key, limit)}
     rows = {spell(_cut(row, columns)): _cut(row, columns) for row in (table & dict(key)).keys(limit=limit)}
     keys = {spelt: job.key for spelt, job in jobs.items()} | rows
     if set(columns) <= set(key):  # a key that was tried, and is neither there nor wanted any more
@@ -362,7 +365,7 @@ def _not_computed(selection: Selection) -> Iterator[Job]:
     for table, key in selection:
         queue = Queue(table, key)
         found = listing([(table, key)])
-        missing = [_cut(row, queue.key_columns) for row in queue.missing().keys(limit=STAGED_AT_ONCE)]
+        missing = [_cut(row, queue.key_columns) for row in queue.missing().to_dicts()]
         if not found and not missing and set(queue.key_columns) <= set(key):
             if table & dict(key):
                 raise InvalidKey("It is computed already.", key, "`adamacs remove` removes a scan with its results.")

@@ -25,6 +25,7 @@ import psutil
 
 from adamacs import pipeline
 from adamacs.core import devices, failures, logs, memory, progress
+from adamacs.core.errors import describe
 from adamacs.core.progress import Progress
 from adamacs.database import connect as database
 from adamacs.database import portable
@@ -332,6 +333,16 @@ class Supervisor:
             extra = logs.fields(pid=child.process.pid, table=child.table, key=child.key)
             log.error("%s", child.verdict[2], extra=extra)
             self._pause(slot, child)
+            if self.mode == "once" and slot.deaths == 0 and child.verdict[0] in liveness.DEATHS:
+                self.tally.failed.append(self._unfinished(child))
+
+    @staticmethod
+    def _unfinished(child: Child) -> str:
+        """Return what a turn that was cut off did not do, as a sentence: nobody begins another."""
+        what = "not every table had its turn"
+        if child.table:
+            what = f"{child.table} {describe(child.key)}" + (f" and {child.count - 1} more" if child.count > 1 else "")
+        return f"{what}: {cast(Verdict, child.verdict)[2]} It is handed back, and not tried again with --once."
 
     def _pause(self, slot: Slot, child: Child) -> None:
         """Start the next child of a slot later, the more of them died young without beginning anything."""
@@ -380,7 +391,8 @@ class Supervisor:
         burial = liveness.bury(
             self._connection, worker_id, self._queues, kills, outcome=outcome, failure=failure, because=because
         )
-        self.tally.failed += burial.failed
+        if self.mode != "once":  # there every key of a dead child is told already
+            self.tally.failed += burial.failed
         self._last_end = time.monotonic()  # what was handed back is work again
         if not burial.count and child.table and outcome == "cancelled":  # its claim was taken away before
             ending = Ending(child.key, outcome, 0.0, failure, because)

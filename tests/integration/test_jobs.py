@@ -119,6 +119,22 @@ def test_a_whole_class_is_retried_and_no_other(mixed):
     assert found[1].wait > 0
 
 
+def test_keys_of_a_class_are_found_behind_any_number_of_others(items, worker):
+    """Those that failed otherwise come first in the queue; all of the class are retried, and a listing may be cut."""
+    items.Item.insert([{"item": number} for number in range(3, 10_050)])
+    queue = Queue(items.Cheap)
+    while queue.stage():
+        pass
+    name, item = items.Cheap.jobs.full_table_name, items.Cheap.connection.adapter.quote_identifier("item")
+    update = f"UPDATE {name} SET status = 'error', error_message = %s, priority = %s WHERE {item} "
+    items.Cheap.connection.query(f"{update} < 10040", ("[bug] ValueError: x", 0))
+    items.Cheap.connection.query(f"{update} >= 10040", ("[permission] PermissionError: a.tif", 9))
+    plan = jobs.plan_retry(every(items.Cheap), failure="permission")
+    assert sorted(job.key["item"] for job in plan.jobs) == list(range(10_040, 10_050))
+    assert len(jobs.apply(jobs.plan_retry(every(items.Cheap)))) == 10_050
+    assert len(jobs.listing(every(items.Cheap), limit=7)) == 7
+
+
 def test_a_key_that_waits_for_its_next_try_is_tried_at_once(mixed):
     jobs.apply(jobs.plan_retry(one(mixed.Cheap, 1)))
     (job,) = jobs.listing(one(mixed.Cheap, 1))

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
+import signal
 import subprocess
 import sys
+import threading
+import time
+from contextlib import contextmanager, suppress
 
 import pytest
 
+from adamacs.database.cluster import free_port
 from adamacs.demo import lab as synthetic
 from adamacs.ingest.apply import apply_plan
 from adamacs.ingest.plan import plan_ingest
@@ -69,6 +75,102 @@ def test_a_misspelt_column_computes_nothing_and_is_answered(work, ingested):
 def test_once_gives_each_table_one_turn(work, ingested):
     assert work("--once", "--tables", "imaging.ScanInfo").returncode == 0
     assert len(imaging.ScanInfo()) == 1
+
+
+def test_a_worker_that_is_killed_in_its_one_turn_makes_the_status_say_so(work, ingested, monkeypatch):
+    monkeypatch.setenv("ADAMACS_KILL_AT", "computed")
+    found = work("--once", "--tables", "imaging.ScanInfo", "--json")
+    assert found.returncode == 1
+    (failure,) = json.loads(found.stdout)["failed"]
+    assert failure.startswith("imaging.ScanInfo session_id=")
+    assert "SIGKILL" in failure and "handed back" in failure
+    assert set(imaging.ScanInfo.jobs.to_arrays("status")) == {"pending"}
+
+
+@contextmanager
+def waiting(mouse_lab, port, **variables):
+    """Type `adamacs work` where nobody listens on the database's port, and wait until it says so."""
+    url = mouse_lab.server.url.replace(f":{mouse_lab.server.port}", f":{port}")
+    named = {"ADAMACS_HOME": str(mouse_lab.home), "ADAMACS_DATABASE_URL": url}
+    command = [sys.executable, "-m", "adamacs", "work", "--tables", "imaging.ScanInfo"]
+    pipes = {"stderr": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, env={**os.environ, **named, **variables}, **pipes) as process:
+        alarm = threading.Timer(60, process.kill)
+        alarm.start()
+        try:
+            yield process
+        finally:
+            alarm.cancel()
+            process.kill()
+
+
+def test_a_database_that_is_away_at_the_start_is_waited_for_until_told_to_stop(mouse_lab):
+    with waiting(mouse_lab, free_port(0)) as process:
+        assert process.stderr.readline().startswith("waiting for the database:")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 0
+
+
+def test_work_begins_when_the_database_has_come(mouse_lab, ingested):
+    port = free_port(0)
+    with waiting(mouse_lab, port) as process:
+        assert process.stderr.readline().startswith("waiting for the database:")
+        with forwarding(port, mouse_lab.server):
+            deadline = time.monotonic() + 50
+            while len(imaging.ScanInfo()) < len(ingested):
+                assert time.monotonic() < deadline, "it did not begin"
+                time.sleep(0.1)
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(30) == 0
+
+
+@contextmanager
+def forwarding(port, server):
+    """Let a port of this machine lead to a server."""
+
+    async def connected(reader, writer):
+        there, here = await asyncio.open_connection(server.host, server.port)
+        await asyncio.gather(copied(reader, here), copied(there, writer))
+
+    async def copied(source, target):
+        with suppress(OSError):
+            while data := await source.read(1 << 16):
+                target.write(data)
+        target.close()
+
+    async def serve():
+        running.append(asyncio.current_task())
+        async with await asyncio.start_server(connected, "127.0.0.1", port) as listening:
+            await listening.serve_forever()
+
+    running, loop = [], asyncio.new_event_loop()
+    thread = threading.Thread(target=_run, args=(loop, serve))
+    thread.start()
+    try:
+        yield
+    finally:
+        loop.call_soon_threadsafe(running[0].cancel)
+        thread.join(10)
+        loop.close()
+
+
+def _run(loop, serve):
+    with suppress(asyncio.CancelledError):
+        loop.run_until_complete(serve())
+
+
+def test_an_account_that_the_server_refuses_is_not_waited_for(mouse_lab):
+    with waiting(mouse_lab, mouse_lab.server.port, ADAMACS_DATABASE_PASSWORD="wrong") as process:
+        assert process.wait(50) == 1
+        assert "does not answer" in process.stderr.read()
+
+
+def test_a_drain_does_not_wait_for_a_database_that_is_away(work, mouse_lab, monkeypatch):
+    port = str(free_port(0))
+    monkeypatch.setenv("ADAMACS_DATABASE_URL", mouse_lab.server.url.replace(str(mouse_lab.server.port), port))
+    found = work("--drain")
+    assert found.returncode == 1
+    assert "does not answer" in found.stderr
 
 
 def test_a_role_without_tables_is_refused_with_the_line_that_gives_it_some(work, ingested):

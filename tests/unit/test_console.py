@@ -29,6 +29,12 @@ def test_a_step_without_a_total_or_a_beginning_is_told_too(step):
     assert step.stage in console.describe(step, 0.0)
 
 
+def test_what_would_command_a_terminal_is_spelt_out():
+    line = console.describe(Progress("regis\rtration", 5, 10, "frames", of="Processing scan\x1b[2J"), 1.0)
+    assert "\x1b" not in line and "\r" not in line
+    assert "scan\\x1b[2J" in line
+
+
 def test_the_moving_line_is_drawn_seldom_and_always_at_the_end():
     times = iter([0.0, *(step * 0.01 for step in range(1, 200))])
     stream = Terminal()
