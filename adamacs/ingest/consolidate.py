@@ -38,6 +38,7 @@ RECORD = "consolidation.json"
 FORMAT = 1
 LOCK = ".adamacs.lock"  # in the share
 LAYOUTS = ("combined", "nested")
+_READERS = 4  # copies that are made durable and read back at once: many small ones wait for the disk together
 _MARGIN = 64 << 20  # bytes that stay free, at least
 
 Check = Callable[[Iterable[str]], list[Problem]]
@@ -571,7 +572,7 @@ def _fill(plan: ConsolidationPlan, folder: Path) -> None:
         points.reach("mid copy")
 
     verified: list[tuple[Source, str, Future[None]]] = []
-    with ThreadPoolExecutor(1) as pool:
+    with ThreadPoolExecutor(_READERS) as pool:
         try:
             for source in plan.sources:
                 digest = copies.copy(source.original, store, source.target, wrote)
@@ -587,6 +588,8 @@ def _fill(plan: ConsolidationPlan, folder: Path) -> None:
             raise
     with store.create(RECORD) as [draft]:
         draft.write(_record(plan, copied))
+    for inside, _, _ in os.walk(folder, topdown=False):
+        _sync(Path(inside))
     _sync(folder.parent)
     points.reach("recorded")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -13,11 +14,11 @@ from typing import BinaryIO
 from blake3 import blake3
 
 from adamacs.core.errors import UnreadableFile
-from adamacs.storage.checksum import blake3_of
-from adamacs.storage.stores import FileStore
+from adamacs.storage.stores import FileStore, parts_of
+from adamacs.storage.stores.file import Writeback
 from adamacs.storage.stores.folder import Folder, opened
 
-_PIECE = 1 << 20  # bytes read at a time
+_PIECE = 1 << 21  # bytes read at a time
 _CAUTIOUS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)  # a pipe in the place of a file cannot hold the reader
 
 
@@ -97,7 +98,9 @@ def _seconds(nanoseconds: int) -> str:
 
 
 def copy(original: Original, store: FileStore, path: str, wrote: Callable[[int], None] = lambda length: None) -> str:
-    """Copy a file into a store, durably, and return the blake3 of the bytes that were read.
+    """Copy a file into a store whose folder nobody else uses yet, and return the blake3 of the bytes that were read.
+
+    The copy is durable once it is verified, and its name once its folder is synced.
 
     Parameters
     ----------
@@ -109,38 +112,82 @@ def copy(original: Original, store: FileStore, path: str, wrote: Callable[[int],
     UnreadableFile
         The original cannot be read, or changed since it was looked at.
     StoreUnavailable
-        The store is full or refuses.
+        The store is full or refuses, or has such a file.
     """
     digest, copied = blake3(), 0
-    buffer = memoryview(bytearray(_PIECE))
-    # The original is closed first: one that changed meanwhile is refused before its copy gets a name.
-    with store.create(path) as [draft], original.reading() as file:
-        while copied <= original.size and (length := file.readinto(buffer)):  # type: ignore[attr-defined]
-            digest.update(buffer[:length])
-            draft.write(buffer[:length])
-            copied += length
-            wrote(length)
-        if copied != original.size:  # it may grow for ever
+    with _created(store, path) as write, original.reading() as file:
+        for piece in _hashed(file, digest):
+            write(piece)
+            copied += len(piece)
+            wrote(len(piece))
+            if copied > original.size:  # it may grow for ever
+                break
+        if copied != original.size:
             what = f"{copied} bytes were read of a file of {original.size}."
             raise UnreadableFile(what, original.place, "Is somebody still writing it? Try again when that is done.")
     return digest.hexdigest()
 
 
+@contextmanager
+def _created(store: FileStore, path: str) -> Iterator[Callable[[memoryview], None]]:
+    """Make a file and the folders above it, and give what appends to it."""
+    *parents, name = parts_of(path)
+    with store.answering(path), opened(store.root, tuple(parents), make=True) as folder:
+        descriptor = folder.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL)
+    writeback = Writeback(descriptor)
+
+    def write(piece: memoryview) -> None:
+        with store.answering(path):
+            file.write(piece)
+            writeback.wrote(len(piece))
+
+    with os.fdopen(descriptor, "wb") as file:
+        try:
+            yield write
+        finally:
+            with store.answering(path):
+                writeback.finish()
+                file.flush()
+
+
+def _hashed(file: BinaryIO, digest: blake3) -> Iterator[memoryview]:
+    """Yield a file in pieces; each is hashed by another thread while its reader works, and is valid until the next."""
+    buffers = [memoryview(bytearray(_PIECE)) for _ in range(2)]
+    hashing: Future[object] | None = None
+    with ThreadPoolExecutor(1) as pool:
+        while length := file.readinto(buffers[0]):  # type: ignore[attr-defined]
+            if hashing:
+                hashing.result()  # so that the other buffer is free
+            piece = buffers[0][:length]
+            if length < _PIECE:  # mostly the last one, or a small file: no thread is worth it
+                hashing = None
+                digest.update(piece)
+            else:
+                hashing = pool.submit(digest.update, piece)
+            yield piece
+            buffers.reverse()
+
+
 def verify(original: Original, store: FileStore, path: str, digest: str) -> None:
-    """Give a copy the time of its original and read it back, from the disk where the system forgets what it holds.
+    """Make a copy durable, give it the time of its original and read it back.
+
+    It is read from the disk where the system forgets what it holds of it; elsewhere perhaps from memory.
 
     Raises
     ------
     UnreadableFile
         What comes back is not what was read.
+    StoreUnavailable
+        The disk is full, or refuses.
     """
-    place = Path(store.locate(path))
-    os.utime(place, ns=(original.time, original.time))
-    with place.open("r+b", buffering=0) as file:
+    place, back = Path(store.locate(path)), blake3()
+    with store.answering(path), place.open("r+b", buffering=0) as file:
+        os.utime(place, ns=(original.time, original.time))
         os.fsync(file.fileno())
         if hasattr(os, "posix_fadvise"):
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-    found = blake3_of(place)
-    if found != digest:
+        for _ in _hashed(file, back):
+            pass
+    if (found := back.hexdigest()) != digest:
         what = f"The copy gives back other bytes than were read: blake3 {digest} was read, {found} came back."
         raise UnreadableFile(what, original.place, "Do not trust this disk, its cable or this memory.")

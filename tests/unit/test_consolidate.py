@@ -426,12 +426,14 @@ def test_a_source_that_became_a_link_since_the_plan_is_not_followed(lab, rig, tm
 
 
 def test_a_copy_that_gives_back_other_bytes_is_refused_with_both_digests(lab, rig, monkeypatch):
-    def flip(path):
-        with path.open("r+b") as file:
-            file.write(b"X")
-        return blake3_of(path)
+    verify = copies.verify
 
-    monkeypatch.setattr(copies, "blake3_of", flip)
+    def flip(original, store, path, digest):
+        with Path(store.locate(path)).open("r+b") as file:
+            file.write(b"X")
+        verify(original, store, path, digest)
+
+    monkeypatch.setattr(copies, "verify", flip)
     with pytest.raises(UnreadableFile) as caught:
         apply_consolidation(plan(lab, rig), lab)
     assert any(blake3_of(path) in str(caught.value) for path in rig.rglob("*") if path.is_file())

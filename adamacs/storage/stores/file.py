@@ -156,7 +156,7 @@ class _FileDraft(Draft):
         self._temporary = f".{secrets.token_hex(8)}{PARTIAL}"
         self._published = False
         descriptor = folder.open(self._temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL)
-        self._writeback = _Writeback(descriptor)
+        self._writeback = Writeback(descriptor)
         super().__init__(os.fdopen(descriptor, "w+b"), store, path)
 
     def write(self, data: bytes | memoryview) -> None:
@@ -190,7 +190,7 @@ class _FileDraft(Draft):
             self._folder.unlink(self._name if self._published else self._temporary)
 
 
-class _Writeback:
+class Writeback:
     """Lets the disk work while the next bytes are made, instead of all at the end."""
 
     def __init__(self, descriptor: int) -> None:
@@ -200,6 +200,7 @@ class _Writeback:
         self._syncing: Future[None] | None = None
 
     def wrote(self, length: int) -> None:
+        """Say that so many bytes more were written."""
         self._unsynced += length
         if self._unsynced < _WRITEBACK or (self._syncing is not None and not self._syncing.done()):
             return
@@ -209,6 +210,7 @@ class _Writeback:
         self._syncing = self._pool.submit(_SYNC, self._descriptor)
 
     def finish(self) -> None:
+        """Wait for what was handed over; an error of the disk is raised here at the latest."""
         if self._pool is not None:
             self._pool.shutdown()
             self._pool = None
