@@ -90,26 +90,26 @@ def recheck(
     OSError
         The root cannot be read.
     """
-    due: dict[tuple[float, str], list[RawFile]] = defaultdict(list)
-    since = max(since, now - period)
-    turns: dict[str, float] = {}
+    after, up_to, cycle = (round(moment * 1000) for moment in (max(since, now - period), now, period))  # ms, exact
+    turns: dict[str, int] = {}
+    due: dict[tuple[int, str], list[RawFile]] = defaultdict(list)
     for file in known:
         folder = file.path.rpartition("/")[0]
         if folder not in turns:
-            turns[folder] = _turn(folder, since, period)
-        if turns[folder] <= now:
+            turns[folder] = _turn(folder, after, cycle)
+        if turns[folder] <= up_to:
             due[turns[folder], folder].append(file)
     found: list[Difference] = []
-    count, ends = 0, time.monotonic() + budget
+    count, last, ends = 0, after, time.monotonic() + budget
     for turn, folder in sorted(due):
-        if count and time.monotonic() >= ends:
-            return Checked(tuple(found), count, math.nextafter(turn, -math.inf))
+        if count and turn != last and time.monotonic() >= ends:
+            return Checked(tuple(found), count, last / 1000)
         found += differences(due[turn, folder], root)
-        count += len(due[turn, folder])
+        count, last = count + len(due[turn, folder]), turn
     return Checked(tuple(found), count, now)
 
 
-def _turn(folder: str, since: float, period: float) -> float:
-    """Return a folder's first turn after a moment; turns lie a period apart."""
-    phase = zlib.crc32(folder.encode("utf-8", "surrogateescape")) / 2**32 * period
-    return phase + (math.floor((since - phase) / period) + 1) * period
+def _turn(folder: str, after: int, cycle: int) -> int:
+    """Return a folder's first turn after a moment, ms; its turns lie a cycle apart."""
+    phase = zlib.crc32(folder.encode("utf-8", "surrogateescape")) * cycle >> 32
+    return after + 1 + (phase - after - 1) % cycle
