@@ -33,16 +33,15 @@ from pathlib import Path
 from adamacs.core import settings
 from adamacs.ingest.find import Finder
 finder = Finder(settings.Settings(home=Path(sys.argv[1])))
-times = []
+times, found = [], []
 for _ in range(2):
     wall, cpu = time.perf_counter(), time.process_time()
     look = finder.look()
     times.append((time.perf_counter() - wall, time.process_time() - cpu))
-    sys.stderr.write(f"{len(look.changed)} ")
-    names = sum(len(found.names) for found in look.changed)
+    found.append(len(look.changed))
     del look
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e6
-print(json.dumps({"times": times, "peak": peak}))
+print(json.dumps({"times": times, "found": found, "peak": peak}))
 """
 
 
@@ -103,6 +102,7 @@ def compare(home: Path, scans: int, rounds: int) -> None:
             goal=goal,
             met=statistics.median(ratios) <= goal,
         )
+    assert all(round_["found"] == [scans, 0] for round_ in ours), "not every scan was found once"
     peak = max(round_["peak"] for round_ in ours)
     report("peak memory", scans=scans, ours_MB=round(peak), goal=MEMORY, met=peak < MEMORY)
 

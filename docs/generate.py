@@ -66,6 +66,10 @@ OTHER_VARIABLES = {
         "`make test`",
         "Kinds of things that must be there, so that a test that would be skipped fails instead. `.ci/run` sets it.",
     ),
+    "ADAMACS_TEST_LONG": (
+        "`make test`",
+        "Any value: tests of faults run in their long form, such as 10 000 hostile trees of names.",
+    ),
     "PYTHON": ("`make`", "The interpreter that `.venv` is made with, 3.11 to 3.13; by default `python3`."),
     "TORCH": ("`make`", "`cpu` (the default) or `cuda`: which build of torch to install."),
     "TORCH_INDEX": (

@@ -98,7 +98,7 @@ class Look:
 class Finder:
     """Looks for scan folders, and remembers what it saw: of an unchanged share it asks one status per folder.
 
-    A file that grows in place moves no folder's time; `adamacs.ingest.recheck` sees that.
+    A file that grows in place moves no folder's time; `Watcher.recheck` sees that.
 
     Parameters
     ----------

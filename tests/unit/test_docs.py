@@ -201,7 +201,7 @@ def refusals(generate: ModuleType) -> Iterator[str]:
         of_names = message.module == "adamacs.core.tokens" and message.what.startswith(("The ", "A scan folder"))
         if (of_files and " " in message.what) or of_names:
             yield message.what
-    for name in ("ingest/find.py", "ingest/plan.py", "modalities/imaging/plan/scan.py"):
+    for name in ("ingest/find.py", "ingest/walk.py", "ingest/plan.py", "modalities/imaging/plan/scan.py"):
         tree = ast.parse(text(generate.SOURCE / name))
         for function in (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)):
             words = generate._words(ast.walk(function))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adamacs.core.names import natural_order
+from adamacs.core.names import alike, natural_order, natural_sorted, not_on_windows
 
 NAMES = st.lists(st.text(max_size=12) | st.from_regex(r"[ab_]{0,2}[0-9]{1,3}[ab.]{0,2}", fullmatch=True), unique=True)
 
@@ -28,3 +28,26 @@ def test_any_names_have_one_order_however_they_came(names, random):
     found = sorted(names, key=natural_order)
     assert found == sorted(shuffled, key=natural_order)
     assert sorted(found) == sorted(names)
+
+
+@given(NAMES)
+def test_the_fast_way_gives_the_same_order(names):
+    assert natural_sorted(names) == sorted(names, key=natural_order)
+
+
+@given(st.lists(st.text("0129aZ_-.٣", max_size=6), unique=True))
+def test_the_fast_way_gives_the_same_order_of_names_that_are_nearly_alike(names):
+    assert natural_sorted(names) == sorted(names, key=natural_order)
+
+
+def test_names_that_differ_by_case_or_by_composition_are_alike():
+    assert alike(["b", "a", "B", "\u00e4", "a\u0308", "A\u0308"]) == [("b", "B"), ("\u00e4", "a\u0308", "A\u0308")]
+    assert alike(["a", "b", "ss"]) == []
+
+
+def test_names_that_windows_cannot_open_are_told():
+    odd = ["CON", "nul.tif", "COM1.csv", "a:b", "a\nb", "a\\b", "ends.", "ends ", "a?"]
+    fine = ["console", "a.con", "nul_1.tif", "com.csv", ".hidden", "a b.tif", "ä"]
+    assert not_on_windows([*odd, *fine]) == odd
+    assert not_on_windows(fine) == []
+    assert not_on_windows([]) == []
