@@ -10,7 +10,8 @@ from itertools import pairwise
 _DIGITS = re.compile(r"(\d+)")
 _AS_ZEROS = str.maketrans("123456789", "000000000")
 _RESERVED = re.compile("\0(con|prn|aux|nul|com[1-9]|lpt[1-9])(?=[.\0])")
-_SIGNS = re.compile('[<>:"|?*\\\\\x01-\x1f]')
+_SIGNS = frozenset('<>:"|?*\\' + "".join(map(chr, range(1, 32))))
+_FINE = bytes(code for code in range(256) if chr(code) not in _SIGNS)
 
 
 def natural_order(name: str) -> tuple[tuple[str | int, ...], str]:
@@ -43,6 +44,8 @@ def natural_sorted(names: Iterable[str]) -> list[str]:
 
 def _differ_in_digits(a: str, b: str) -> bool:
     """Tell whether a digit decides which of two names is first; elsewhere the text does, in either order."""
+    if a[:1] != b[:1]:
+        return a[:1].isdecimal() or b[:1].isdecimal()
     return next((x.isdecimal() or y.isdecimal() for x, y in zip(a, b) if x != y), False)
 
 
@@ -75,10 +78,11 @@ def not_on_windows(names: Collection[str]) -> list[str]:
     ['aux.h5']
     """
     text = "\0".join(("", *names, ""))
-    if " \0" not in text and ".\0" not in text and not _SIGNS.search(text) and not _RESERVED.search(text.lower()):
+    signs = text.encode("utf-8", "surrogatepass").translate(None, _FINE)  # deletes what is fine
+    if not signs and " \0" not in text and ".\0" not in text and not _RESERVED.search(text.lower()):
         return []
     return [
         name
         for name in names
-        if name.endswith((" ", ".")) or _SIGNS.search(name) or _RESERVED.match(f"\0{name.lower()}\0")
+        if name.endswith((" ", ".")) or _SIGNS.intersection(name) or _RESERVED.match(f"\0{name.lower()}\0")
     ]

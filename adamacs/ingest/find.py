@@ -205,8 +205,8 @@ class Finder:
             walk.name,
             walk.root,
             relative,
-            tuple(content.files),
-            tuple(content.ignored),
+            content.files,
+            content.ignored,
             self._patterns.claims(content.files),
             beside,
         )

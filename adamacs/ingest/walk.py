@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from adamacs.core import tokens
 from adamacs.core.errors import InvalidToken, visible
@@ -36,12 +37,19 @@ _NO_UTF8 = "The name holds bytes that are no UTF-8."
 Tree = tuple[Stamp, tuple[tuple[str, "Tree"], ...]]  # a folder's stamp, and the folders in it
 
 
-@dataclass
-class Content:
+class Content(NamedTuple):
     """The names below a scan folder, relative to it: those of each folder in natural order, then its folders."""
 
+    files: tuple[str, ...]
+    ignored: tuple[str, ...]  # links, pipes, devices
+
+
+@dataclass
+class _Gathered:
+    """What the folders of a scan give, one after the other."""
+
     files: list[str] = field(default_factory=list)
-    ignored: list[str] = field(default_factory=list)  # links, pipes, devices
+    ignored: list[str] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
 
 
@@ -284,7 +292,8 @@ class Walk:
         self.listed += 1
         folders = [name for name in listing.folders if not name.startswith(_NOT_A_RECORDING)]
         candidates = tuple(name for name in folders if tokens.is_candidate(name))
-        others = tuple(name for name in folders if not tokens.is_candidate(name))
+        marked = set(candidates)
+        others = tuple(name for name in folders if name not in marked)
         named: dict[str, tuple[str, ...]] = {}
         for name in listing.files if len(parts) == 1 else ():
             for token in dict.fromkeys(_TOKEN.findall(name)):
@@ -328,36 +337,36 @@ class Walk:
 
     def _read(self, relative: str, scan: Scan, place: Place, name: str) -> None:
         wall, now = time.time_ns(), time.monotonic()
-        content = Content()
-        tree = self._tree(place, name, relative, "", content)
-        if not content.files:
-            hint = "" if not content.ignored else "What it holds is no file."
-            content.problems.append(
+        found = _Gathered()
+        tree = self._tree(place, name, relative, "", found)
+        if not found.files:
+            hint = "" if not found.ignored else "What it holds is no file."
+            found.problems.append(
                 Problem("error", "The folder is empty: has the copy begun?", self._where(relative), hint)
             )
         scan.first = scan.first if scan.tree == tree else now
-        scan.tree, scan.problems = tree, tuple(content.problems)
+        scan.tree, scan.problems = tree, tuple(found.problems)
         scan.settled = all(self._is_settled(stamp, wall, now - scan.first) for stamp in _stamps(tree))
-        scan.digest = hash((tree, tuple(content.files), tuple(content.ignored)))
-        self.contents[relative] = content
+        self.contents[relative] = content = Content(tuple(found.files), tuple(found.ignored))
+        scan.digest = hash((tree, content))
 
-    def _tree(self, above: Place, name: str, relative: str, prefix: str, content: Content) -> Tree:
+    def _tree(self, above: Place, name: str, relative: str, prefix: str, found: _Gathered) -> Tree:
         """List a folder and those in it, and put the names together."""
         if prefix.count("/") == _DEEPEST:
             what = f"It holds folders more than {_DEEPEST} levels deep."
-            content.problems.append(Problem("error", what, self._where(relative)))
+            found.problems.append(Problem("error", what, self._where(relative)))
             return (0, 0, 0, 0), ()
         with above.enter(name) as place:
             stamp, listing = place.stamp(), place.listing()
             self.listed += 1
-            content.files += [prefix + file for file in listing.files] if prefix else listing.files
-            content.ignored += [prefix + one for one in (*listing.links, *listing.others)]
-            content.problems += self._odd(listing, listing.folders, f"{relative}/{prefix}".rstrip("/"))
-            content.problems += self._unfit(listing, f"{relative}/{prefix}")
+            found.files += [prefix + file for file in listing.files] if prefix else listing.files
+            found.ignored += [prefix + one for one in (*listing.links, *listing.others)]
+            found.problems += self._odd(listing, listing.folders, f"{relative}/{prefix}".rstrip("/"))
+            found.problems += self._unfit(listing, f"{relative}/{prefix}")
             folders = []
             for folder in listing.folders:
                 try:
-                    folders.append((folder, self._tree(place, folder, relative, f"{prefix}{folder}/", content)))
+                    folders.append((folder, self._tree(place, folder, relative, f"{prefix}{folder}/", found)))
                 except OSError as error:
                     if error.errno not in ABSENT:  # what went is left out; the time of the folder above tells so
                         raise
@@ -369,7 +378,8 @@ class Walk:
         if listing.files and len(start) + max(map(len, listing.files)) > _LONGEST_PATH:
             what = f"A path has more than {_LONGEST_PATH} characters."
             problems.append(Problem("error", what, self._where(start)))
-        if foreign := [name for name in names if not _is_utf8(name)]:
+        if not _is_utf8("".join(names)):
+            foreign = [name for name in names if not _is_utf8(name)]
             problems.append(Problem("error", _NO_UTF8, self._where(_and_more(start, foreign))))
         if odd := not_on_windows(names):
             problems.append(Problem("warning", "Windows cannot open this name.", self._where(_and_more(start, odd))))
