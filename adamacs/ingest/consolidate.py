@@ -13,6 +13,7 @@ import secrets
 import shutil
 import time
 import unicodedata
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
@@ -39,6 +40,7 @@ FORMAT = 1
 LOCK = ".adamacs.lock"  # in the share
 LAYOUTS = ("combined", "nested")
 _READERS = 4  # copies that are made durable and read back at once: many small ones wait for the disk together
+_WAITING = 64  # copies that may not be read back yet
 _MARGIN = 64 << 20  # bytes that stay free, at least
 
 Check = Callable[[Iterable[str]], list[Problem]]
@@ -571,18 +573,18 @@ def _fill(plan: ConsolidationPlan, folder: Path) -> None:
         progress.report("copying", round(done / 1e6, 1), round(total, 1), "MB")
         points.reach("mid copy")
 
-    verified: list[tuple[Source, str, Future[None]]] = []
+    copied: list[Copied] = []
+    waiting: deque[Future[Copied]] = deque()
     with ThreadPoolExecutor(_READERS) as pool:
         try:
             for source in plan.sources:
                 digest = copies.copy(source.original, store, source.target, wrote)
                 points.reach("copied")
-                verified.append(
-                    (source, digest, pool.submit(copies.verify, source.original, store, source.target, digest))
-                )
-                _raise_first(verified)
-            progress.report("verifying")
-            copied = [_copied(source, digest, answer) for source, digest, answer in verified]
+                waiting.append(pool.submit(_verified, source, digest, store))
+                while waiting and (waiting[0].done() or len(waiting) > _WAITING):
+                    copied.append(waiting.popleft().result())  # ends early where a copy is not what was read
+            progress.report("reading back the last files")
+            copied += [answer.result() for answer in waiting]
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
@@ -594,16 +596,9 @@ def _fill(plan: ConsolidationPlan, folder: Path) -> None:
     points.reach("recorded")
 
 
-def _raise_first(verified: Sequence[tuple[Source, str, Future[None]]]) -> None:
-    """End early where a copy that was read back is not what was read."""
-    for _, _, answer in verified:
-        if answer.done():
-            answer.result()
-
-
-def _copied(source: Source, digest: str, answer: Future[None]) -> Copied:
-    answer.result()
+def _verified(source: Source, digest: str, store: FileStore) -> Copied:
     original = source.original
+    copies.verify(original, store, source.target, digest)
     return Copied(source.target, original.size, digest, original.time, str(original.place))
 
 

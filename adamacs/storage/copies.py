@@ -116,7 +116,7 @@ def copy(original: Original, store: FileStore, path: str, wrote: Callable[[int],
     """
     digest, copied = blake3(), 0
     with _created(store, path) as write, original.reading() as file:
-        for piece in _hashed(file, digest):
+        for piece in _hashed(file, digest, original.size):
             write(piece)
             copied += len(piece)
             wrote(len(piece))
@@ -150,9 +150,9 @@ def _created(store: FileStore, path: str) -> Iterator[Callable[[memoryview], Non
                 file.flush()
 
 
-def _hashed(file: BinaryIO, digest: blake3) -> Iterator[memoryview]:
+def _hashed(file: BinaryIO, digest: blake3, size: int) -> Iterator[memoryview]:
     """Yield a file in pieces; each is hashed by another thread while its reader works, and is valid until the next."""
-    buffers = [memoryview(bytearray(_PIECE)) for _ in range(2)]
+    buffers = [memoryview(bytearray(min(_PIECE, size + 1))) for _ in range(2)]  # a small file is soon done
     hashing: Future[object] | None = None
     with ThreadPoolExecutor(1) as pool:
         while length := file.readinto(buffers[0]):  # type: ignore[attr-defined]
@@ -186,7 +186,7 @@ def verify(original: Original, store: FileStore, path: str, digest: str) -> None
         os.fsync(file.fileno())
         if hasattr(os, "posix_fadvise"):
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-        for _ in _hashed(file, back):
+        for _ in _hashed(file, back, original.size):
             pass
     if (found := back.hexdigest()) != digest:
         what = f"The copy gives back other bytes than were read: blake3 {digest} was read, {found} came back."
