@@ -458,7 +458,7 @@ def test_an_answer_goes_before_the_profile_and_corrects_what_is_held(lab, record
 
 # ---- faults
 
-RUNS = int(os.environ.get("ADAMACS_TEST_ARRIVALS", "40"))  # of slow writers; 500 in the long form
+RUNS = int(os.environ.get("ADAMACS_TEST_ARRIVALS", "16"))  # of slow writers; 500 in the long form
 
 
 @pytest.mark.parametrize("block", range(4))
@@ -501,7 +501,7 @@ def whole_or_absent(source):
 
 @pytest.mark.parametrize("words", [("watch",), ("ingest", "apply", "--all", "--yes")], ids=lambda words: words[0])
 def test_a_kill_at_any_moment_leaves_whole_scans_alone_and_the_next_run_goes_on(lab, recordings, words):
-    kills = int(os.environ.get("ADAMACS_TEST_KILLS", "6"))
+    kills = int(os.environ.get("ADAMACS_TEST_KILLS", "3"))
     chance = random.Random(5)
     share = lab.settings.root("share") / "demo"
     expected = []
@@ -533,7 +533,7 @@ def test_a_kill_at_any_moment_leaves_whole_scans_alone_and_the_next_run_goes_on(
 
 
 def test_sixteen_processes_that_apply_one_session_give_one(lab, recordings):
-    rounds = int(os.environ.get("ADAMACS_TEST_ROUNDS", "2"))
+    rounds = int(os.environ.get("ADAMACS_TEST_ROUNDS", "1"))
     for number in range(rounds):
         token = f"{number:08}"
         place = lab.settings.root("share") / "demo" / f"XX_ANM-0001_2026-02-10_scan{token}_sess{token}"
