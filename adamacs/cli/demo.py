@@ -131,8 +131,8 @@ def _run(settings: Settings, size: str, stages: Stages) -> Any:
     with stages("ingest"):
         plan = plan_ingest([settings.root("share")], settings, paramset_idx=index)
         click.echo(plan.describe(), err=True)
-        failed = [outcome for outcome in apply_plan(plan, settings) if outcome.state not in ("written", "unchanged")]
-        if failed:
+        outcomes = apply_plan(plan, settings) if plan.changes or plan.refused else []
+        if failed := [outcome for outcome in outcomes if outcome.state not in ("written", "unchanged")]:
             raise PlanRefused(f"{len(failed)} scans were not ingested: {failed[0].reason}", settings.home)
     with stages("process"), console.shown(sys.stderr):
         tally = loop.drain(roles.named("cpu"))

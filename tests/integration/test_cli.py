@@ -81,7 +81,7 @@ def test_a_scan_is_removed(typed, results):
     key, _, _ = results
     name = key.partition("=")[2]
     before = len(scan.Scan())
-    assert f"removed {name}" in typed("remove", name, "--yes")
+    assert "whole: 1 removed" in typed("remove", name, "--yes")
     assert len(scan.Scan & {"scan_id": name}) == 0
     assert len(scan.Scan()) == before - 1
 
@@ -164,10 +164,7 @@ def test_a_lab_is_made_stopped_started_and_moved_by_typing(homes, tmp_path):
     assert not EmbeddedServer(old).is_initialised()
 
 
-def test_a_consolidated_recording_is_planned_without_tokens_that_the_database_has(
-    typed, mouse_lab, tmp_path, monkeypatch
-):
-    from adamacs.cli import consolidate
+def test_a_consolidated_recording_is_planned_without_tokens_that_the_database_has(typed, mouse_lab, tmp_path):
     from adamacs.ingest.consolidate import known_in_database
 
     share = mouse_lab.settings.root("share")
@@ -177,9 +174,9 @@ def test_a_consolidated_recording_is_planned_without_tokens_that_the_database_ha
     assert true.scan_id in known.scans
     assert known.sessions[true.session_id][0] in known.subjects
     assert ("XX", "demo") in known.people
-    monkeypatch.setattr(consolidate, "expected_files", lambda setup, settings: (setup, lambda names: []))
+    (mouse_lab.home / "setups" / "notes.toml").write_text('name = "notes"\ndescription = "Only notes."\nrigs = []\n')
     (tmp_path / "notes.txt").write_text("woke up")
-    words = ("--setup", "bench2p", "--subject", known.sessions[true.session_id][0], "--initials", "XX", "--settle", "0")
+    words = ("--setup", "notes", "--subject", known.sessions[true.session_id][0], "--initials", "XX", "--settle", "0")
     told = json.loads(typed("consolidate", str(tmp_path), *words, "--yes", "--json"))
     assert told["scan_id"] not in known.scans
     assert f"new        {told['folder']}" in typed("ingest", "plan", str(share / told["folder"]))

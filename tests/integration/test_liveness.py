@@ -120,7 +120,7 @@ def test_a_zombie_is_dead(mouse_lab, queue, watch):
         began = processes.start_of(process.pid)
         os.kill(process.pid, signal.SIGKILL)
         deadline = time.monotonic() + 20
-        while liveness.is_running(process.pid, began):
+        while processes.is_running(process.pid, began):
             assert time.monotonic() < deadline
         watch.tick()
     assert len(queue.jobs.pending) == 3

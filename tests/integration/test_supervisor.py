@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from adamacs.core import processes
 from adamacs.database import portable
 from adamacs.schemas import operations
 from adamacs.workers import jobs, liveness
@@ -221,6 +222,6 @@ def test_a_step_of_the_clock_makes_no_live_worker_look_dead(monkeypatch):
     began = psutil.Process.create_time
     monkeypatch.setattr(psutil.Process, "create_time", lambda process: began(process) + 3600)
     monkeypatch.setattr(time, "time", lambda: began(psutil.Process()) + 7200)
-    assert liveness.is_running(identity.pid, identity.process_start)
-    assert liveness.was_running(identity.pid, 0.0)
-    assert not liveness.was_running(identity.pid, 10 * 365 * 86400.0)
+    assert processes.is_running(identity.pid, identity.process_start)
+    assert processes.was_running(identity.pid, 0.0)
+    assert not processes.was_running(identity.pid, 10 * 365 * 86400.0)

@@ -522,7 +522,7 @@ def results(kind, tmp_path, seed, count):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_killed_at_any_moment_the_folder_is_whole_or_absent_and_the_next_run_succeeds(tmp_path):
-    seen = results("kill", tmp_path, seed=7, count=64)
+    seen = results("kill", tmp_path, seed=7, count=50)
     assert [one for one in seen if one["wrong"]] == []
     assert {one["place"] for one in seen if one["died"]} >= set(consolidate.points.CONSOLIDATION)
     assert sum(one["died"] for one in seen) >= 40  # some end before their signal comes
