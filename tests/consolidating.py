@@ -1,7 +1,7 @@
 """Consolidations that are killed, many in one interpreter: each runs in a fork of it, because an import takes a second.
 
-`python -m tests.consolidating kill FOLDER SEED COUNT` prints a JSON line per run, until COUNT of them died of it: what was
-seen and what was wrong.
+`python -m tests.consolidating kill FOLDER SEED COUNT` prints a JSON line per run, until COUNT of them died
+of it: what was seen and what was wrong.
 `python -m tests.consolidating race FOLDER SEED COUNT` does so per pair of processes that want the same token.
 """
 
