@@ -27,8 +27,8 @@ help: ## Show the targets
 demo: $(VENV)/demo.stamp ## From an empty machine to queried cells
 	@$(BIN)/adamacs -v demo
 
-test: $(VENV)/test.stamp ## Unit tests, then integration tests on every database at hand
-	@PATH="$(CURDIR)/$(BIN):$$PATH" bash tests/run
+test: $(VENV)/test.stamp ## Unit tests, then integration tests on every database at hand: COVER=1 prints the coverage
+	@PATH="$(CURDIR)/$(BIN):$$PATH" COVER="$(COVER)" bash tests/run
 
 lint: $(VENV)/test.stamp ## Format, lint, types and import contracts
 	$(BIN)/ruff format --check .

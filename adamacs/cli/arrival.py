@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from adamacs.cli import patience
 from adamacs.cli.prompt import json_option, print_json
 from adamacs.core import settings as settings_module
 from adamacs.core.errors import visible
@@ -30,14 +31,14 @@ def watch(once: bool, dry_run: bool, log_file: Path | None) -> None:
     """Watch the share, and ingest what arrives once it is whole.
 
     Recordings are waited for, planned, and ingested where their setup types allow it. What no setup type lets in by
-    itself waits for `adamacs ingest apply`. Runs until it is told to stop.
+    itself waits for `adamacs ingest apply`. Runs until it is told to stop. A database that is away when it begins is
+    waited for, but not with --once.
     """
     from adamacs import pipeline
     from adamacs.ingest.watch import Watcher
     from adamacs.ingest.watch import watch as run
 
-    pipeline.connect()
-    settings = settings_module.active()
+    settings = settings_module.load()
 
     def report(event: Event) -> None:
         line = visible(event.describe())
@@ -48,8 +49,14 @@ def watch(once: bool, dry_run: bool, log_file: Path | None) -> None:
             with log_file.open("a", encoding="utf-8", errors="backslashreplace") as stream:
                 stream.write(f"{clocks.now():%Y-%m-%dT%H:%M:%S}Z {line}\n")
 
+    def begin() -> Watcher:
+        pipeline.connect(settings)
+        return Watcher(settings, dry_run=dry_run, report=report)
+
     with _stopping() as stop:
-        run(Watcher(settings, dry_run=dry_run, report=report), settings, stop, once=once)
+        watcher = begin() if once else patience.begun(begin, stop)
+        if watcher is not None:
+            run(watcher, settings, stop, once=once)
 
 
 @contextmanager

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 import platform
-import re
 import signal
 import sys
 import threading
@@ -15,17 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from adamacs.cli import patience
 from adamacs.cli.prompt import json_option, key_of_any, print_json
-from adamacs.core.errors import DatabaseUnavailable
 
 if TYPE_CHECKING:
     from adamacs.core.settings import Settings
     from adamacs.workers.supervisor import Supervisor
-
-log = logging.getLogger("adamacs.worker")
-
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 10.0  # s between two tries to reach a database that was away at the start
-_REFUSED = re.compile(r"authentication failed|no password supplied|pg_hba\.conf|(?:role|database) \S+ does not exist")
 
 
 @click.command()
@@ -87,41 +80,20 @@ def work(
 
 
 def _begun(settings: Settings, begin: Callable[[], Supervisor], *, is_patient: bool) -> Supervisor | None:
-    """Connect and begin, waiting for a database that is away; None where told to stop meanwhile.
+    """Connect and begin; None where told to stop while the database was away.
 
-    The server of a host that starts up may come later than its workers. Whoever asks for one run, and reads how it
-    ended, is told at once.
+    Whoever asks for one run, and reads how it ended, is told at once that it is.
     """
     from adamacs import pipeline
-    from adamacs.core import failures
-    from adamacs.database import portable
 
-    told, pause = threading.Event(), _FIRST_PAUSE
-    while True:
-        try:
-            pipeline.connect(settings)
-            begun = begin()
-            return None if told.is_set() else begun
-        except portable.UNREACHABLE as error:
-            if not is_patient or not _is_away(error):
-                raise
-            if pause == _FIRST_PAUSE:
-                _on_stop(lambda *_: told.set())
-                click.echo(f"waiting for the database: {failures.describe(error)}", err=True)
-            log.warning("The database is away: %s", failures.describe(error))
-        if told.wait(pause):
-            return None
-        pause = min(2 * pause, _LONGEST_PAUSE)
+    def connected() -> Supervisor:
+        pipeline.connect(settings)
+        return begin()
 
-
-def _is_away(error: BaseException) -> bool:
-    """Whether the server does not answer; one that refuses the account, or holds no lab, does not mend by itself."""
-    from adamacs.core import failures
-
-    said = error.__cause__ if isinstance(error, DatabaseUnavailable) else error
-    if said is None or _REFUSED.search(str(said)):  # PostgreSQL's driver gives no code for what fails at the door
-        return False
-    return failures.classify(said).name == "database"
+    told = threading.Event()
+    if not is_patient:
+        return connected()
+    return patience.begun(connected, told, prepare=lambda: _on_stop(lambda *_: told.set()))
 
 
 def _on_stop(do: Callable[..., object]) -> None:

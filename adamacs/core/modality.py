@@ -7,12 +7,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from adamacs.core.tokens import ParsedFolder
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import fnmatch
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -191,10 +191,18 @@ class Rig:
 
 @dataclass(frozen=True)
 class Registry:
-    """Every setup type and rig that a lab knows, by name."""
+    """Every setup type and rig that a lab knows, by name.
+
+    Attributes
+    ----------
+    broken
+        The files that could not be used, each with the name of the setup type it is about, or None where not even that
+        could be read.
+    """
 
     setups: Mapping[str, SetupType]
     rigs: Mapping[str, Rig]
+    broken: Mapping[Path, str | None] = field(default_factory=dict)
 
     def find(self, text: str, where: Any = None) -> SetupType:
         """Return the setup type of a spelling; case, blanks, `-` and `_` do not matter.
@@ -202,14 +210,24 @@ class Registry:
         Raises
         ------
         UnknownSetup
-            No setup type is spelt so; the nearest names are told.
+            No setup type is spelt so; the nearest names are told. Or a broken file may say something else of it.
         """
         for setup in self.setups.values():
             if fold(text) in map(fold, setup.known_as):
+                for path, name in self.broken.items():
+                    if setup.name == name or (name is None and setup.source.parent == SHIPPED):
+                        raise UnknownSetup(
+                            f"{setup.name} may be described by {path}, which is broken.", where, _mend(path)
+                        )
                 return setup
         known = [spelling for setup in self.setups.values() for spelling in setup.known_as]
         what = f"{text!r} is no setup type." if text.strip() else "No setup type is named."
-        raise UnknownSetup(what, where, f"{nearest(text, known)} `adamacs setups list` shows them all.")
+        hint = f"{nearest(text, known)} `adamacs setups list` shows them all."
+        raise UnknownSetup(what, where, " ".join([hint, *(f"{path} is broken. {_mend(path)}" for path in self.broken)]))
+
+
+def _mend(path: Path) -> str:
+    return f"`adamacs setups check {path}` says what is wrong."
 
 
 def load(home: Path | None = None, *, modalities: Collection[str] | None = None) -> Registry:
@@ -230,6 +248,29 @@ def load(home: Path | None = None, *, modalities: Collection[str] | None = None)
     registry, faults = _gathered(home, _files(home), modalities)
     toml.refuse(faults)
     return registry
+
+
+def load_usable(home: Path, *, modalities: Collection[str] | None = None) -> Registry:
+    """Return the same where some files are broken: a mistake in one of them stops no recording of another setup type.
+
+    Nothing stands in for what a broken file describes: `find` refuses it.
+    """
+    registry, faults = _gathered(home, _files(home), modalities)
+    sound = {name: setup for name, setup in registry.setups.items() if not faults[setup.source]}
+    broken = {path: _subject(path) for path, problems in faults.items() if problems and path.name != RIGS_FILE}
+    return replace(registry, setups=sound, broken=broken)
+
+
+def _subject(path: Path) -> str | None:
+    """Return the setup type that a broken file is about, as far as it can be read."""
+    name = toml.content(path)[0].get("name")
+    return name if isinstance(name, str) else None
+
+
+def files_of(home: Path) -> list[Path]:
+    """Return the files of a lab home that say what is a setup type or a rig there, with their folder."""
+    folder = home / FOLDER
+    return [home / RIGS_FILE, folder, *sorted(folder.glob("*.toml"))]
 
 
 def check(file: Path, home: Path | None = None, *, modalities: Collection[str] | None = None) -> list[Problem]:

@@ -28,12 +28,23 @@ _SHORTLY = 0.05  # s between the first two of them, at most
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one scan of a plan."""
+    """What became of one scan of a plan.
+
+    Attributes
+    ----------
+    state
+        `written`, `unchanged`, `refused` or `failed`.
+    rows
+        How many were written.
+    may_pass
+        It failed, and the same may succeed soon: a file changed just now, or the database was away.
+    """
 
     scan_id: str
-    state: str  # written, unchanged, refused or failed
+    state: str
     rows: int = 0
     reason: str = ""
+    may_pass: bool = False
 
 
 def apply_plan(
@@ -78,7 +89,8 @@ def apply_or_explain(scan: ScanPlan, settings: Settings, run: Run) -> Outcome:
     except _FAILURES as error:  # the others of the batch go on
         reason = " ".join(str(error).split()) or type(error).__name__
         run.note(step_of(scan, "apply", "failed", "failed", reason=reason))
-        return Outcome(scan.scan_id, "failed", reason=reason)
+        may_pass = isinstance(error, PlanRefused) or failures.classify(error).name == "database"
+        return Outcome(scan.scan_id, "failed", reason=reason, may_pass=may_pass)
     if not written:
         run.note(step_of(scan, "apply", "skipped", "unchanged", reason="the database holds all of it"))
     return Outcome(scan.scan_id, "written" if written else "unchanged", written)

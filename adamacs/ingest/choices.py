@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from adamacs import pipeline
@@ -13,7 +14,7 @@ from adamacs.core.modality import Problem, Recording, Row
 from adamacs.core.settings import Settings
 from adamacs.core.setups import SetupType
 from adamacs.ingest.answers import Answers
-from adamacs.ingest.profiles import OWN_SITE, Profile, load_profiles
+from adamacs.ingest.profiles import OWN_SITE, Profile, read_profiles
 
 NAMES: Mapping[str, type] = {
     "project": str,
@@ -67,9 +68,15 @@ class Choices:
     saved: Mapping[str, Mapping[str, Choice]] | None = None
 
     @cached_property
-    def profiles(self) -> Mapping[str, Profile]:
-        """Of every person, by initials."""
-        return load_profiles(self.settings.home)
+    def _profiles(self) -> tuple[Mapping[str, Profile], Mapping[Path, list[Problem]]]:
+        return read_profiles(self.settings.home)
+
+    def problems(self, recording: Recording) -> Iterator[Problem]:
+        """Yield why the person's profile cannot be used; those of others are none of this scan's business."""
+        for path, found in self._profiles[1].items():
+            if path.stem == recording.folder.initials and self.saved is None:
+                for problem in found:
+                    yield replace(problem, where=f"{path}{f', {problem.where}' if problem.where else ''}")
 
     def of(self, recording: Recording) -> dict[str, Choice]:
         """Return what is decided about a scan before its files are looked at, by name."""
@@ -77,7 +84,7 @@ class Choices:
             return dict(self.saved.get(recording.relative, {}))
         folder = recording.folder
         chosen: dict[str, Choice] = {}
-        if profile := self.profiles.get(folder.initials):
+        if profile := self._profiles[0].get(folder.initials):
             chosen |= {name: Choice(answer.value, answer.where) for name, answer in profile.answers().items()}
         if self.paramset_idx is not None:
             chosen["paramset_idx"] = Choice(self.paramset_idx, "--paramset")

@@ -11,9 +11,10 @@ from blake3 import blake3
 
 from adamacs import pipeline
 from adamacs.core import progress
-from adamacs.core.errors import visible
-from adamacs.core.modality import Contribution, Problem, RawFile, Recording, Row, named
+from adamacs.core.errors import nearest, visible
+from adamacs.core.modality import Contribution, Modality, Problem, RawFile, Recording, Row, named
 from adamacs.core.settings import Settings
+from adamacs.core.setups import SetupType
 from adamacs.ingest import choices
 from adamacs.ingest.answers import Answers
 from adamacs.ingest.choices import Choice, Choices, Vocabulary
@@ -155,10 +156,14 @@ def _draft(recording: Recording, settings: Settings, people: _People, words: Voc
     setup = chosen.get("setup_type", Choice(None, ""))
     verdict = validate(recording, settings, setup=setup.value, insist=setup.on_purpose, thorough=False)
     chosen = decided.with_setup(chosen, verdict.setup)
-    wrong = list(words.problems(chosen, recording.relative))
+    wrong = [
+        *decided.problems(recording),
+        *_not_staged(verdict.setup, recording),
+        *words.problems(chosen, recording.relative),
+    ]
     usable = {} if wrong else chosen
     recording = replace(recording, chosen={name: choice.value for name, choice in usable.items()})
-    parts = [named(m.plan)(recording, settings) for m in concerned(recording) if m.plan]
+    parts = [named(m.plan)(recording, settings) for m in _planning(recording, verdict.setup)]
     rows = (*_spine_rows(recording, user, verdict, usable), *(row for part in parts for row in part.rows))
     told = [part.summary for part in (*verdict.parts.values(), *parts)]
     return _Draft(
@@ -169,6 +174,22 @@ def _draft(recording: Recording, settings: Settings, people: _People, words: Voc
         chosen=chosen,
         automatic=verdict.setup is not None and verdict.setup.automatic,
     )
+
+
+def _planning(recording: Recording, setup: SetupType | None) -> list[Modality]:
+    """Return the modalities that plan a recording: those that its setup type names, where it names any."""
+    wanted = setup.modalities if setup is not None else ()
+    return [m for m in concerned(recording) if m.plan and (not wanted or m.name in wanted)]
+
+
+def _not_staged(setup: SetupType | None, recording: Recording) -> Iterator[Problem]:
+    if setup is None:
+        return
+    known = [table for modality in pipeline.modalities() for table in modality.staged_by]
+    for stage in setup.stage:
+        if stage.table not in known:
+            what = f"Setup type {setup.name} stages {stage.table}, which is no table that people fill."
+            yield Problem("error", what, recording.relative, nearest(stage.table, known))
 
 
 def _planned(draft: _Draft, held: Held, settings: Settings) -> ScanPlan:

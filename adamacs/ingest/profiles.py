@@ -102,9 +102,16 @@ def load_profiles(home: Path) -> Mapping[str, Profile]:
     InvalidSetting
         Everything that is wrong with any of the files.
     """
+    profiles, faults = read_profiles(home)
+    toml.refuse(faults)
+    return profiles
+
+
+def read_profiles(home: Path) -> tuple[Mapping[str, Profile], Mapping[Path, list[Problem]]]:
+    """Return the profiles of a lab home that can be used, and what is wrong with each file."""
     profiles: dict[str, Profile] = {}
     faults: dict[Path, list[Problem]] = {}
-    for path in sorted((home / FOLDER).glob("*.toml")):
+    for path in files_of(home):
         if path.name.startswith("."):  # ._XX.toml of a Mac
             continue
         profile, faults[path] = toml.read_as(Profile, path)
@@ -113,8 +120,12 @@ def load_profiles(home: Path) -> Mapping[str, Profile]:
             faults[path].append(Problem("error", f"The file's name is {path.stem}.", "initials", hint))
         elif profile:
             profiles[profile.initials] = profile
-    toml.refuse(faults)
-    return profiles
+    return profiles, faults
+
+
+def files_of(home: Path) -> list[Path]:
+    """Return the files of the profiles of a lab home."""
+    return sorted((home / FOLDER).glob("*.toml"))
 
 
 def text_of(profile: Profile) -> str:

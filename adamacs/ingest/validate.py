@@ -79,14 +79,12 @@ def validate(
 
 def _registry(home: Path) -> Registry:
     """Return the setup types of a lab; their files are read again only where one of them changed."""
-    folder = home / setups.FOLDER
-    places = [home / setups.RIGS_FILE, folder, *sorted(folder.glob("*.toml"))]
-    return _loaded(home, tuple(path.stat().st_mtime_ns if path.exists() else 0 for path in places))
+    return _loaded(home, tuple(path.stat().st_mtime_ns if path.exists() else 0 for path in setups.files_of(home)))
 
 
 @lru_cache(maxsize=2)
 def _loaded(home: Path, times: tuple[int, ...]) -> Registry:
-    return setups.load(home)
+    return setups.load_usable(home, modalities=pipeline.MODALITIES)
 
 
 def concerned(recording: Recording) -> list[Modality]:

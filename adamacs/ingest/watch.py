@@ -19,13 +19,13 @@ from functools import partial
 from pathlib import Path
 
 from adamacs import pipeline
-from adamacs.core import clocks, failures
+from adamacs.core import clocks, failures, setups
 from adamacs.core.errors import AdamacsError
 from adamacs.core.modality import Problem, RawFile, Recording, Unit, named
 from adamacs.core.settings import Settings
 from adamacs.database import connect as database
 from adamacs.database import portable
-from adamacs.ingest import arrivals, ledger, ripe
+from adamacs.ingest import arrivals, ledger, profiles, ripe
 from adamacs.ingest.apply import apply_or_explain, step_of
 from adamacs.ingest.arrivals import Arrival
 from adamacs.ingest.choices import Choices
@@ -133,6 +133,7 @@ class Watcher:
         self._began = clocks.now()
         self._beaten = self._saved = float("-inf")
         self._rechecked, self._owed, self._turn = clock(), 0.0, -1
+        self._rules = _rules(settings.home)
 
     # ---- looking
 
@@ -142,6 +143,7 @@ class Watcher:
             log.warning("The share %s is not there: nothing is taken for gone.", self._share)
             return
         self._hear_people()
+        self._hear_rules()
         found = self._finder.look()
         for folder in found.changed:
             self._track(folder.relative, "", str(folder.folder.scan_id), partial(recording_of, folder))
@@ -206,6 +208,7 @@ class Watcher:
         self._say("changed", tracked)
 
     def _reopen(self, tracked: Tracked, fingerprint: str) -> None:
+        tracked.prepared = None
         tracked.arrival = replace(tracked.arrival, fingerprint=fingerprint, changed_at=clocks.now())
         tracked.quiet.see(fingerprint, self._clock())
         tracked.move("incubating", settled=False)
@@ -301,6 +304,16 @@ class Watcher:
             if tracked.arrival.scan_id in there and self._is_ingested(tracked):
                 self._say("ingested", tracked)
 
+    def _hear_rules(self) -> None:
+        """Decide anew about what was held back, where setup types or profiles were written on since."""
+        rules = _rules(self._settings.home)
+        if rules == self._rules:
+            return
+        self._rules = rules
+        for (path, _), tracked in self._units.items():
+            if tracked.arrival.state in ("planned", "late", "quarantined") and path not in self._problems:
+                self._reopen(tracked, tracked.quiet.fingerprint)
+
     # ---- settling
 
     def settle(self) -> None:
@@ -394,7 +407,7 @@ class Watcher:
         left = [tracked for tracked in ready if not self._is_ingested(tracked)]
         if not left:
             return
-        plans = [self._plan(tracked) for tracked in left]
+        plans = [self._plan_or_explain(tracked) for tracked in left]
         if self._dry_run:
             for tracked, plan in zip(left, plans):
                 self._take(tracked, plan, None)
@@ -416,6 +429,18 @@ class Watcher:
         tracked.arrival = replace(tracked.arrival, fingerprint=ripe.fingerprint(recording.files))
         tracked.move("ingested")
         return True
+
+    def _plan_or_explain(self, tracked: Tracked) -> ScanPlan | None:
+        """Plan a unit; whatever it does to the readers, the others go on."""
+        try:
+            return self._plan(tracked)
+        except Exception as error:
+            if failures.classify(error).name == "database":
+                raise
+            log.exception("%s cannot be planned", tracked.arrival.path)
+            tracked.move("quarantined", f"It cannot be planned: {failures.describe(error)}")
+            self._say("quarantined", tracked)
+            return None
 
     def _plan(self, tracked: Tracked) -> ScanPlan | None:
         if tracked.prepared is not None and tracked.prepared[0] == tracked.quiet.fingerprint:
@@ -451,6 +476,11 @@ class Watcher:
             if result.state in ("written", "unchanged"):
                 tracked.move("ingested")
                 self._lags.append(max(self._clock() - tracked.quiet.since, 0.0))
+            elif result.may_pass:
+                self._reopen(tracked, tracked.quiet.fingerprint)
+                tracked.quiet.since = self._clock()  # once more after another incubation
+                log.warning("%s is planned anew: %s", tracked.arrival.path, result.reason)
+                return
             else:
                 tracked.move("quarantined", result.reason)
         self._say(tracked.arrival.state, tracked)
@@ -465,7 +495,12 @@ class Watcher:
             half = tracked.quiet.since + tracked.incubation / 2
             is_open = tracked.arrival.state == "incubating" and not tracked.blocked and tracked.prepared is None
             if is_open and self._clock() >= half and not self._dry_run:
-                self._plan(tracked)
+                try:
+                    self._plan(tracked)
+                except Exception as error:  # it is not whole yet: what does not pass is said when it is
+                    if failures.classify(error).name == "database":
+                        raise
+                    log.info("%s cannot be planned yet: %s", tracked.arrival.path, failures.describe(error))
 
     # ---- writing down
 
@@ -490,6 +525,12 @@ class Watcher:
         event = Event(what, f"{one.path}/{one.unit}" if one.unit else one.path, one.reason)
         log.info(event.describe(), extra={"fields": {"path": event.path, "state": what, "reason": event.reason}})
         self._report(event)
+
+
+def _rules(home: Path) -> dict[Path, int]:
+    """Return when each file was written that says how a lab's recordings are ingested."""
+    files = [*setups.files_of(home), *profiles.files_of(home)]
+    return {path: path.stat().st_mtime_ns for path in files if path.exists()}
 
 
 def _read_grown(share: Path, base: Recording, names: Sequence[str]) -> Recording:

@@ -26,6 +26,8 @@ class Worker(dj.Manual):
     adamacs_version : varchar(64)    # release, and the git revision where there is one
     tool_versions   : json           # distribution to version
     log_file = ''   : varchar(1023)  # on the host
+    fills           : json           # names of the tables that it computes; none: all of its role
+    keeps_to        : json           # column to value: the only keys that it computes; none: all
     """
 
 

@@ -157,9 +157,10 @@ class _Worker:
 
     def _register(self, role: Role, log_file: str) -> Slot:
         """Write down that a worker begins; each try is a worker of its own, for an answer may be lost."""
-        identity = liveness.identify(role.name, roles.tool_versions(), log_file)
-        tables = [table for table in role.tables() if pipeline.table_name(table) in self.orders["tables"]]
-        slot = Slot(identity, tables, self.settings, restriction=self.orders["restriction"], began=self._began)
+        restriction, names = self.orders["restriction"], self.orders["tables"]
+        identity = liveness.identify(role.name, roles.tool_versions(), log_file, names, restriction)
+        tables = [table for table in role.tables() if pipeline.table_name(table) in names]
+        slot = Slot(identity, tables, self.settings, restriction=restriction, began=self._began)
         connection = slot.queues[0].connection
         portable.limit_idle_transactions(connection, self.settings.workers.lease)
         liveness.register(connection, identity, self.settings.workers.lease)

@@ -51,6 +51,8 @@ class Identity:
         Account on the host.
     version
         Release of adamacs, and the git revision where it runs from a checkout.
+    fills, keeps_to
+        Names of the tables that it computes, all of its role where none are named; and the only keys, by column.
     """
 
     worker_id: int
@@ -63,9 +65,17 @@ class Identity:
     version: str
     tools: Mapping[str, str] = field(default_factory=dict)
     log_file: str = ""
+    fills: tuple[str, ...] = ()
+    keeps_to: Mapping[str, Any] = field(default_factory=dict)
 
 
-def identify(role: str, tools: Mapping[str, str] | None = None, log_file: str = "") -> Identity:
+def identify(
+    role: str,
+    tools: Mapping[str, str] | None = None,
+    log_file: str = "",
+    fills: Iterable[str] = (),
+    keeps_to: Mapping[str, Any] | None = None,
+) -> Identity:
     """Return who this process is as a worker, with a fresh id."""
     return Identity(
         worker_id=TOKEN_FLOOR + secrets.randbelow(2**62),
@@ -78,6 +88,8 @@ def identify(role: str, tools: Mapping[str, str] | None = None, log_file: str = 
         version=processes.version(),
         tools=tools or {},
         log_file=log_file,
+        fills=tuple(fills),
+        keeps_to={name: portable.plain(value) for name, value in (keeps_to or {}).items()},
     )
 
 
@@ -89,10 +101,11 @@ def register(connection: dj.Connection, identity: Identity, lease: float) -> Non
     columns = ("worker_id", "worker_role", "host", "machine", "pid", "process_start", "adamacs_version", "log_file")
     values = (
         *(identity.worker_id, identity.role, identity.host, identity.machine, identity.pid, identity.process_start),
-        *(identity.version[:64], identity.log_file, json.dumps(dict(identity.tools))),
+        *(identity.version[:64], identity.log_file),
+        *(json.dumps(content) for content in (dict(identity.tools), identity.fills, dict(identity.keeps_to))),
     )
     quote = connection.adapter.quote_identifier
-    names = ", ".join(map(quote, (*columns, "tool_versions", "started_at")))
+    names = ", ".join(map(quote, (*columns, "tool_versions", "fills", "keeps_to", "started_at")))
     marks = ", ".join(["%s"] * len(values))
     with portable.transaction(connection):
         text = f"INSERT INTO {Worker().full_table_name} ({names}) VALUES ({marks}, CURRENT_TIMESTAMP(6))"

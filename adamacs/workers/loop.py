@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from adamacs import pipeline
 from adamacs.core import failures, logs, memory, points, progress
 from adamacs.core import settings as lab_settings
 from adamacs.core.errors import describe
@@ -496,7 +497,8 @@ def at_work(
         Compute these keys only.
     """
     tables = role.tables() if tables is None else tables
-    identity = liveness.identify(role.name, roles.tool_versions())
+    names = [pipeline.table_name(table) for table in tables]
+    identity = liveness.identify(role.name, roles.tool_versions(), fills=names, keeps_to=restriction)
     pulse = Pulse(identity.worker_id)
     slot = Slot(identity, tables, settings, restriction=restriction, pulse=pulse)
     own = portable.separate_connection(database.running_server(settings))

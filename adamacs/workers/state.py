@@ -5,6 +5,7 @@ Reads only, and counts in the database: six statements, whatever the number of k
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -84,6 +85,8 @@ class WorkerState:
         Seconds since the last beat.
     holds
         Table to the number of keys in its hands.
+    fills, keeps_to
+        As in `liveness.Identity`.
     """
 
     worker_id: int
@@ -100,13 +103,22 @@ class WorkerState:
     fraction: float | None = None
     seconds_left: float | None = None
     holds: Mapping[str, int] = field(default_factory=dict)
+    fills: tuple[str, ...] = ()
+    keeps_to: Mapping[str, Any] = field(default_factory=dict)
+
+    def attends(self, table: str, role: str, key: Mapping[str, Any] | None = None) -> bool:
+        """Whether it is alive and computes a table of a role; and, where one is given, this key of it."""
+        fills = table in self.fills if self.fills else role in ("", self.role)
+        given = {name: portable.plain(value) for name, value in (key or {}).items()}
+        return self.alive and fills and all(given.get(name, value) == value for name, value in self.keeps_to.items())
 
     def describe(self) -> str:
         """Return the worker in one line."""
         holds = ", ".join(f"{table} ({count})" if count > 1 else table for table, count in self.holds.items())
         doing = f"{holds}: {progress(self.stage, self.fraction, self.seconds_left)}" if holds else "idle"
         state = doing if self.alive else self._silence(holds)
-        return visible(f"{self.role:8}  {self.host} (pid {self.pid})  {state}")
+        kept = ",".join(f"{name}={value}" for name, value in self.keeps_to.items())
+        return visible(f"{self.role:8}  {self.host} (pid {self.pid})  {state}{f'  (only {kept})' if kept else ''}")
 
     def _silence(self, holds: str) -> str:
         left = f": {holds} is handed on {HANDED_ON}" if holds else ""
@@ -153,7 +165,9 @@ class TableState:
     paused
         The pause that holds the table, or an empty text.
     unattended
-        No worker of its role is alive.
+        No worker that fills it is alive.
+    kept_to
+        Each of those that are alive keeps to some keys; the others wait for another worker.
     """
 
     table: str
@@ -169,6 +183,7 @@ class TableState:
     waits: Mapping[str, int] = field(default_factory=dict)
     paused: str = ""
     unattended: bool = False
+    kept_to: bool = False
 
     def notes(self) -> Iterator[str]:
         """Yield what the numbers do not say."""
@@ -181,7 +196,9 @@ class TableState:
         if self.paused:
             yield f"paused ({self.paused})"
         if self.unattended and (self.pending or self.backoff):
-            yield f"no worker of role {self.role} is alive" if self.role else "no worker is alive"
+            yield f"no worker of role {self.role} that fills it is alive" if self.role else "no worker is alive"
+        elif self.kept_to and (self.pending or self.backoff):
+            yield "its workers keep to some keys"
 
 
 @dataclass(frozen=True)
@@ -251,7 +268,7 @@ def status(settings: Settings | None = None, tables: Sequence[Any] | None = None
     alive = workers(catalogue.connection)
     held = list(_running(catalogue, alive))
     paused = _pauses(catalogue.connection)
-    states = _tables(catalogue, {w.role for w in alive if w.alive}, {pause.scope for pause in paused})
+    states = _tables(catalogue, alive, {pause.scope for pause in paused})
     holds: dict[int, dict[str, int]] = defaultdict(dict)
     for keys in held:
         holds[keys.worker_id][keys.table] = keys.count
@@ -278,7 +295,7 @@ def workers(connection: Any) -> list[WorkerState]:
     since = portable.seconds_since
     text = (
         "SELECT w.worker_id, w.worker_role, w.host, w.pid, w.adamacs_version, w.log_file, w.started_at, "
-        "w.machine, w.process_start, "
+        "w.machine, w.process_start, w.fills, w.keeps_to, "
         f"{since(connection, 'h.beat_time')} AS silent, h.lease, h.stage, h.fraction, "
         f"{since(connection, 'h.stage_since')} AS staged FROM {Heartbeat().full_table_name} AS h "
         f"JOIN {Worker().full_table_name} AS w ON w.worker_id = h.worker_id ORDER BY w.started_at"
@@ -288,13 +305,19 @@ def workers(connection: Any) -> list[WorkerState]:
 
 
 def _worker(row: Sequence[Any], here: str) -> WorkerState:
-    worker_id, role, host, pid, version, log_file, started_at, machine, process_start, *pulse = row
+    worker_id, role, host, pid, version, log_file, started_at, machine, process_start, fills, keeps_to, *pulse = row
     silent, lease, stage, fraction, staged = pulse
     left = float(staged) * (1 - fraction) / fraction if fraction and staged is not None else None
     is_gone = machine == here and not processes.is_running(pid, process_start)
     alive = float(silent) < lease and not is_gone
     who = (worker_id, role, host, pid, version, log_file, started_at)
-    return WorkerState(*who, alive, max(float(silent), 0.0), lease, stage, fraction, left)
+    kept = {"fills": tuple(_json(fills)), "keeps_to": _json(keeps_to)}
+    return WorkerState(*who, alive, max(float(silent), 0.0), lease, stage, fraction, left, **kept)
+
+
+def _json(held: Any) -> Any:
+    """Return what a JSON column holds: one driver parses it, the other leaves it as text."""
+    return json.loads(held) if isinstance(held, str | bytes) else held
 
 
 def is_alive(worker_id: int, known: Mapping[int, WorkerState]) -> bool | None:
@@ -370,7 +393,7 @@ class _Counts:
 _CLASSES = frozenset(failure.name for failure in failures.FAILURES)
 
 
-def _tables(catalogue: Catalogue, alive: set[str], paused: set[str]) -> Iterator[TableState]:
+def _tables(catalogue: Catalogue, alive: Sequence[WorkerState], paused: set[str]) -> Iterator[TableState]:
     names = list(catalogue.filled)
     counts: dict[str, _Counts] = {name: _Counts() for name in names}
     for number, state, failure, later, count, wait in _ask(catalogue, [_jobs_sql(catalogue, n, names) for n in names]):
@@ -384,6 +407,7 @@ def _tables(catalogue: Catalogue, alive: set[str], paused: set[str]) -> Iterator
         waits = {other: left[other] for other in catalogue.filled_before(name) if left[other] > 0}
         role = catalogue.roles.get(name, "")
         own = vars(counts[name]) | {"pending": counts[name].pending + unseen}
+        attending = [worker for worker in alive if worker.attends(name, role)]
         yield TableState(
             table=name,
             role=role,
@@ -392,7 +416,8 @@ def _tables(catalogue: Catalogue, alive: set[str], paused: set[str]) -> Iterator
             **own,
             waits=waits | (dict.fromkeys(rules[name], held) if held else {}),
             paused=next((scope for scope in scopes(name, role) if scope in paused), ""),
-            unattended=role not in alive if role else not alive,
+            unattended=not attending,
+            kept_to=bool(attending) and all(worker.keeps_to for worker in attending),
         )
 
 

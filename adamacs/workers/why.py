@@ -273,15 +273,12 @@ class _Inquiry:
             cure = _resumption(pause["pause_scope"])
             return Answer(name, key, "paused", f"Paused by {pause['paused_by']}{reason}.", cure)
         role = self._catalogue.roles.get(name, "")
-        if self._is_attended(name):
+        if any(worker.attends(name, role, key) for worker in self._workers.values()):
             return None
         what = f"Nobody takes it up: no worker of the role {role} is alive." if role else "No worker is alive."
+        if any(worker.alive and worker.role == role for worker in self._workers.values()):
+            what = f"Nobody takes it up: the workers of the role {role} that are alive keep to other tables or keys."
         return Answer(name, key, "pending", what, _start(role))
-
-    def _is_attended(self, name: str) -> bool:
-        """Whether a worker is alive that fills the table."""
-        role = self._catalogue.roles.get(name, "")
-        return any(worker.alive and role in ("", worker.role) for worker in self._workers.values())
 
     def _queued(self, name: str, key: dict[str, Any], job: dict[str, Any] | None, counted: list[Tried]) -> Answer:
         if job and float(job["past"]) < 0 and counted:
@@ -311,11 +308,9 @@ class _Inquiry:
         log = f"{worker.host}:{worker.log_file}" if worker and worker.log_file else ""
         if worker is None or not alive:
             sentence = f"{before}The worker on {place} that computed it {since}, is silent or gone."
-            cure = (
-                "Nothing: another worker takes it over within a lease."
-                if self._is_attended(name)
-                else _start(self._catalogue.roles.get(name, ""))
-            )
+            role = self._catalogue.roles.get(name, "")
+            is_attended = any(other.attends(name, role, key) for other in self._workers.values())
+            cure = "Nothing: another worker takes it over within a lease." if is_attended else _start(role)
             return Answer(name, key, "running", sentence, cure, tries=len(counted), log=log)
         far = state.progress(worker.stage, worker.fraction, worker.seconds_left)
         sentence = f"{before}It is computed on {place} {since}: {far}."

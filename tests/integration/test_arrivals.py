@@ -20,9 +20,9 @@ from adamacs.core.modality import Modality, Unit
 from adamacs.core.tokens import ParsedFolder
 from adamacs.demo import arrival
 from adamacs.demo import lab as synthetic
-from adamacs.ingest import arrivals, ledger
-from adamacs.ingest.apply import apply_plan
-from adamacs.ingest.plan import plan_ingest
+from adamacs.ingest import arrivals, ledger, watch
+from adamacs.ingest.apply import Outcome, apply_plan
+from adamacs.ingest.plan import plan_ingest, plan_recordings
 from adamacs.ingest.remove import apply_removal, plan_removal
 from adamacs.ingest.watch import Watcher
 from tests.integration.test_ingest import command
@@ -287,6 +287,71 @@ def test_what_no_rule_lets_in_waits_for_a_person(mouse_lab, recordings):
     assert scans() == []
     apply_plan(plan_ingest([place], mouse_lab.settings), mouse_lab.settings)
     assert watched.tick(1) == {place.name: "ingested"}
+
+
+def test_a_broken_setup_type_holds_back_its_own_recordings_until_it_is_mended(lab, recordings):
+    file = lab.home / "setups" / "bench2p.toml"
+    sound = file.read_text()
+    file.write_text(sound.replace("description", "descripton"))
+    watched = Watched(lab)
+    places = {setup: put(lab, recordings[number]).name for number, setup in enumerate(("mini2p", "bench2p", "track"))}
+    watched.tick()
+    assert watched.tick(31) == dict(zip(places.values(), ("ingested", "quarantined", "ingested")))
+    assert str(file) in arrivals.load(("quarantined",))[0].reason
+    file.write_text(sound)
+    later = time.time_ns() + 10**9
+    os.utime(file, ns=(later, later))
+    assert watched.tick(1)[places["bench2p"]] == "ingested"
+
+
+def test_a_broken_profile_holds_back_the_recordings_of_its_person(lab, recordings):
+    folder = lab.home / "profiles"
+    folder.mkdir(exist_ok=True)
+    broken = folder / "XX.toml"
+    broken.write_text("initials = XX")
+    try:
+        plan = plan_ingest([put(lab, recordings[0])], lab.settings)
+        assert [str(broken) in problem.where for problem in plan.scans[0].problems].count(True) == 1
+        assert plan.scans[0].state == "refused"
+        broken.rename(folder / "YY.toml")  # of somebody else
+        assert plan_ingest([lab.settings.root("share") / "demo"], lab.settings).scans[0].state == "new"
+    finally:
+        shutil.rmtree(folder)
+
+
+def test_a_recording_that_no_reader_stands_stops_no_other(lab, recordings, monkeypatch):
+    def planned(ready, settings, decided):
+        if ready[0].relative.endswith(bad.name):
+            raise ZeroDivisionError("a bug of ours")
+        return plan_recordings(ready, settings, decided)
+
+    monkeypatch.setattr(watch, "plan_recordings", planned)
+    watched = Watched(lab)
+    bad, good = put(lab, recordings[0]), put(lab, recordings[1])
+    watched.tick()
+    assert watched.tick(16) == {bad.name: "incubating", good.name: "incubating"}
+    assert watched.tick(15) == {bad.name: "quarantined", good.name: "ingested"}
+    assert "ZeroDivisionError: a bug of ours" in arrivals.load(("quarantined",))[0].reason
+
+
+def test_a_database_that_goes_while_rows_are_written_quarantines_nothing(lab, recordings, monkeypatch):
+    watched = Watched(lab)
+    place = put(lab, recordings[0])
+    watched.tick()
+    away = Outcome("", "failed", reason="the server went away", may_pass=True)
+    with monkeypatch.context() as changed:
+        changed.setattr(watch, "apply_or_explain", lambda *_: away)
+        assert watched.tick(31) == {place.name: "incubating"}
+    assert watched.tick(29) == {place.name: "incubating"}
+    assert watched.tick(2) == {place.name: "ingested"}
+
+
+def test_a_stage_of_a_table_that_is_none_is_an_error(lab, recordings):
+    file = lab.home / "setups" / "mini2p1_openfield.toml"
+    file.write_text(file.read_text().replace("ProcessingTask", "ProcesingTask"))
+    (scan,) = plan_ingest([put(lab, recordings[0])], lab.settings).scans
+    assert scan.state == "refused"
+    assert "imaging.ProcessingTask" in str(scan.problems)
 
 
 def test_a_wrong_name_is_quarantined_and_leaves_when_it_is_mended(lab, recordings):

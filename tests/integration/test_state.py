@@ -173,6 +173,25 @@ def test_a_silent_worker_is_not_alive(items, tables, worker, mouse_lab):
     assert of(found, "work.Costly").unattended
 
 
+def test_a_table_is_unattended_where_its_role_has_workers_for_other_tables_alone(items, tables, mouse_lab):
+    liveness.register(connection(), liveness.identify("cpu", fills=["work.Cheap"]), 30.0)
+    found = state.status(mouse_lab.settings, tables)
+    assert not of(found, "work.Cheap").unattended
+    assert of(found, "work.Costly").unattended
+
+
+def test_a_table_whose_workers_keep_to_some_keys_says_so_and_why_tells_which(items, tables, mouse_lab):
+    liveness.register(connection(), liveness.identify("cpu", keeps_to={"item": 1}), 30.0)
+    found = state.status(mouse_lab.settings, tables)
+    assert not of(found, "work.Costly").unattended
+    assert "its workers keep to some keys" in list(of(found, "work.Costly").notes())
+    assert "(only item=1)" in found.describe()
+    worker = found.workers[0]
+    assert [worker.attends("work.Costly", "cpu", {"item": number}) for number in range(3)] == [False, True, False]
+    liveness.register(connection(), liveness.identify("cpu"), 30.0)
+    assert not of(state.status(mouse_lab.settings, tables), "work.Costly").kept_to
+
+
 def test_a_worker_whose_process_is_gone_from_this_machine_is_not_alive(items, tables, mouse_lab):
     gone = replace(liveness.identify("cpu"), process_start=1.0)  # the number belongs to another process now
     liveness.register(connection(), gone, 30.0)
@@ -381,6 +400,16 @@ def test_what_others_wrote_never_commands_a_terminal(staged, worker, run):
         shown = run(*command)
         assert shown.replace("\n", "").replace("\t", "").isprintable(), command
     assert r"\x1b]52;c;Zm9v\x07" in run("jobs", "list")
+
+
+def test_a_key_that_every_worker_leaves_to_others_is_taken_up_by_nobody(staged, mouse_lab):
+    liveness.register(connection(), liveness.identify("cpu", keeps_to={"scan_id": "scan9FYAAAAA"}), 30.0)
+    (answer,) = why("imaging.Processing", TASK, mouse_lab.settings)
+    told = "Nobody takes it up: the workers of the role cpu that are alive keep to other tables or keys."
+    assert (answer.sentence, answer.cure) == (told, "adamacs work --role cpu")
+    liveness.register(connection(), liveness.identify("cpu", keeps_to={"scan_id": TASK["scan_id"]}), 30.0)
+    (answer,) = why("imaging.Processing", TASK, mouse_lab.settings)
+    assert answer.sentence.startswith("It is in the queue")
 
 
 # ---- after a death

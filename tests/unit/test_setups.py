@@ -404,3 +404,28 @@ def test_the_synthetic_lab_names_setups_that_are_known_and_its_home_expects_what
     assert known.find("openfield").problems(["scan9FY6AIRM_00001.tif"]) == []
     for scan in lab.write(home / "share", size="tiny"):
         assert known.find(scan.setup).problems([path.name for path in scan.files]) == []
+
+
+# ---- one broken file among others
+
+
+def test_a_broken_file_takes_away_what_it_describes_and_nothing_else(home):
+    add(home, SOUND)
+    broken = add(home, 'name = "bench2p"\ndescription = "Ours."\nrig = []\n', "bench.toml")
+    usable = setups.load_usable(home, modalities=pipeline.MODALITIES)
+    assert usable.find("own").name == "own"
+    assert usable.find("mini2p1 openfield").name == "mini2p1_openfield"
+    with pytest.raises(UnknownSetup) as caught:
+        usable.find("bench2p")  # not what ships: the lab says something else, and we cannot read it
+    assert str(broken) in str(caught.value)
+
+
+def test_nothing_that_ships_is_taken_where_a_file_might_say_anything(home):
+    add(home, SOUND)
+    broken = add(home, "name = bench2p", "bench.toml")
+    usable = setups.load_usable(home, modalities=pipeline.MODALITIES)
+    assert usable.find("own").name == "own"
+    for spelling in ("bench2p", "nonsense"):
+        with pytest.raises(UnknownSetup) as caught:
+            usable.find(spelling)
+        assert f"adamacs setups check {broken}" in str(caught.value)

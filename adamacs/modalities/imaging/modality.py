@@ -9,6 +9,7 @@ MODALITY = Modality(
     tables="adamacs.modalities.imaging.tables",
     patterns=("*.tif", "*.tiff"),
     look="adamacs.modalities.imaging.reader:look",
+    readers=dict.fromkeys((".tif", ".tiff"), "adamacs.modalities.imaging.reader:read_file"),
     plan="adamacs.modalities.imaging.plan:plan_scan",
     fills={
         "cpu": (

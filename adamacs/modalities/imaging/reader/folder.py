@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
+from pathlib import Path
 
 from adamacs.core import tokens
 from adamacs.core.errors import UnreadableFile
 from adamacs.core.modality import Contribution, Problem, Recording
-from adamacs.core.settings import Settings
+from adamacs.core.settings import Settings as LabSettings
+from adamacs.modalities.imaging.reader import tiff
 from adamacs.modalities.imaging.reader.acquisitions import single_acquisition
-from adamacs.modalities.imaging.reader.scanimage import read_scan
+from adamacs.modalities.imaging.reader.scanimage import ScanImageScan, read_scan
+from adamacs.modalities.imaging.reader.settings import Settings, read_settings
 
 
-def look(recording: Recording, settings: Settings) -> Contribution:
+def look(recording: Recording, settings: LabSettings) -> Contribution:
     """Check the ScanImage files of a folder by their headers, and tell what they are.
 
     The headers of all pages are walked; no pixel is read.
@@ -36,6 +39,20 @@ def look(recording: Recording, settings: Settings) -> Contribution:
         scan_values={"acq_software": "ScanImage"},
         setup=info.userfunction_info,
     )
+
+
+def read_file(path: Path) -> ScanImageScan | Settings:
+    """Return what one ScanImage file is; of one that has no end yet, what its first page says about the acquisition.
+
+    Raises
+    ------
+    UnreadableFile
+        Not even that can be read.
+    """
+    try:
+        return read_scan((path,))
+    except UnreadableFile:
+        return read_settings(tiff.first_text(path), path)
 
 
 def _strangers(recording: Recording, files: Sequence[str], recorded: datetime | None) -> Iterator[str]:
