@@ -16,10 +16,11 @@ import inspect
 import logging
 import math
 import os
+import re
 import shlex
 import socket
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import count
 from typing import Any
 
@@ -73,6 +74,7 @@ _IDLE_IN_TRANSACTION = "25P03"
 _LOST_MYSQL = {1053, 1927, 4031}  # shutting down, killed (MariaDB), idle for too long (MySQL)
 _STILL_REFERRED_TO = "23001"
 _WITHIN = "_adamacs_within_transaction"  # attribute of a connection
+_PREPARED = "_adamacs_prepared"  # another one: the session, and its statements by their text
 LEAST_URGENT = 127  # the greatest priority that a job row holds
 _BYTEA = 17  # PostgreSQL's number of the type
 
@@ -792,16 +794,29 @@ def relaxed(connection: Any) -> str:
 
 
 @contextlib.contextmanager
-def transaction(connection: Any) -> Iterator[None]:
+def transaction(connection: Any, first: str = "", arguments: Sequence[Any] = ()) -> Iterator[int]:
     """Commit what the block does, or nothing of it.
+
+    Parameters
+    ----------
+    first, arguments
+        A statement to begin with; PostgreSQL takes it in one round trip with the beginning itself. The block is given
+        how many rows it touched.
 
     Defect: `connection.transaction` forgets that the transaction ended where the commit itself failed, and covers
     the error of the block by that of the rollback where the connection is gone.
     """
-    connection.start_transaction()
+    touched = 0
+    is_joined = bool(first) and connection.adapter.backend == "postgresql" and not connection.in_transaction
+    if is_joined:
+        touched = _begin_with(connection, first, arguments)
+    else:
+        connection.start_transaction()
     setattr(connection, _WITHIN, True)
     try:
-        yield
+        if first and not is_joined:
+            touched = int(connection.query(first, tuple(arguments)).rowcount)
+        yield touched
         connection.commit_transaction()
     except BaseException:
         try:
@@ -811,6 +826,44 @@ def transaction(connection: Any) -> Iterator[None]:
         raise
     finally:
         setattr(connection, _WITHIN, False)
+
+
+def query_prepared(connection: Any, text: str, arguments: Sequence[Any], before: str = "") -> Any:
+    """Send a statement that is sent again and again; PostgreSQL parses and plans it once per session.
+
+    It is never sent again by itself: a session that was lost takes the prepared statement with it.
+
+    Parameters
+    ----------
+    before
+        What goes before it in the same round trip.
+    """
+    if connection.adapter.backend != "postgresql":
+        return connection.query(f"{before}{text}", tuple(arguments), reconnect=False)
+    session, names = getattr(connection, _PREPARED, (None, dict[str, str]()))
+    if session is not connection._conn:
+        names = {}
+        setattr(connection, _PREPARED, (connection._conn, names))
+    if text not in names:
+        numbers = count(1)
+        numbered = re.sub("%s", lambda _: f"${next(numbers)}", text)
+        connection.query(f"PREPARE adamacs_{len(names)} AS {numbered}", reconnect=False)
+        names[text] = f"adamacs_{len(names)}"
+    marks = ", ".join(["%s"] * len(arguments))
+    return connection.query(f"{before}EXECUTE {names[text]}({marks})", tuple(arguments), reconnect=False)
+
+
+def _begin_with(connection: Any, first: str, arguments: Sequence[Any]) -> int:
+    begin = connection.adapter.start_transaction_sql()
+    try:
+        touched = int(query_prepared(connection, first, arguments, before=f"{begin}; ").rowcount)
+    except LostConnectionError:
+        raise
+    except Exception:
+        connection.query(connection.adapter.rollback_sql())
+        raise
+    connection._in_transaction = True
+    return touched
 
 
 def savepoint(connection: Any, name: str, *, first: bool) -> str:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -23,7 +24,7 @@ from adamacs.core.errors import AdamacsError
 from adamacs.database import portable
 from adamacs.schemas.operations import Attempt, Heartbeat
 from adamacs.workers import liveness
-from adamacs.workers.liveness import TOKEN_FLOOR, Identity
+from adamacs.workers.liveness import TOKEN_FLOOR, Ending, Identity
 
 URGENT_PRIORITY, PRIORITY = 4, 5  # lower is sooner; people give 0 to 3, or 6 and more
 NEVER = datetime(1970, 1, 1)
@@ -155,7 +156,8 @@ class Queue:
         values = (worker.host, worker.pid, worker.user, worker.version[:64], worker.worker_id)
         query = self.connection.query
         if self._sql.is_postgresql:
-            return list(query(self._sql.claiming, (*chosen, *values), reconnect=False))
+            given = (*chosen, *values)
+            return list(portable.query_prepared(self.connection, self._sql.claiming, given, self._sql.relaxed))
         with portable.transaction(self.connection):
             rows = list(query(self._sql.choosing, chosen, reconnect=False))
             if rows:
@@ -231,6 +233,29 @@ class Queue:
         text = f"{self._sql.deleting} WHERE {self._sql.held} AND ({where})"
         if self.connection.query(text, (worker_id, *arguments)).rowcount != len(claims):
             raise Fenced("The claim was given to another worker, or taken back.", claims[0].key)
+
+    @contextmanager
+    def landing(self, worker_id: int, claim: Claim, attempt: int, ending: Ending) -> Iterator[None]:
+        """Commit what the block inserts, with the end of the claim and the record of the attempt; or nothing of it.
+
+        Raises
+        ------
+        Fenced
+            The claim is not the worker's any more.
+        """
+        where, arguments = self._of([claim])
+        first = f"{self._sql.deleting} WHERE {self._sql.held} AND ({where})"
+        head, row, values = liveness.recording(self.connection, worker_id, self.name, attempt, ending)
+        given = (worker_id, *arguments)
+        if self._sql.is_postgresql:  # both in one round trip
+            first = f"WITH gone AS ({first} RETURNING 1) {head} SELECT {row} WHERE EXISTS (SELECT 1 FROM gone)"
+            given = (*given, *values)
+        with portable.transaction(self.connection, first, given) as touched:
+            if touched != 1:
+                raise Fenced("The claim was given to another worker, or taken back.", claim.key)
+            if not self._sql.is_postgresql:
+                self.connection.query(f"{head} VALUES ({row})", values)
+            yield
 
     def requeue(self, worker_id: int, claims: Sequence[Claim], delay: float = 0.0, message: str | None = None) -> int:
         """Let the claims be taken again after `delay` seconds, and return how many were still the worker's.
@@ -375,7 +400,7 @@ class _Statements:
         shown = ", ".join(f"chosen.{column}" for column in (*self.columns, "done"))
         rest = ", ".join(f"chosen.{self.quote(name)}" for name in ("error_message", "priority", "scheduled_time"))
         return (
-            f"{self.relaxed}WITH chosen AS MATERIALIZED ({self.choosing}) "
+            f"WITH chosen AS MATERIALIZED ({self.choosing}) "
             f"UPDATE {self.jobs} AS j SET {self._assignments()} FROM chosen WHERE {same} RETURNING {shown}, {rest}"
         )
 

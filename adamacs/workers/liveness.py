@@ -175,21 +175,28 @@ class Ending:
 
 def record(connection: dj.Connection, worker_id: int, table_name: str, first: int, endings: Sequence[Ending]) -> None:
     """Write attempts down, numbered from `first` on, in one statement."""
+    written = [
+        recording(connection, worker_id, table_name, number, ending) for number, ending in enumerate(endings, first)
+    ]
+    rows = ", ".join(f"({row})" for _, row, _ in written)
+    connection.query(f"{written[0][0]} VALUES {rows}", tuple(value for _, _, values in written for value in values))
+
+
+def recording(
+    connection: dj.Connection, worker_id: int, table_name: str, number: int, ending: Ending
+) -> tuple[str, str, tuple[Any, ...]]:
+    """Return how an attempt is written down: the head of an INSERT, the expressions of its row, and their values."""
     ago = portable.seconds_from_now(connection)
-    one = f"(%s, %s, %s, %s, %s, {ago}, CURRENT_TIMESTAMP(6), %s, %s, %s, %s, %s)"
-    values: list[Any] = []
-    for number, ending in enumerate(endings, first):
-        spelt = {name: portable.plain(value) for name, value in ending.key.items()}
-        values += (worker_id, number, table_name, key_hash(ending.key), json.dumps(spelt), -ending.seconds)
-        values += (ending.outcome, ending.failure, portable.storable(ending.message, MESSAGE))
-        values.append(portable.storable(ending.traceback[-STACK:], STACK))
-        values.append(ending.peak_memory)
     names = (
         "worker_id, attempt, table_name, key_hash, job_key, started_at, ended_at, "
         "outcome, failure, message, traceback, peak_memory"
     )
-    marks = ", ".join([one] * len(endings))
-    connection.query(f"INSERT INTO {Attempt().full_table_name} ({names}) VALUES {marks}", tuple(values))
+    spelt = {name: portable.plain(value) for name, value in ending.key.items()}
+    values = (worker_id, number, table_name, key_hash(ending.key), json.dumps(spelt), -ending.seconds, ending.outcome)
+    texts = (portable.storable(ending.message, MESSAGE), portable.storable(ending.traceback[-STACK:], STACK))
+    row = f"%s, %s, %s, %s, %s, {ago}, CURRENT_TIMESTAMP(6), %s, %s, %s, %s, %s"
+    head = f"INSERT INTO {Attempt().full_table_name} ({names})"
+    return head, row, (*values, ending.failure, *texts, ending.peak_memory)
 
 
 def record_after_death(connection: dj.Connection, worker_id: int, table_name: str, endings: Sequence[Ending]) -> None:

@@ -297,11 +297,10 @@ class Slot:
     def _land(
         self, queue: Queue, claim: Claim, parts: portable.Parts, fetched: Any, computed: Any, began: float
     ) -> None:
-        with portable.transaction(self._connection):
-            queue.acknowledge(self.identity.worker_id, [claim])
+        ending = Ending(claim.key, "done", time.monotonic() - began, peak_memory=memory.peak())
+        self._attempts += 1  # a number that a rollback leaves unused is no loss
+        with queue.landing(self.identity.worker_id, claim, self._attempts, ending):
             parts.insert(fetched, computed)
-            ending = Ending(claim.key, "done", time.monotonic() - began, peak_memory=memory.peak())
-            self._record(queue, [ending])
             points.reach("before commit")
         points.reach("after commit")
 
