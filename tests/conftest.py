@@ -25,6 +25,7 @@ DATAJOINT_WARNINGS = [
 ]
 SERVER_URLS = {"postgresql": "ADAMACS_TEST_POSTGRESQL_URL", "mysql": "ADAMACS_TEST_MYSQL_URL"}
 REQUIRE = "ADAMACS_TEST_REQUIRE"
+LONG = bool(os.environ.get("ADAMACS_TEST_LONG"))  # try faults as often as the promises say, not a few times
 FOR_TESTS = ("ADAMACS_TEST_", "ADAMACS_REAL_DATA")
 
 

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import signal
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,22 +49,10 @@ def watch(once: bool, dry_run: bool, log_file: Path | None) -> None:
         pipeline.connect(settings)
         return Watcher(settings, dry_run=dry_run, report=report)
 
-    with _stopping() as stop:
+    with patience.told_to_stop() as stop:
         watcher = begin() if once else patience.begun(begin, stop)
         if watcher is not None:
             run(watcher, settings, stop, once=once)
-
-
-@contextmanager
-def _stopping() -> Iterator[threading.Event]:
-    """Give an event that SIGTERM and Ctrl-C set."""
-    stop = threading.Event()
-    before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @click.group()

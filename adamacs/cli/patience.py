@@ -1,11 +1,13 @@
-"""Services that begin before the database does."""
+"""Services: they may begin before the database does, and end when they are told to."""
 
 from __future__ import annotations
 
 import logging
 import re
+import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 import click
@@ -19,6 +21,18 @@ log = logging.getLogger("adamacs.service")
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 10.0  # s between two tries
 _REFUSED = re.compile(r"authentication failed|no password supplied|pg_hba\.conf|(?:role|database) \S+ does not exist")
+
+
+@contextmanager
+def told_to_stop() -> Iterator[threading.Event]:
+    """Yield what Ctrl-C and SIGTERM set."""
+    stop = threading.Event()
+    before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def begun(begin: Callable[[], T], told: threading.Event, prepare: Callable[[], object] = lambda: None) -> T | None:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import signal
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
 import click
 
+from adamacs.cli import patience
 from adamacs.cli.prompt import json_option, print_json
 from adamacs.core.errors import visible
 
@@ -33,7 +30,7 @@ def record(source: Path, archive: Path, poll: float, seconds: float | None, as_j
     from adamacs.ingest import replay as growth
     from adamacs.workers import console
 
-    with _told_to_stop() as stop, console.shown(sys.stderr):
+    with patience.told_to_stop() as stop, console.shown(sys.stderr):
         done = growth.record(source, archive, poll=poll, seconds=seconds, stop=stop)
     if as_json:
         print_json(asdict(done))
@@ -67,15 +64,3 @@ def replay(archive: Path, folder: Path, fast: bool, speed: float, limit: int | N
         click.echo(f"{done.events} events, {done.files} files, {done.bytes} bytes, {done.seconds:.1f} s: {folder}")
     if not done.whole:
         click.echo("The recording was cut off: it was replayed up to its last whole event.", err=True)
-
-
-@contextmanager
-def _told_to_stop() -> Iterator[threading.Event]:
-    """Yield what Ctrl-C and SIGTERM set."""
-    stop = threading.Event()
-    before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -8,8 +8,10 @@ import shutil
 import subprocess
 import sys
 import time
+from collections import Counter
 from dataclasses import replace
 from datetime import date, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -25,6 +27,7 @@ from adamacs.ingest.apply import Outcome, apply_plan
 from adamacs.ingest.plan import plan_ingest, plan_recordings
 from adamacs.ingest.remove import apply_removal, plan_removal
 from adamacs.ingest.watch import Watcher
+from tests.conftest import LONG
 from tests.integration.test_ingest import command
 
 PARAMSET = 0
@@ -522,7 +525,7 @@ def test_an_answer_goes_before_the_profile_and_corrects_what_is_held(lab, record
 
 # ---- faults
 
-RUNS = int(os.environ.get("ADAMACS_TEST_ARRIVALS", "16"))  # of slow writers; 500 in the long form
+RUNS = 500 if LONG else 16  # of slow writers
 
 
 @pytest.mark.parametrize("block", range(4))
@@ -554,18 +557,15 @@ def test_a_slow_writer_is_never_ingested_early(lab, recordings, block):
 
 def whole_or_absent(source):
     """Assert that each scan of the database has all of its rows."""
+    tables = (pipeline.scan.ScanFile, pipeline.scan.ScanPath, pipeline.scan.ScanSetup, pipeline.imaging.ProcessingTask)
+    counted = [Counter(table.to_arrays("scan_id").tolist()) for table in tables]
     files = len(list(source.iterdir()))
-    for scan_id in scans():
-        key = {"scan_id": scan_id}
-        assert len(pipeline.scan.ScanFile & key) == files
-        assert len(pipeline.scan.ScanPath & key) == 1
-        assert len(pipeline.scan.ScanSetup & key) == 1
-        assert len(pipeline.imaging.ProcessingTask & key) == 1
+    assert counted == [Counter(dict.fromkeys(scans(), count)) for count in (files, 1, 1, 1)]
 
 
 @pytest.mark.parametrize("words", [("watch",), ("ingest", "apply", "--all", "--yes")], ids=lambda words: words[0])
 def test_a_kill_at_any_moment_leaves_whole_scans_alone_and_the_next_run_goes_on(lab, recordings, words):
-    kills = int(os.environ.get("ADAMACS_TEST_KILLS", "3"))
+    kills = 100 if LONG else 3
     share = lab.settings.root("share") / "demo"
     expected, cut_off = [], 0
     for kill in range(kills):
@@ -596,17 +596,13 @@ def test_a_kill_at_any_moment_leaves_whole_scans_alone_and_the_next_run_goes_on(
     whole_or_absent(recordings[0])
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_sixteen_processes_that_apply_one_session_give_one(lab, recordings):
-    rounds = int(os.environ.get("ADAMACS_TEST_ROUNDS", "1"))
-    for number in range(rounds):
-        token = f"{number:08}"
-        place = lab.settings.root("share") / "demo" / f"XX_ANM-0001_2026-02-10_scan{token}_sess{token}"
-        shutil.copytree(recordings[0], place)
-        environment = {**os.environ, "ADAMACS_HOME": str(lab.home)}
-        words = [sys.executable, "-m", "adamacs", "ingest", "apply", str(place), "--yes", "--json"]
-        group = [subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, text=True) for _ in range(16)]
-        said = [json.loads(process.communicate()[0].splitlines()[0])[0]["state"] for process in group]
-        assert said.count("written") == 1
-        assert said.count("unchanged") == 15
-        assert [process.returncode for process in group] == [0] * 16
-        whole_or_absent(recordings[0])
+    rounds = 200 if LONG else 3
+    words = [sys.executable, "-m", "tests.rivals", str(lab.home), str(recordings[0]), str(rounds)]
+    answer = subprocess.run(words, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False)
+    assert answer.returncode == 0, answer.stderr[-4000:]
+    said = [sorted(json.loads(line)) for line in answer.stdout.splitlines()]
+    assert said == [["unchanged"] * 15 + ["written"]] * rounds
+    assert scans() == [f"scan{number:08}" for number in range(rounds)]
+    whole_or_absent(recordings[0])

@@ -26,10 +26,10 @@ from adamacs.core.modality import Modality
 from adamacs.ingest import beneath, walk
 from adamacs.ingest.beneath import Place
 from adamacs.ingest.find import Finder, Patterns, find_recordings, recording_of
+from tests.conftest import LONG
 
 FLAT = "XX_ANM-0001_2026-01-13_scan9FY6AIRM_sess9FY6AIRM"
 NESTED = "XX_ANM-0003_2026-01-13_sess9FY6AIRP"
-LONG = bool(os.environ.get("ADAMACS_TEST_LONG"))
 OTHER = "XX_ANM-0002_2026-01-13_scan9FY6AIRN_sess9FY6AIRN"
 
 
