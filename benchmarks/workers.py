@@ -28,7 +28,7 @@ import pymysql  # noqa: E402
 
 from adamacs import pipeline  # noqa: E402
 from adamacs.core import settings as lab_settings  # noqa: E402
-from adamacs.database import connect, portable  # noqa: E402
+from adamacs.database import connect, portable, statements  # noqa: E402, statements
 from adamacs.database.address import Server  # noqa: E402
 from adamacs.database.embedded import EmbeddedServer  # noqa: E402
 from adamacs.workers import claims, liveness, loop  # noqa: E402
@@ -287,7 +287,7 @@ def all_turns(slot: loop.Slot) -> None:
 
 def in_one_transaction(table: Any, keys: list[dict[str, int]]) -> None:
     for first in range(0, len(keys), BATCH):
-        with portable.transaction(table.connection):
+        with statements.transaction(table.connection):
             for key in keys[first : first + BATCH]:
                 parts = portable.Parts(table, key)
                 parts.insert_computed(parts.compute(parts.fetch()))

@@ -16,11 +16,10 @@ import inspect
 import logging
 import math
 import os
-import re
 import shlex
 import socket
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from itertools import count
 from typing import Any
 
@@ -50,6 +49,7 @@ from adamacs.core.errors import (
     describe,
 )
 from adamacs.core.settings import Secret, Store
+from adamacs.database import statements
 from adamacs.database.address import Server
 
 try:
@@ -58,23 +58,17 @@ try:
 except ModuleNotFoundError:  # an analyst of a MySQL lab has no need of it
     psycopg2 = None
 
-_CLIENT_ERRORS: tuple[type[Exception], ...] = (pymysql.err.Error,)
-if psycopg2 is not None:
-    _CLIENT_ERRORS = (*_CLIENT_ERRORS, psycopg2.Error)
-
 # What a database refuses or cannot do, however the driver or DataJoint says it.
-FAILURES: tuple[type[Exception], ...] = (*_CLIENT_ERRORS, dj.errors.DataJointError)
+FAILURES: tuple[type[Exception], ...] = (*statements.CLIENT_ERRORS, dj.errors.DataJointError)
 
 # The connection is gone, and the server does not take another one.
 LOST: tuple[type[Exception], ...] = (LostConnectionError,)
-UNREACHABLE: tuple[type[Exception], ...] = (LostConnectionError, DatabaseUnavailable, *_CLIENT_ERRORS)
+UNREACHABLE: tuple[type[Exception], ...] = (LostConnectionError, DatabaseUnavailable, *statements.CLIENT_ERRORS)
 
 _LOST_POSTGRESQL = {None, "57P01", "57P02", "57P03"}  # no answer, shut down, crashed, starting
 _IDLE_IN_TRANSACTION = "25P03"
 _LOST_MYSQL = {1053, 1927, 4031}  # shutting down, killed (MariaDB), idle for too long (MySQL)
 _STILL_REFERRED_TO = "23001"
-_WITHIN = "_adamacs_within_transaction"  # attribute of a connection
-_PREPARED = "_adamacs_prepared"  # another one: the session, and its statements by their text
 LEAST_URGENT = 127  # the greatest priority that a job row holds
 _BYTEA = 17  # PostgreSQL's number of the type
 
@@ -94,11 +88,11 @@ def _reconnecting(original: Method) -> Method:
 
     def connect(self: Any) -> None:
         again = self._conn is not None
-        if again and getattr(self, _WITHIN, False):
+        if again and getattr(self, statements.WITHIN, False):
             raise LostConnectionError("The connection was lost within a transaction.")
         try:
             original(self)
-        except _CLIENT_ERRORS as error:
+        except statements.CLIENT_ERRORS as error:
             if not again:
                 raise
             self._in_transaction = False  # it ended with the connection, on the server's side
@@ -549,7 +543,7 @@ def connect(server: Server) -> dj.Connection:
         )
     except ImportError as error:
         raise ToolMissing("The driver for PostgreSQL is missing.", hint="Run: pip install psycopg2-binary") from error
-    except (*_CLIENT_ERRORS, LostConnectionError) as error:
+    except (*statements.CLIENT_ERRORS, LostConnectionError) as error:
         raise _unavailable(server, error) from error
 
 
@@ -575,7 +569,7 @@ def execute_unlogged(connection: dj.Connection, statement: str) -> None:
     try:
         with connection._conn.cursor() as cursor:
             cursor.execute(statement)
-    except _CLIENT_ERRORS as error:
+    except statements.CLIENT_ERRORS as error:
         raise connection.adapter.translate_error(error) from error
 
 
@@ -671,7 +665,7 @@ def make(table: Any, key: Mapping[str, Any]) -> None:
     parts = Parts(table, key)
     fetched = parts.fetch()
     computed = parts.compute(fetched)
-    with transaction(table.connection):
+    with statements.transaction(table.connection):
         parts.insert(fetched, computed)
 
 
@@ -772,116 +766,6 @@ def without(query: Any, other: Any) -> Any:
     return query.restrict(condition.Not(other), semantic_check=False)
 
 
-def seconds_from_now(connection: Any, seconds: str = "%s") -> str:
-    """Write the instant that many seconds from now, on the clock of the database; `seconds` is an SQL expression."""
-    if connection.adapter.backend == "postgresql":
-        return f"CURRENT_TIMESTAMP + {seconds} * INTERVAL '1 second'"
-    return f"CURRENT_TIMESTAMP(6) + INTERVAL ({seconds}) SECOND"
-
-
-def seconds_since(connection: Any, column: str) -> str:
-    """Write how many seconds ago the instant in a column was, on the clock of the database."""
-    if connection.adapter.backend == "postgresql":
-        return f"EXTRACT(EPOCH FROM CURRENT_TIMESTAMP - {column})::float8"
-    return f"TIMESTAMPDIFF(MICROSECOND, {column}, CURRENT_TIMESTAMP(6)) / 1e6"
-
-
-def relaxed(connection: Any) -> str:
-    """Return what stands before a statement whose commit need not reach the disk before it is answered."""
-    if connection.adapter.backend == "postgresql":
-        return "SET LOCAL synchronous_commit TO OFF; "
-    return ""
-
-
-@contextlib.contextmanager
-def transaction(connection: Any, first: str = "", arguments: Sequence[Any] = ()) -> Iterator[int]:
-    """Commit what the block does, or nothing of it.
-
-    Parameters
-    ----------
-    first, arguments
-        A statement to begin with; PostgreSQL takes it in one round trip with the beginning itself. The block is given
-        how many rows it touched.
-
-    Defect: `connection.transaction` forgets that the transaction ended where the commit itself failed, and covers
-    the error of the block by that of the rollback where the connection is gone.
-    """
-    touched = 0
-    is_joined = bool(first) and connection.adapter.backend == "postgresql" and not connection.in_transaction
-    if is_joined:
-        touched = _begin_with(connection, first, arguments)
-    else:
-        connection.start_transaction()
-    setattr(connection, _WITHIN, True)
-    try:
-        if first and not is_joined:
-            touched = int(connection.query(first, tuple(arguments)).rowcount)
-        yield touched
-        connection.commit_transaction()
-    except BaseException:
-        try:
-            connection.cancel_transaction()
-        except (*_CLIENT_ERRORS, LostConnectionError):
-            connection._in_transaction = False  # it ended with the connection, on the server's side
-        raise
-    finally:
-        setattr(connection, _WITHIN, False)
-
-
-def query_prepared(connection: Any, text: str, arguments: Sequence[Any], before: str = "") -> Any:
-    """Send a statement that is sent again and again; PostgreSQL parses and plans it once per session.
-
-    It is never sent again by itself: a session that was lost takes the prepared statement with it.
-
-    Parameters
-    ----------
-    before
-        What goes before it in the same round trip.
-    """
-    if connection.adapter.backend != "postgresql":
-        return connection.query(f"{before}{text}", tuple(arguments), reconnect=False)
-    session, names = getattr(connection, _PREPARED, (None, dict[str, str]()))
-    if session is not connection._conn:
-        names = {}
-        setattr(connection, _PREPARED, (connection._conn, names))
-    if text not in names:
-        numbers = count(1)
-        numbered = re.sub("%s", lambda _: f"${next(numbers)}", text)
-        connection.query(f"PREPARE adamacs_{len(names)} AS {numbered}", reconnect=False)
-        names[text] = f"adamacs_{len(names)}"
-    marks = ", ".join(["%s"] * len(arguments))
-    return connection.query(f"{before}EXECUTE {names[text]}({marks})", tuple(arguments), reconnect=False)
-
-
-def _begin_with(connection: Any, first: str, arguments: Sequence[Any]) -> int:
-    begin = connection.adapter.start_transaction_sql()
-    try:
-        touched = int(query_prepared(connection, first, arguments, before=f"{begin}; ").rowcount)
-    except LostConnectionError:
-        raise
-    except Exception:
-        connection.query(connection.adapter.rollback_sql())
-        raise
-    connection._in_transaction = True
-    return touched
-
-
-def savepoint(connection: Any, name: str, *, first: bool) -> str:
-    """Write a savepoint that takes the place of the last one of its name; PostgreSQL would keep both."""
-    again = connection.adapter.backend == "postgresql" and not first
-    return f"RELEASE SAVEPOINT {name}; SAVEPOINT {name}" if again else f"SAVEPOINT {name}"
-
-
 def separate_connection(server: Server) -> dj.Connection:
     """Open a further connection, for a thread of its own; tables stay with the one of the process."""
     return dj.Connection(server.host, server.user, server.password.reveal(), port=server.port, use_tls=server.use_tls)
-
-
-def storable(text: str, length: int) -> str:
-    """Return a text as every server takes it, cut to a length: file names that are no UTF-8 and NUL are spelt out."""
-    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")[:length]
-
-
-def plain(value: Any) -> Any:
-    """Return a value of a key as JSON can hold it: numbers and texts stay, everything else becomes text."""
-    return value if isinstance(value, str | int | float | bool | None) else str(value)

@@ -15,7 +15,7 @@ from adamacs.core import clocks, failures, progress
 from adamacs.core.errors import AdamacsError, PlanRefused
 from adamacs.core.modality import RawFile, Row
 from adamacs.core.settings import Settings
-from adamacs.database import portable
+from adamacs.database import portable, statements
 from adamacs.ingest import ledger
 from adamacs.ingest.compare import Held, compare, table_of
 from adamacs.ingest.ledger import Run, Step
@@ -117,7 +117,7 @@ def apply_scan(scan: ScanPlan, settings: Settings, run: Run) -> int:
 
 
 def _write(scan: ScanPlan, settings: Settings, run: Run) -> int:
-    with portable.transaction(pipeline.scan.schema.connection):
+    with statements.transaction(pipeline.scan.schema.connection):
         found = compare(scan.rows, Held(scan.rows), settings)
         if found.conflicts:
             conflict = found.conflicts[0]

@@ -12,7 +12,7 @@ from blake3 import blake3
 
 from adamacs.core import clocks
 from adamacs.core.errors import InvalidRequest, nearest, visible
-from adamacs.database import portable
+from adamacs.database import statements
 from adamacs.schemas import ledger as _tables
 
 tables: Any = _tables  # rows, columns and operators exist in the database, not in types
@@ -77,7 +77,7 @@ def save(arrivals: Iterable[Arrival]) -> None:
     for one in arrivals:
         row = {name: getattr(one, name) for name in Arrival.__dataclass_fields__}
         texts = {"path": 1023, "unit": 255, "scan_id": 64, "reason": _REASON}
-        row |= {name: portable.storable(row[name], length) for name, length in texts.items()}
+        row |= {name: statements.storable(row[name], length) for name, length in texts.items()}
         row |= {"arrival_id": identify(one.path, one.unit), "root": "share"}
         if tables.Arrival & {"arrival_id": row["arrival_id"]}:
             tables.Arrival.update1(row)
@@ -89,7 +89,7 @@ def settle(path: str, unit: str, state: str, reason: str = "") -> None:
     """Write down what a person, or a removal, decided about a unit that the table holds."""
     key = {"arrival_id": identify(path, unit)}
     if tables.Arrival & key:
-        reason = portable.storable(reason, _REASON)
+        reason = statements.storable(reason, _REASON)
         tables.Arrival.update1({**key, "state": state, "reason": reason, "settled_at": clocks.now()})
 
 

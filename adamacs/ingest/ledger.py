@@ -22,7 +22,7 @@ from typing import Any
 from adamacs.core import clocks, processes
 from adamacs.core.errors import InvalidRequest, visible
 from adamacs.core.settings import Settings
-from adamacs.database import portable
+from adamacs.database import portable, statements
 from adamacs.schemas import ledger as _tables
 from adamacs.schemas import scan as _scans
 
@@ -104,7 +104,7 @@ class Run:
 
     def _row(self, step: Step) -> dict[str, Any]:
         texts = {"path": 1023, "session_id": 64, "scan_id": 64, "reason": 4095}
-        values = {name: portable.storable(getattr(step, name), length) for name, length in texts.items()}
+        values = {name: statements.storable(getattr(step, name), length) for name, length in texts.items()}
         other = {"name": step.name, "outcome": step.outcome, "what": step.what, "written": step.written}
         return {"run_id": self.run_id, "step": self._number, **values, **other, "stepped_at": clocks.now()}
 
@@ -167,7 +167,7 @@ def run(verb: str, selections: Mapping[str, Any], settings: Settings) -> Iterato
 def _end(run: Run, summary: str) -> None:
     _append(run.log_file, summary)
     outcome = "whole" if run.whole else "partial"
-    text = portable.storable(visible(summary), 2047)
+    text = statements.storable(visible(summary), 2047)
     try:
         tables.IngestRun.update1({"run_id": run.run_id, "ended_at": clocks.now(), "outcome": outcome, "summary": text})
     except portable.FAILURES as error:  # the run is over all the same; without an end its row says that it was cut off

@@ -24,7 +24,7 @@ from adamacs import pipeline
 from adamacs.core import failures, logs, progress
 from adamacs.core import settings as lab_settings
 from adamacs.core.progress import Progress
-from adamacs.database import portable
+from adamacs.database import portable, statements
 from adamacs.workers import liveness, roles
 from adamacs.workers.claims import Claim, Queue
 from adamacs.workers.loop import Slot
@@ -196,7 +196,7 @@ class _Worker:
             self.channel.tell("ended", at=time.monotonic())
         else:
             stale = getattr(queue.table, "stale_after", None)
-            keys = [{name: portable.plain(value) for name, value in claim.key.items()} for claim in taken[:1]]
+            keys = [{name: statements.plain(value) for name, value in claim.key.items()} for claim in taken[:1]]
             self.channel.tell("began", table=queue.name, keys=keys, count=len(taken), stale_after=stale)
 
     def _heard(self, step: Progress) -> None:

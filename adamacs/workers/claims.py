@@ -21,7 +21,7 @@ from typing import Any
 from adamacs import pipeline
 from adamacs.core import failures, processes
 from adamacs.core.errors import AdamacsError
-from adamacs.database import portable
+from adamacs.database import portable, statements
 from adamacs.schemas.operations import Attempt, Heartbeat
 from adamacs.workers import liveness
 from adamacs.workers.liveness import TOKEN_FLOOR, Ending, Identity
@@ -157,8 +157,8 @@ class Queue:
         query = self.connection.query
         if self._sql.is_postgresql:
             given = (*chosen, *values)
-            return list(portable.query_prepared(self.connection, self._sql.claiming, given, self._sql.relaxed))
-        with portable.transaction(self.connection):
+            return list(statements.query_prepared(self.connection, self._sql.claiming, given, self._sql.relaxed))
+        with statements.transaction(self.connection):
             rows = list(query(self._sql.choosing, chosen, reconnect=False))
             if rows:
                 keys = [row[: len(self.key_columns)] for row in rows]
@@ -183,7 +183,7 @@ class Queue:
         if not found:
             return []
         where, arguments = self._of(found)
-        since = portable.seconds_since(self.connection, self._sql.quote("reserved_time"))
+        since = statements.seconds_since(self.connection, self._sql.quote("reserved_time"))
         text = (
             f"SELECT {', '.join(self._sql.columns)}, {since} AS age FROM {self._sql.by_key} "
             f"WHERE {self._sql.held} AND ({where}) FOR UPDATE SKIP LOCKED"
@@ -250,7 +250,7 @@ class Queue:
         if self._sql.is_postgresql:  # both in one round trip
             first = f"WITH gone AS ({first} RETURNING 1) {head} SELECT {row} WHERE EXISTS (SELECT 1 FROM gone)"
             given = (*given, *values)
-        with portable.transaction(self.connection, first, given) as touched:
+        with statements.transaction(self.connection, first, given) as touched:
             if touched != 1:
                 raise Fenced("The claim was given to another worker, or taken back.", claim.key)
             if not self._sql.is_postgresql:
@@ -267,11 +267,11 @@ class Queue:
         text = self._sql.releasing
         values: list[Any] = []
         if delay > 0:
-            text += f", {self._sql.quote('scheduled_time')} = {portable.seconds_from_now(self.connection)}"
+            text += f", {self._sql.quote('scheduled_time')} = {statements.seconds_from_now(self.connection)}"
             values.append(delay)
         if message is not None:
             text += f", {self._sql.set('error_message')}"
-            values.append(portable.storable(message, liveness.MESSAGE))
+            values.append(statements.storable(message, liveness.MESSAGE))
         where, arguments = self._of(claims)
         text += f" WHERE {self._sql.held} AND ({where})"
         return int(self.connection.query(text, (*values, worker_id, *arguments)).rowcount)
@@ -283,10 +283,10 @@ class Queue:
             f"UPDATE {self._sql.by_key} SET {self._sql.set('status')}, {self._sql.set('error_message')}, "
             f"{self._sql.quote('completed_time')} = CURRENT_TIMESTAMP(3) WHERE {self._sql.held} AND ({where})"
         )
-        message = portable.storable(message, liveness.MESSAGE)
+        message = statements.storable(message, liveness.MESSAGE)
         held = self.connection.query(text, ("error", message, worker_id, *arguments)).rowcount == 1
         if held and stack:
-            self.jobs.update1({**claim.key, "error_stack": portable.storable(stack, len(stack))})
+            self.jobs.update1({**claim.key, "error_stack": statements.storable(stack, len(stack))})
         return bool(held)
 
     def hand_back(self, worker_id: int) -> int:
@@ -314,7 +314,7 @@ class Queue:
         quote, heartbeats = self._sql.quote, Heartbeat().full_table_name
         orphan = (
             f"{quote('status')} = 'reserved' AND {quote('connection_id')} >= {TOKEN_FLOOR} "
-            f"AND {quote('reserved_time')} < {portable.seconds_from_now(self.connection)} "
+            f"AND {quote('reserved_time')} < {statements.seconds_from_now(self.connection)} "
             f"AND NOT EXISTS (SELECT 1 FROM {heartbeats} AS h WHERE h.worker_id = {quote('connection_id')})"
         )
         return self._release(orphan, (-lease,)) + self._sweep_notebooks()
@@ -322,7 +322,7 @@ class Queue:
     def _sweep_notebooks(self) -> int:
         quote = self._sql.quote
         theirs = f"{quote('status')} = 'reserved' AND {quote('connection_id')} < {TOKEN_FLOOR} AND {quote('host')} = %s"
-        since = portable.seconds_since(self.connection, quote("reserved_time"))
+        since = statements.seconds_since(self.connection, quote("reserved_time"))
         ages = f"{quote('pid')} AS pid, MIN({since}) AS age"
         text = f"SELECT {ages} FROM {self._sql.jobs} WHERE {theirs} GROUP BY {quote('pid')}"
         found = list(self.connection.query(text, (platform.node(),)))
@@ -349,7 +349,7 @@ class _Statements:
         adapter = queue.connection.adapter
         self.quote = adapter.quote_identifier
         self.is_postgresql = adapter.backend == "postgresql"
-        self.relaxed = portable.relaxed(queue.connection)
+        self.relaxed = statements.relaxed(queue.connection)
         self.jobs = queue.jobs.full_table_name
         self.columns = [self.quote(name) for name in queue.key_columns]
         self.ready = f"{self.quote('status')} = 'pending' AND {self.quote('scheduled_time')} <= CURRENT_TIMESTAMP(3)"

@@ -15,7 +15,7 @@ from adamacs import pipeline
 from adamacs.core import failures
 from adamacs.core.errors import InvalidKey, InvalidRequest, PlanRefused, nearest, visible
 from adamacs.core.errors import describe as spell
-from adamacs.database import portable
+from adamacs.database import portable, statements
 from adamacs.workers import attempts, liveness, pauses, state
 from adamacs.workers.attempts import Tried
 from adamacs.workers.claims import PRIORITY, Queue
@@ -214,7 +214,7 @@ def _jobs(
     table: Any, key: Mapping[str, Any], limit: int | None, status: str | None = None, failure: str | None = None
 ) -> Iterator[Job]:
     jobs = portable.job_table(table) & dict(key)
-    past = portable.seconds_since(table.connection, "scheduled_time")
+    past = statements.seconds_since(table.connection, "scheduled_time")
     found = jobs.proj(*_COLUMNS, past=past, failed_of=state.failure_sql(table.connection.adapter.quote_identifier))
     for name, wanted in (("status", status), ("failed_of", failure)):
         if wanted is not None:
@@ -383,7 +383,7 @@ def apply(change: Change) -> list[Job]:
     for name, table in change.tables.items():
         jobs = [job for job in change.jobs if job.table == name]
         for start in range(0, len(jobs), _AT_ONCE):
-            with portable.transaction(table.connection):
+            with statements.transaction(table.connection):
                 changed += _Writer(table, change).write(jobs[start : start + _AT_ONCE])
     return changed
 

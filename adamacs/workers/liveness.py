@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from adamacs.core import processes
 from adamacs.core.errors import describe
-from adamacs.database import portable
+from adamacs.database import statements
 from adamacs.schemas.operations import Attempt, Heartbeat, Worker
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def identify(
         tools=tools or {},
         log_file=log_file,
         fills=tuple(fills),
-        keeps_to={name: portable.plain(value) for name, value in (keeps_to or {}).items()},
+        keeps_to={name: statements.plain(value) for name, value in (keeps_to or {}).items()},
     )
 
 
@@ -107,7 +107,7 @@ def register(connection: dj.Connection, identity: Identity, lease: float) -> Non
     quote = connection.adapter.quote_identifier
     names = ", ".join(map(quote, (*columns, "tool_versions", "fills", "keeps_to", "started_at")))
     marks = ", ".join(["%s"] * len(values))
-    with portable.transaction(connection):
+    with statements.transaction(connection):
         text = f"INSERT INTO {Worker().full_table_name} ({names}) VALUES ({marks}, CURRENT_TIMESTAMP(6))"
         connection.query(text, values)
         _begin_to_beat(connection, identity.worker_id, lease)
@@ -124,7 +124,7 @@ def beat(
     """Renew a worker's heartbeat. One that was taken for dead, and is not, is alive again: its old claims are gone."""
     stamp = "stage_since = CASE WHEN stage = %s THEN stage_since ELSE CURRENT_TIMESTAMP(6) END"
     text = (
-        f"{portable.relaxed(connection)}UPDATE {Heartbeat().full_table_name} SET beat_time = CURRENT_TIMESTAMP(6), "
+        f"{statements.relaxed(connection)}UPDATE {Heartbeat().full_table_name} SET beat_time = CURRENT_TIMESTAMP(6), "
         f"lease = %s, {stamp}, stage = %s, fraction = %s WHERE worker_id = %s"
     )
     stage = stage[:64]
@@ -141,7 +141,7 @@ def _is_beating(connection: dj.Connection, worker_id: int) -> bool:
 
 def leave(connection: dj.Connection, worker_id: int, queues: Iterable[Queue]) -> int:
     """End a worker in order: hand back what it holds, take its heartbeat away; return how much was handed back."""
-    with portable.transaction(connection):
+    with statements.transaction(connection):
         count = sum(queue.hand_back(worker_id) for queue in queues)
         connection.query(f"DELETE FROM {Heartbeat().full_table_name} WHERE worker_id = %s", (worker_id,))
     return count
@@ -186,14 +186,14 @@ def recording(
     connection: dj.Connection, worker_id: int, table_name: str, number: int, ending: Ending
 ) -> tuple[str, str, tuple[Any, ...]]:
     """Return how an attempt is written down: the head of an INSERT, the expressions of its row, and their values."""
-    ago = portable.seconds_from_now(connection)
+    ago = statements.seconds_from_now(connection)
     names = (
         "worker_id, attempt, table_name, key_hash, job_key, started_at, ended_at, "
         "outcome, failure, message, traceback, peak_memory"
     )
-    spelt = {name: portable.plain(value) for name, value in ending.key.items()}
+    spelt = {name: statements.plain(value) for name, value in ending.key.items()}
     values = (worker_id, number, table_name, key_hash(ending.key), json.dumps(spelt), -ending.seconds, ending.outcome)
-    texts = (portable.storable(ending.message, MESSAGE), portable.storable(ending.traceback[-STACK:], STACK))
+    texts = (statements.storable(ending.message, MESSAGE), statements.storable(ending.traceback[-STACK:], STACK))
     row = f"%s, %s, %s, %s, %s, {ago}, CURRENT_TIMESTAMP(6), %s, %s, %s, %s, %s"
     head = f"INSERT INTO {Attempt().full_table_name} ({names})"
     return head, row, (*values, ending.failure, *texts, ending.peak_memory)
@@ -225,7 +225,7 @@ class Suspect:
 
 def suspects(connection: dj.Connection, here: str) -> list[Suspect]:
     """Return the workers whose lease has run out, and those of this machine."""
-    expired = f"h.beat_time < {portable.seconds_from_now(connection, '-h.lease')}"
+    expired = f"h.beat_time < {statements.seconds_from_now(connection, '-h.lease')}"
     text = (
         f"SELECT h.worker_id, h.lease, w.machine, w.pid, w.process_start, {expired} AS expired "
         f"FROM {Heartbeat().full_table_name} AS h JOIN {Worker().full_table_name} AS w ON w.worker_id = h.worker_id "
@@ -277,9 +277,9 @@ def bury(
         A transaction of the worker is not over yet; nothing was changed. Try again soon: the server ends a transaction
         that stands still (`portable.limit_idle_transactions`).
     """
-    where = f" AND beat_time < {portable.seconds_from_now(connection, '-lease')}" if expired_only else ""
+    where = f" AND beat_time < {statements.seconds_from_now(connection, '-lease')}" if expired_only else ""
     text = f"DELETE FROM {Heartbeat().full_table_name} WHERE worker_id = %s{where}"
-    with portable.transaction(connection):
+    with statements.transaction(connection):
         if connection.query(text, (worker_id,)).rowcount != 1:
             return Burial()
         given = [_bury_claims(connection, q, worker_id, kills, outcome, failure or outcome, because) for q in queues]

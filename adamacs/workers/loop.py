@@ -17,7 +17,7 @@ from adamacs.core import settings as lab_settings
 from adamacs.core.errors import describe
 from adamacs.core.progress import Progress
 from adamacs.database import connect as database
-from adamacs.database import portable
+from adamacs.database import portable, statements
 from adamacs.storage import computed as results
 from adamacs.storage.computed import Kept
 from adamacs.workers import claims, liveness, pauses, roles
@@ -343,7 +343,7 @@ class Slot:
         failed: list[tuple[Claim, Exception]] = []
         endings = []
         try:
-            with portable.transaction(self._connection):
+            with statements.transaction(self._connection):
                 queue.fence(self.identity.worker_id, taken)
                 for claim in taken:
                     began = time.monotonic()
@@ -365,7 +365,7 @@ class Slot:
     def _land_beside_others(self, queue: Queue, claim: Claim, *, apart: bool, first: bool) -> Exception | None:
         """Compute and insert one key within the transaction of many; return why it failed, with nothing left of it."""
         if apart:
-            self._connection.query(portable.savepoint(self._connection, "one_key", first=first))
+            self._connection.query(statements.savepoint(self._connection, "one_key", first=first))
         try:
             parts = portable.Parts(queue.table, claim.key)
             parts.insert_computed(parts.compute(parts.fetch()))
@@ -402,7 +402,7 @@ class Slot:
         text = failures.describe(error)
         stack = logs.masked("".join(traceback.format_exception(error)))
         me = self.identity.worker_id
-        with portable.transaction(self._connection):
+        with statements.transaction(self._connection):
             if queue.table & claim.key:
                 queue.forget(me, claim)
                 return "elsewhere"

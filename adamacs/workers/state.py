@@ -16,7 +16,7 @@ from adamacs.core import failures, processes
 from adamacs.core import settings as _settings
 from adamacs.core.errors import visible
 from adamacs.core.settings import Settings
-from adamacs.database import portable
+from adamacs.database import statements
 from adamacs.schemas.operations import Heartbeat, Pause, Worker
 from adamacs.workers import pauses
 from adamacs.workers.catalogue import Catalogue
@@ -109,7 +109,7 @@ class WorkerState:
     def attends(self, table: str, role: str, key: Mapping[str, Any] | None = None) -> bool:
         """Whether it is alive and computes a table of a role; and, where one is given, this key of it."""
         fills = table in self.fills if self.fills else role in ("", self.role)
-        given = {name: portable.plain(value) for name, value in (key or {}).items()}
+        given = {name: statements.plain(value) for name, value in (key or {}).items()}
         return self.alive and fills and all(given.get(name, value) == value for name, value in self.keeps_to.items())
 
     def describe(self) -> str:
@@ -292,7 +292,7 @@ def _pauses(connection: Any) -> list[PauseState]:
 
 def workers(connection: Any) -> list[WorkerState]:
     """Return every worker that has a heartbeat, in the order in which they began."""
-    since = portable.seconds_since
+    since = statements.seconds_since
     text = (
         "SELECT w.worker_id, w.worker_role, w.host, w.pid, w.adamacs_version, w.log_file, w.started_at, "
         "w.machine, w.process_start, w.fills, w.keeps_to, "
@@ -355,7 +355,7 @@ def _running_sql(catalogue: Catalogue, number: int, name: str) -> str:
     who = ", ".join(map(quote, ("connection_id", "host", "pid")))
     return (
         f"SELECT {number} AS n, {who}, MIN(CONCAT({spelt})) AS one, COUNT(*) AS held, {first} AS since, "
-        f"{portable.seconds_since(catalogue.connection, first)} AS seconds FROM {catalogue.jobs_name(name)} "
+        f"{statements.seconds_since(catalogue.connection, first)} AS seconds FROM {catalogue.jobs_name(name)} "
         f"WHERE {quote('status')} = 'reserved' GROUP BY {who}"
     )
 
@@ -439,7 +439,7 @@ def failure_sql(quote: Any) -> str:
 def _jobs_sql(catalogue: Catalogue, name: str, names: Sequence[str]) -> str:
     """Count the job rows of a table by status, class of failure and whether they are due."""
     quote = catalogue.connection.adapter.quote_identifier
-    age = portable.seconds_since(catalogue.connection, quote("scheduled_time"))
+    age = statements.seconds_since(catalogue.connection, quote("scheduled_time"))
     later = f"CASE WHEN {quote('scheduled_time')} > CURRENT_TIMESTAMP(3) THEN 1 ELSE 0 END"
     inner = (
         f"SELECT {quote('status')} AS state, {failure_sql(quote)} AS failure, {later} AS later, -({age}) AS wait "

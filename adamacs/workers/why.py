@@ -16,7 +16,7 @@ from adamacs.core import settings as _settings
 from adamacs.core.errors import describe as spell
 from adamacs.core.errors import visible
 from adamacs.core.settings import Settings
-from adamacs.database import portable
+from adamacs.database import portable, statements
 from adamacs.schemas.operations import Pause
 from adamacs.schemas.scan import ScanPath
 from adamacs.workers import attempts, liveness, state
@@ -238,8 +238,8 @@ class _Inquiry:
         if not keys:
             return
         rows = portable.job_table(self._catalogue.tables[name]) & keys
-        wait = portable.seconds_since(self._catalogue.connection, "scheduled_time")
-        age = portable.seconds_since(self._catalogue.connection, "reserved_time")
+        wait = statements.seconds_since(self._catalogue.connection, "scheduled_time")
+        age = statements.seconds_since(self._catalogue.connection, "reserved_time")
         columns = ("status", "scheduled_time", "reserved_time", "created_time", "error_message")
         who = ("user", "host", "pid", "connection_id")
         jobs = {spell(_key(row, keys[0])): row for row in rows.proj(*columns, *who, past=wait, age=age).to_dicts()}

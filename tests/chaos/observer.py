@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 
 from adamacs import pipeline
-from adamacs.database import connect, portable
+from adamacs.database import connect, portable, statements
 from adamacs.schemas.operations import Heartbeat, Worker
 from tests.chaos.hosts import Host
 from tests.chaos.lab import COMPUTED, LEASE, ChaosLab
@@ -95,7 +95,7 @@ class Observer(threading.Thread):
 
     def _write_claims_sql(self) -> str:
         quote = self._connection.adapter.quote_identifier
-        age = portable.seconds_since(self._connection, "h.beat_time")
+        age = statements.seconds_since(self._connection, "h.beat_time")
         texts = [
             f"SELECT '{name}' AS name, j.{quote('connection_id')} AS worker, COUNT(*) AS n, MIN({age}) AS age "
             f"FROM {portable.job_table(getattr(pipeline.modules()[-1], name)).full_table_name} AS j "

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from adamacs.database import portable
+from adamacs.database import statements
 from adamacs.schemas.operations import Heartbeat
 from adamacs.workers import claims
 from adamacs.workers.claims import Fenced, Queue
@@ -175,10 +175,10 @@ def test_neither_a_beat_nor_a_claim_waits_for_the_other(queue, worker, mouse_lab
     from adamacs.workers import liveness
 
     queue.stage()
-    with another_connection(mouse_lab.server) as other, portable.transaction(other):
+    with another_connection(mouse_lab.server) as other, statements.transaction(other):
         liveness.beat(other, worker.worker_id, 30.0)
         assert len(queue.take(worker, 1)) == 1
-    with portable.transaction(mouse_lab.connection):
+    with statements.transaction(mouse_lab.connection):
         queue.connection.query(queue._sql.choosing, (worker.worker_id, 1)).fetchall()
         with another_connection(mouse_lab.server) as other:
             other.query("SET lock_timeout = 2000" if queue._sql.is_postgresql else "SET innodb_lock_wait_timeout = 2")
@@ -216,14 +216,14 @@ def test_only_who_holds_a_claim_may_land_it(queue, worker, mouse_lab):
     taken = queue.take(worker, 2)
     other = new_worker(mouse_lab.connection)
     for ending in (queue.acknowledge, queue.fence):
-        with pytest.raises(Fenced), portable.transaction(mouse_lab.connection):
+        with pytest.raises(Fenced), statements.transaction(mouse_lab.connection):
             ending(other.worker_id, taken)
     assert queue.requeue(other.worker_id, taken) == 0
     assert not queue.fail(other.worker_id, taken[0], "[bug] test")
     queue.forget(other.worker_id, taken[0])
     queue.requeue(worker.worker_id, taken[:1])
     for ending in (queue.acknowledge, queue.fence):
-        with pytest.raises(Fenced), portable.transaction(mouse_lab.connection):
+        with pytest.raises(Fenced), statements.transaction(mouse_lab.connection):
             ending(worker.worker_id, taken)
     queue.acknowledge(worker.worker_id, taken[1:])
     assert len(queue.jobs) == 2
@@ -236,7 +236,7 @@ def test_any_text_can_be_written_down(queue, worker, text):
     assert queue.fail(worker.worker_id, first, text, text)
     assert queue.requeue(worker.worker_id, [second], 5.0, text) == 1
     messages = (queue.jobs & "item < 2").to_arrays("error_message")
-    assert messages[0] == messages[1] == portable.storable(text, 2047)
+    assert messages[0] == messages[1] == statements.storable(text, 2047)
 
 
 # ---- beside DataJoint's own claims

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from adamacs.core import processes
-from adamacs.database import portable
+from adamacs.database import statements
 from adamacs.schemas.operations import Attempt, Heartbeat, Worker
 from adamacs.workers import liveness, loop
 from adamacs.workers.claims import Fenced, Queue
@@ -51,7 +51,7 @@ def watch(mouse_lab, queue, clock):
 
 def stood_still(connection, worker, seconds):
     """Let a worker's last beat be so long ago."""
-    ago = portable.seconds_from_now(connection)
+    ago = statements.seconds_from_now(connection)
     text = f"UPDATE {Heartbeat().full_table_name} SET beat_time = {ago} WHERE worker_id = %s"
     connection.query(text, (-seconds, worker.worker_id))
 
@@ -173,7 +173,7 @@ def test_a_worker_taken_for_dead_that_comes_back_is_fenced_and_goes_on(connectio
     liveness.bury(connection, me.worker_id, [queue], 3)
     assert queue.take(me, 1) == []
     liveness.beat(connection, me.worker_id, LEASE)
-    with pytest.raises(Fenced), portable.transaction(connection):
+    with pytest.raises(Fenced), statements.transaction(connection):
         queue.acknowledge(me.worker_id, old)
     assert len(queue.take(me, 3)) == 3
     liveness.bury(connection, me.worker_id, [queue], 3)

@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from adamacs.core.errors import DatabaseUnavailable, InvalidRequest
-from adamacs.database import connect, portable
+from adamacs.database import connect, portable, statements
 
 
 def other_session(server):
@@ -172,7 +172,7 @@ def test_the_name_of_a_failed_reconnection_is_still_needed(connection, database_
     with portable.withdrawn(), socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
         connection.conn_info["port"] = nobody.getsockname()[1]
-        with pytest.raises(portable._CLIENT_ERRORS):
+        with pytest.raises(statements.CLIENT_ERRORS):
             connection.connect()
     connection.conn_info["port"] = port
     connection.connect()
@@ -297,7 +297,7 @@ def test_a_row_that_somebody_works_on_holds_up_no_other(lab, colony):
     copy = f"INSERT IGNORE INTO {table} (animal, species) {rows}"
     other = portable.separate_connection(lab.server)
     try:
-        with portable.transaction(lab.connection):
+        with statements.transaction(lab.connection):
             lab.connection.query(f"UPDATE {table} SET species = 'mouse' WHERE animal = 901")
             other.query("SET innodb_lock_wait_timeout = 1")
             other.query(copy)
@@ -312,7 +312,7 @@ def test_a_row_that_somebody_works_on_holds_up_no_other(lab, colony):
 def test_within_a_transaction_nothing_reconnects(lab, colony):
     """Not even after DataJoint, asked whether it is in one, has forgotten that it was."""
     connection = lab.connection
-    with pytest.raises(LostConnectionError), portable.transaction(connection):
+    with pytest.raises(LostConnectionError), statements.transaction(connection):
         cut(connection, lab.server)
         assert not connection.in_transaction
         colony.Animal.insert1({"animal": 904, "species": "rat"})
