@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,12 +12,15 @@ import click
 
 from adamacs.cli import patience
 from adamacs.cli.prompt import json_option, print_json
+from adamacs.core import clocks
 from adamacs.core import settings as settings_module
 from adamacs.core.errors import visible
 
 if TYPE_CHECKING:
     from adamacs.core.modality import Problem
     from adamacs.ingest.watch import Event
+
+log = logging.getLogger("adamacs.ingest")
 
 
 @click.command()
@@ -28,7 +32,8 @@ def watch(once: bool, dry_run: bool, log_file: Path | None) -> None:
 
     Recordings are waited for, planned, and ingested where their setup types allow it. What no setup type lets in by
     itself waits for `adamacs ingest apply`. Runs until it is told to stop. A database that is away when it begins is
-    waited for, but not with --once.
+    waited for, but not with --once. With --once, exit status 1 where something is late or quarantined, or the share
+    is away.
     """
     from adamacs import pipeline
     from adamacs.ingest.watch import Watcher
@@ -40,10 +45,7 @@ def watch(once: bool, dry_run: bool, log_file: Path | None) -> None:
         line = visible(event.describe())
         click.echo(line)
         if log_file is not None:
-            from adamacs.core import clocks
-
-            with log_file.open("a", encoding="utf-8", errors="backslashreplace") as stream:
-                stream.write(f"{clocks.now():%Y-%m-%dT%H:%M:%S}Z {line}\n")
+            _append(log_file, line)
 
     def begin() -> Watcher:
         pipeline.connect(settings)
@@ -51,8 +53,17 @@ def watch(once: bool, dry_run: bool, log_file: Path | None) -> None:
 
     with patience.told_to_stop() as stop:
         watcher = begin() if once else patience.begun(begin, stop)
-        if watcher is not None:
-            run(watcher, settings, stop, once=once)
+        if watcher is not None and not run(watcher, settings, stop, once=once) and once:
+            sys.exit(1)
+
+
+def _append(file: Path, line: str) -> None:
+    """Add a line with its time; a full disk stops no ingest."""
+    try:
+        with file.open("a", encoding="utf-8", errors="backslashreplace") as stream:
+            stream.write(f"{clocks.now():%Y-%m-%dT%H:%M:%S}Z {line}\n")
+    except OSError as error:
+        log.warning("%s takes no more lines: %s", file, error)
 
 
 @click.group()

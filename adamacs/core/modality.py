@@ -44,6 +44,8 @@ class Problem:
         What is wrong, in which folder or file, and what to try.
     may_pass
         It may mend itself when further bytes arrive: a file that is missing, or has no end yet.
+    places
+        The folders it is about, relative to the share, where `where` names more than one or spells its name out.
     """
 
     severity: str
@@ -51,6 +53,7 @@ class Problem:
     where: str = ""
     hint: str = ""
     may_pass: bool = False
+    places: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         place = f"{self.where}: " if self.where else ""

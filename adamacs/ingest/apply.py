@@ -16,7 +16,7 @@ from adamacs.core.errors import AdamacsError, PlanRefused
 from adamacs.core.modality import RawFile, Row
 from adamacs.core.settings import Settings
 from adamacs.database import portable, statements
-from adamacs.ingest import ledger
+from adamacs.ingest import arrivals, ledger
 from adamacs.ingest.compare import Held, compare, table_of
 from adamacs.ingest.ledger import Run, Step
 from adamacs.ingest.plan import IngestPlan, ScanPlan
@@ -37,7 +37,7 @@ class Outcome:
     rows
         How many were written.
     may_pass
-        It failed, and the same may succeed soon: a file changed just now, or the database was away.
+        It failed, and the same may succeed soon: a file changed just now, or the database or the share was away.
     """
 
     scan_id: str
@@ -70,9 +70,12 @@ def apply_plan(
         if problem.severity == "error":
             run.note(Step("find", "failed", "refused", problem.where, reason=f"{problem.what} {problem.hint}".strip()))
     outcomes = []
+    left_out = {one.path for one in arrivals.load(("ignored",))}
     for number, scan in enumerate(plan.scans):
         progress.report("writing", number, len(plan.scans), "scans")
         outcome = apply_or_explain(scan, settings, run)
+        if scan.path in left_out and outcome.state in ("written", "unchanged"):
+            arrivals.settle(scan.path, "", "ingested")  # somebody wants it after all
         report(outcome)
         outcomes.append(outcome)
     return outcomes
@@ -89,7 +92,7 @@ def apply_or_explain(scan: ScanPlan, settings: Settings, run: Run) -> Outcome:
     except _FAILURES as error:  # the others of the batch go on
         reason = " ".join(str(error).split()) or type(error).__name__
         run.note(step_of(scan, "apply", "failed", "failed", reason=reason))
-        may_pass = isinstance(error, PlanRefused) or failures.classify(error).name == "database"
+        may_pass = isinstance(error, PlanRefused) or failures.classify(error).name in ("database", "store")
         return Outcome(scan.scan_id, "failed", reason=reason, may_pass=may_pass)
     if not written:
         run.note(step_of(scan, "apply", "skipped", "unchanged", reason="the database holds all of it"))

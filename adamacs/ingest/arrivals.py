@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -67,7 +67,16 @@ def identify(path: str, unit: str = "", root: str = "share") -> str:
 
 def load(states: Sequence[str] = tuple(STATES)) -> list[Arrival]:
     """Return the units in some states, in the order of their paths."""
-    rows = (tables.Arrival & [{"state": state} for state in states]).to_dicts()
+    return _load([{"state": state} for state in states])
+
+
+def load_paths(paths: Iterable[str]) -> list[Arrival]:
+    """Return the recording folders at some paths that the table holds."""
+    return _load([{"arrival_id": identify(path)} for path in paths])
+
+
+def _load(keys: list[dict[str, str]]) -> list[Arrival]:
+    rows = (tables.Arrival & keys).to_dicts()
     found = [Arrival(**{name: row[name] for name in Arrival.__dataclass_fields__}) for row in rows]
     return sorted(found, key=lambda one: (one.path, one.unit))
 
@@ -93,6 +102,19 @@ def settle(path: str, unit: str, state: str, reason: str = "") -> None:
         tables.Arrival.update1({**key, "state": state, "reason": reason, "settled_at": clocks.now()})
 
 
+def leave_out(path: str, reason: str) -> None:
+    """Write down that a recording folder stays out until somebody releases it, seen by a watcher or not."""
+    now = clocks.now()
+    (before, *_) = (*load_paths([path]), Arrival(path, "", "ignored", "", now, now))
+    save([replace(before, state="ignored", reason=reason, settled_at=now)])
+
+
+def state_of(path: str, unit: str = "") -> str | None:
+    """Return how a unit stands at this moment, or None where the table does not hold it."""
+    found = (tables.Arrival & {"arrival_id": identify(path, unit)}).to_arrays("state")
+    return str(found[0]) if len(found) else None
+
+
 def decide(path: str, state: str, reason: str) -> list[Arrival]:
     """Let a person decide about every unit at a path: `ignored`, or `incubating` to look at it anew.
 
@@ -102,7 +124,10 @@ def decide(path: str, state: str, reason: str) -> list[Arrival]:
         The table holds no such path.
     """
     path = path.rstrip("/")
-    units = [one for one in load() if path in (one.path, f"{one.path}/{one.unit}" if one.unit else "", one.scan_id)]
+    if not path:
+        hint = "Name one as `adamacs quarantine list` shows it, or a scan token."
+        raise InvalidRequest("No path is named.", hint=hint)
+    units = [one for one in load() if path in (one.path, f"{one.path}/{one.unit}", one.scan_id)]
     if not units:
         known = [f"{one.path}/{one.unit}".rstrip("/") for one in load(HELD)]
         raise InvalidRequest("Nothing of this name has arrived.", path, nearest(path, known))

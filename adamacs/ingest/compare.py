@@ -149,7 +149,7 @@ def _changed_files(rows: Sequence[Row], missing: Sequence[Row], held: Held) -> l
     came = [str(row.values["file_path"]) for row in missing if row.table == "scan.ScanFile"]
     planned = {row.values["file_id"] for row in rows if row.table == "scan.ScanFile"}
     went = [str(row["file_path"]) for row in held.of_scan("scan.ScanFile", key) if row["file_id"] not in planned]
-    hint = f"`adamacs remove {key['scan_id']}`, then ingest it again."
+    hint = f"`adamacs remove {key['scan_id']}`, then ingest its folder by name."
     told = (("came", came), ("went", went))
     return [
         Problem(

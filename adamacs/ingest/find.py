@@ -12,7 +12,7 @@ from pathlib import Path
 
 from adamacs import pipeline
 from adamacs.core import clocks
-from adamacs.core.errors import MissingFile, visible
+from adamacs.core.errors import AdamacsError, MissingFile, visible
 from adamacs.core.modality import Modality, Problem, RawFile, Recording
 from adamacs.core.names import natural_sorted
 from adamacs.core.settings import Settings
@@ -173,7 +173,8 @@ class Finder:
         for places in sorted(twins):
             what = f"{len(places)} folders claim {self._token(places[0])}."
             where = visible(" and ".join(places))
-            problems.append(Problem("error", what, where, "Keep one; move the other out of the share."))
+            hint = "Keep one; move the other out of the share."
+            problems.append(Problem("error", what, where, hint, places=tuple(places)))
         return {place for places in twins for place in places}
 
     def _token(self, place: str) -> str:
@@ -285,8 +286,8 @@ def find_recordings(paths: Iterable[Path], settings: Settings) -> tuple[list[Rec
     for found in look.changed:
         try:
             recordings.append(recording_of(found))
-        except (MissingFile, OSError) as error:
-            reason = error.what if isinstance(error, MissingFile) else error.strerror
+        except (AdamacsError, OSError) as error:
+            reason = error.what if isinstance(error, AdamacsError) else error.strerror
             where = visible(found.relative)
             problems.append(Problem("error", f"The folder cannot be read ({reason}).", where, "Plan again."))
     return recordings, problems

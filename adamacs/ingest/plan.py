@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from adamacs.core.errors import nearest, visible
 from adamacs.core.modality import Contribution, Modality, Problem, RawFile, Recording, Row, named
 from adamacs.core.settings import Settings
 from adamacs.core.setups import SetupType
-from adamacs.ingest import choices
+from adamacs.ingest import arrivals, choices
 from adamacs.ingest.answers import Answers
 from adamacs.ingest.choices import Choice, Choices, Vocabulary
 from adamacs.ingest.compare import Change, Comparison, Held, compare
@@ -103,6 +104,8 @@ def plan_ingest(
 ) -> IngestPlan:
     """Plan the ingest of every recording at or below some folders of the share.
 
+    What a person left out, or removed, stays out, unless its folder itself is among the paths.
+
     Parameters
     ----------
     paramset_idx
@@ -113,8 +116,14 @@ def plan_ingest(
     limit
         Plan at most so many scans, the first by name.
     """
+    paths = [Path(os.path.normpath(path.absolute())) for path in paths]
     recordings, problems = find_recordings(paths, settings)
-    recordings = recordings[:limit]
+    left_out = {one.path: one.reason for one in arrivals.load(("ignored",))}
+    left_out = {r.relative: left_out[r.relative] for r in recordings if r.relative in left_out and r.path not in paths}
+    for relative, reason in left_out.items():
+        hint = "Name the folder itself, or `adamacs quarantine release` it."
+        problems.append(Problem("warning", f"It is left out: {reason}".strip(), relative, hint))
+    recordings = [recording for recording in recordings if recording.relative not in left_out][:limit]
     planned = plan_recordings(recordings, settings, Choices(settings, answers, paramset_idx))
     if answers is not None:
         folders = [recording.folder for recording in recordings]

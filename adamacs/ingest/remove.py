@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from adamacs import pipeline
-from adamacs.core.errors import InvalidKey, visible
+from adamacs.core.errors import InvalidKey, PlanRefused, visible
 from adamacs.core.settings import Settings
 from adamacs.ingest import arrivals, ledger
 from adamacs.ingest.ledger import Run, Step
@@ -109,11 +109,18 @@ def _remove(plan: RemovalPlan, settings: Settings, run: Run) -> None:
         target = pipeline.session.Session & {"session_id": plan.session_id}
     else:
         target = pipeline.scan.Scan & [{"session_id": plan.session_id, "scan_id": scan_id} for scan_id in plan.scan_ids]
+    _demand_unchanged(plan)
     for name in {store for store, _ in plan.arrays}:
         stores.named(name).probe()  # a store that cannot be written would keep its files after the rows are gone
+    before = arrivals.load_paths(plan.paths)
     for path in plan.paths:  # before the rows go: a watching service must not bring them back
-        arrivals.settle(path, "", "ignored", f"Its scan was removed from the database (run {run.run_id}).")
-    target.delete(prompt=False)
+        arrivals.leave_out(path, f"Its scan was removed from the database (run {run.run_id}).")
+    try:
+        _demand_unchanged(plan)
+        target.delete(prompt=False)
+    except BaseException:
+        arrivals.save(before)
+        raise
     for store, path in plan.arrays:
         for file in (path, arrays.sums_path(path)):
             stores.named(store).remove(file)
@@ -125,6 +132,14 @@ def _remove(plan: RemovalPlan, settings: Settings, run: Run) -> None:
         _remove_empty_parents(folder, processed)
     for scan_id in plan.scan_ids:
         run.note(Step("remove", "ok", "removed", session_id=plan.session_id, scan_id=scan_id))
+
+
+def _demand_unchanged(plan: RemovalPlan) -> None:
+    """Refuse where the session now holds other scans than somebody saw: those that came meanwhile would go with it."""
+    now = set((pipeline.scan.Scan & {"session_id": plan.session_id}).to_arrays("scan_id").tolist())
+    if plan.session and now != set(plan.scan_ids):
+        what = "The session got or lost scans since the removal was planned."
+        raise PlanRefused(what, {"session_id": plan.session_id}, "Plan again.")
 
 
 def _dependents(top: Any, restriction: Any) -> list[Any]:

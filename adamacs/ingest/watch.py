@@ -39,7 +39,9 @@ _OPEN = ("incubating", "waiting", "late")  # states in which a unit is looked at
 _BEAT = 5.0  # s between two renewals of the watcher's row
 _SAVE = 10.0  # s between two times that the growth of an unsettled unit is written down
 _REMEMBERED = 100  # lags
-_PATIENCE = 2.0  # s between two tries to reach the database
+_PATIENCE = 2.0  # s between two tries to reach the database, or to write to one that refuses
+_AGAIN = 300.0  # s after which a unit that is late is planned anew though nothing of it changed
+_REST = 5  # times as long as a look took, nothing makes the next one come
 
 
 @dataclass
@@ -67,6 +69,7 @@ class Tracked:
     automatic: bool = False
     blocked: tuple[str, str] | None = None
     prepared: tuple[str, ScanPlan] | None = None
+    decided: float = float("-inf")  # when it was last planned as ripe, on the monotonic clock
     is_saved: bool = False
     looked_at: float | None = None  # on the monotonic clock
 
@@ -134,12 +137,15 @@ class Watcher:
         self._beaten = self._saved = float("-inf")
         self._rechecked, self._owed, self._turn = clock(), 0.0, -1
         self._rules = _rules(settings.home)
+        self._is_first = True
+        self.is_away = False
 
     # ---- looking
 
     def look(self) -> None:
-        """Walk the share once, and notice what came, changed and went."""
-        if not self._share.is_dir():
+        """Walk the share once, and notice what came, changed and went; `is_away` then tells whether it was there."""
+        self.is_away = not _is_there(self._share)
+        if self.is_away:
             log.warning("The share %s is not there: nothing is taken for gone.", self._share)
             return
         self._hear_people()
@@ -154,6 +160,17 @@ class Watcher:
             for unit in modality.units:
                 for place in self._growing(unit):
                     self._look_into(place, modality.name, unit)
+        if self._is_first:
+            self._miss_what_went()
+        self._is_first = False
+
+    def _miss_what_went(self) -> None:
+        """Tell of what the table holds from earlier and is there no more: it went while nobody watched."""
+        for (path, name), before in self._known.items():
+            is_known = (path, name) in self._units or before.state in ("gone", "ignored")
+            if not is_known and not os.path.lexists(self._share / path / name):
+                self._track(path, name, before.scan_id, self._unreadable)
+                self._lose(path)
 
     def _track(
         self, path: str, name: str, scan_id: str, read: Callable[[], Recording], automatic: bool = False
@@ -173,9 +190,16 @@ class Watcher:
         self._units[path, name] = tracked
         if before is None:
             self._say("arrived", tracked)
+        elif before.state in ("planned", "quarantined") and self._were_mended_since(before):
+            self._reopen(tracked, tracked.quiet.fingerprint)
         elif before.state not in (*_OPEN, "ignored"):
             self._reconsider(tracked)
         return tracked
+
+    def _were_mended_since(self, before: Arrival) -> bool:
+        """Whether setup types or profiles were written on after a unit was held back, while nobody watched."""
+        settled = before.settled_at or before.changed_at
+        return any(clocks.from_file_time(time) > settled for time in self._rules.values())
 
     def _incubation(self, name: str) -> float:
         ingest = self._settings.ingest
@@ -208,20 +232,24 @@ class Watcher:
         self._say("changed", tracked)
 
     def _reopen(self, tracked: Tracked, fingerprint: str) -> None:
-        tracked.prepared = None
+        tracked.prepared, tracked.decided = None, float("-inf")
         tracked.arrival = replace(tracked.arrival, fingerprint=fingerprint, changed_at=clocks.now())
         tracked.quiet.see(fingerprint, self._clock())
         tracked.move("incubating", settled=False)
 
     def _lose(self, path: str) -> None:
         for (folder, _), tracked in self._units.items():
-            if folder == path and tracked.arrival.state != "gone":
+            if folder == path and tracked.arrival.state not in ("gone", "ignored"):
                 tracked.move("gone", "It is not on the share any more.")
                 self._say("gone", tracked)
 
     def _hold(self, problems: Sequence[Problem]) -> None:
         """Put what was not understood aside, with the reason; what is mended leaves by itself."""
-        now = {problem.where: f"{problem.what} {problem.hint}".strip() for problem in problems if problem.where}
+        now: dict[str, str] = {}
+        for problem in problems:
+            all_of_them = f"{problem.where}. " if problem.places else ""
+            said = f"{problem.what} {all_of_them}{problem.hint}".strip()
+            now |= {place: said for place in problem.places or (problem.where,) if place}
         for path, reason in now.items():
             if self._problems.get(path) != reason:
                 tracked = self._units.get((path, ""))
@@ -239,8 +267,12 @@ class Watcher:
                 self._say("quarantined", held)
         for path in self._problems.keys() - now.keys():
             tracked = self._units.get((path, ""))
-            if tracked is not None and tracked.arrival.state == "quarantined":
+            if tracked is None or tracked.arrival.state != "quarantined":
+                continue
+            if self._read(tracked) is None:
                 tracked.move("gone", "It is not there under this name any more.")
+            else:
+                self._reopen(tracked, tracked.quiet.fingerprint)
         self._problems = now
 
     def _unreadable(self) -> Recording:
@@ -292,12 +324,16 @@ class Watcher:
         if self._dry_run:
             return
         decided = {(one.path, one.unit): one for one in arrivals.load(("incubating", "ignored"))}
+        left = [place for place, one in self._units.items() if one.arrival.state == "ignored" and place not in decided]
+        for one in arrivals.load_paths(path for path, _ in left):  # somebody ingested it by hand
+            decided[one.path, one.unit] = one
         for place, tracked in self._units.items():
             said = decided.get(place)
             if tracked.is_saved and said is not None and said.state != tracked.arrival.state:
                 tracked.arrival, tracked.prepared = said, None
                 tracked.quiet.since = self._clock()
-        held = [one for one in self._units.values() if one.arrival.state in ("planned", "quarantined", "changed")]
+        by_hand = ("planned", "late", "quarantined", "changed")
+        held = [one for one in self._units.values() if one.arrival.state in by_hand]
         keys = [{"scan_id": one.arrival.scan_id} for one in held if one.arrival.scan_id]
         there = set((pipeline.scan.Scan & keys).to_arrays("scan_id").tolist()) if keys else set()
         for tracked in held:
@@ -311,6 +347,7 @@ class Watcher:
             return
         self._rules = rules
         for (path, _), tracked in self._units.items():
+            tracked.prepared = None
             if tracked.arrival.state in ("planned", "late", "quarantined") and path not in self._problems:
                 self._reopen(tracked, tracked.quiet.fingerprint)
 
@@ -344,6 +381,13 @@ class Watcher:
             self._turn = (self._turn + 1) % len(ingested)
             self._reconsider(ingested[self._turn])
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether the share is there, and nothing on it is held back for what is wrong with it."""
+        return not self.is_away and not any(
+            one.arrival.state in ("late", "quarantined") for one in self._units.values()
+        )
+
     def next_due(self) -> float | None:
         """Return when the next unit may be ripe, on the monotonic clock, s; None while nothing incubates."""
         times = [one.due for one in self._units.values() if one.arrival.state == "incubating" and not one.blocked]
@@ -367,14 +411,12 @@ class Watcher:
         if tracked.quiet.see(seen, self._changed_at(recording, before)):
             wall = clocks.now() - timedelta(seconds=max(self._clock() - tracked.quiet.since, 0.0))
             tracked.arrival = replace(tracked.arrival, fingerprint=seen, changed_at=wall)
-            tracked.prepared = None
+            tracked.prepared, tracked.decided = None, float("-inf")
             if tracked.arrival.state == "late":
                 tracked.move("incubating", settled=False)
-        return self._clock() >= tracked.due and (
-            tracked.arrival.state in ("incubating", "waiting")
-            or bool(tracked.blocked)
-            or tracked.prepared is None  # it was late for a part that has come
-        )
+        is_new = tracked.arrival.state in ("incubating", "waiting") or bool(tracked.blocked)
+        # What is late may have failed of the share or a right, which no file shows when they are mended.
+        return self._clock() >= tracked.due and (is_new or self._clock() - tracked.decided > _AGAIN)
 
     def _changed_at(self, recording: Recording, before: float | None) -> float:
         """Return when a unit that looks different now changed: as the kernel says on a local disk, else now."""
@@ -435,8 +477,12 @@ class Watcher:
         try:
             return self._plan(tracked)
         except Exception as error:
-            if failures.classify(error).name == "database":
+            passing = failures.classify(error).name
+            if passing == "database":
                 raise
+            if passing == "store":
+                self._again(tracked, failures.describe(error))
+                return None
             log.exception("%s cannot be planned", tracked.arrival.path)
             tracked.move("quarantined", f"It cannot be planned: {failures.describe(error)}")
             self._say("quarantined", tracked)
@@ -456,6 +502,7 @@ class Watcher:
         """Take a unit to the state that its plan asks for."""
         if plan is None:
             return  # it changed at this very moment
+        tracked.prepared, tracked.decided = None, self._clock()  # plans are large
         errors = [problem for problem in plan.problems if problem.severity == "error"]
         questions = [problem for problem in plan.problems if problem.severity == "question"]
         if plan.state == "refused":
@@ -471,19 +518,26 @@ class Watcher:
             self._note(run, step_of(plan, "plan", "skipped", "waiting", reason=why))
         elif run is None:
             tracked.move("planned", "It would be ingested now.")
+        elif arrivals.state_of(tracked.arrival.path, tracked.arrival.unit) == "ignored":  # by a person, just now
+            tracked.arrival = replace(tracked.arrival, state="ignored", settled_at=clocks.now())
+            return
         else:
             result = apply_or_explain(plan, self._settings, run)
             if result.state in ("written", "unchanged"):
                 tracked.move("ingested")
                 self._lags.append(max(self._clock() - tracked.quiet.since, 0.0))
             elif result.may_pass:
-                self._reopen(tracked, tracked.quiet.fingerprint)
-                tracked.quiet.since = self._clock()  # once more after another incubation
-                log.warning("%s is planned anew: %s", tracked.arrival.path, result.reason)
+                self._again(tracked, result.reason)
                 return
             else:
                 tracked.move("quarantined", result.reason)
         self._say(tracked.arrival.state, tracked)
+
+    def _again(self, tracked: Tracked, reason: str) -> None:
+        """Plan a unit once more after another incubation."""
+        self._reopen(tracked, tracked.quiet.fingerprint)
+        tracked.quiet.since = self._clock()
+        log.warning("%s is planned anew: %s", tracked.arrival.path, reason)
 
     def _note(self, run: Run | None, step: Step) -> None:
         if run is not None:
@@ -513,6 +567,9 @@ class Watcher:
             self._saved = now
         waiting = [one for one in self._units.values() if not one.is_saved]
         if waiting:
+            left_out = {(one.path, one.unit): one for one in arrivals.load(("ignored",))}
+            for one in waiting:  # what a person decided just now stands
+                one.arrival = left_out.get((one.arrival.path, one.arrival.unit), one.arrival)
             arrivals.save(one.arrival for one in waiting)
             for one in waiting:
                 one.is_saved = True
@@ -525,6 +582,14 @@ class Watcher:
         event = Event(what, f"{one.path}/{one.unit}" if one.unit else one.path, one.reason)
         log.info(event.describe(), extra={"fields": {"path": event.path, "state": what, "reason": event.reason}})
         self._report(event)
+
+
+def _is_there(share: Path) -> bool:
+    """Whether the share answers; a server that is away gives errors of many kinds."""
+    try:
+        return share.is_dir()
+    except OSError:
+        return False
 
 
 def _rules(home: Path) -> dict[Path, int]:
@@ -546,39 +611,49 @@ def _stat(share: Path, base: Recording, names: Sequence[str]) -> Iterator[RawFil
 # ---- the service
 
 
-def watch(watcher: Watcher, settings: Settings, stop: threading.Event, *, once: bool = False) -> None:
+def watch(watcher: Watcher, settings: Settings, stop: threading.Event, *, once: bool = False) -> bool:
     """Look and settle until somebody says stop; the loss of the database is waited out.
+
+    Returns whether the share is there, and nothing on it is held back for what is wrong with it.
 
     Parameters
     ----------
     once
         Look once, wait for what incubates, and return.
     """
-    next_look = time.monotonic()
+    next_look = earliest = time.monotonic()
     with _woken(settings.root("share")) as wake:
         while not stop.is_set():
             try:
-                if wake.is_set() or time.monotonic() >= next_look:
+                began = time.monotonic()
+                if began >= next_look or (wake.is_set() and began >= earliest):
                     wake.clear()
                     watcher.look()
-                    next_look = time.monotonic() + settings.ingest.poll
+                    earliest = time.monotonic() + _REST * (time.monotonic() - began)
+                    next_look = max(earliest, time.monotonic() + settings.ingest.poll)
                 watcher.settle()
             except portable.FAILURES as error:
                 if failures.classify(error).name != "database":
                     raise
                 log.warning("The database is away: %s", failures.describe(error))
+                stop.wait(_PATIENCE)  # it may answer, and refuse
                 _await_database(settings, stop)
             due = watcher.next_due()
             if once and due is None:
-                return
+                break
             until = min(next_look, due) if due is not None else next_look
-            _sleep(until - time.monotonic(), wake, stop)
+            _sleep(until - time.monotonic(), wake, earliest, stop)
+    return watcher.is_whole
 
 
-def _sleep(seconds: float, wake: threading.Event, stop: threading.Event) -> None:
+def _sleep(seconds: float, wake: threading.Event, earliest: float, stop: threading.Event) -> None:
+    """Sleep until the time is over, or somebody wakes us and it is not too early for that."""
     end = time.monotonic() + seconds
-    while (left := end - time.monotonic()) > 0 and not stop.is_set() and not wake.wait(min(left, 0.2)):
-        pass
+    while (left := end - time.monotonic()) > 0 and not stop.is_set():
+        if (early := earliest - time.monotonic()) > 0:
+            stop.wait(min(left, early, 0.2))
+        elif wake.wait(min(left, 0.2)):
+            return
 
 
 def _await_database(settings: Settings, stop: threading.Event) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -17,12 +18,13 @@ import pytest
 
 from adamacs import pipeline
 from adamacs.core import clocks
-from adamacs.core.errors import InvalidRequest
-from adamacs.core.modality import Modality, Unit
+from adamacs.core.errors import InvalidRequest, PlanRefused
+from adamacs.core.modality import Modality, Problem, Unit
 from adamacs.core.tokens import ParsedFolder
 from adamacs.demo import arrival
 from adamacs.demo import lab as synthetic
 from adamacs.ingest import arrivals, ledger, watch
+from adamacs.ingest import plan as plan_module
 from adamacs.ingest.apply import Outcome, apply_plan
 from adamacs.ingest.plan import plan_ingest, plan_recordings
 from adamacs.ingest.remove import apply_removal, plan_removal
@@ -405,6 +407,164 @@ def test_a_scan_that_was_removed_does_not_come_back_by_itself(lab, recordings):
     watched.tick(31)
     assert Watched(lab).tick(31) == {place.name: "ignored"}
     assert scans() == []
+
+
+def test_a_twin_holds_back_the_one_that_came_before_it_until_one_of_them_goes(lab, recordings):
+    watched = Watched(lab)
+    place = put(lab, recordings[0])
+    watched.tick()
+    twin = place.parents[1] / "other" / place.name
+    shutil.copytree(place, twin)
+    watched.tick(31)
+    assert {one.path: one.state for one in arrivals.load()} == {
+        f"demo/{place.name}": "quarantined",
+        f"other/{place.name}": "quarantined",
+    }
+    shutil.rmtree(twin)
+    watched.tick(1)
+    watched.tick(31)
+    assert {one.path: one.state for one in arrivals.load()} == {
+        f"demo/{place.name}": "ingested",
+        f"other/{place.name}": "gone",
+    }
+
+
+def test_a_folder_that_was_empty_for_a_look_goes_on(lab, recordings, tmp_path):
+    watched = Watched(lab)
+    place = put(lab, recordings[0])
+    watched.tick()
+    aside = tmp_path / "aside"
+    place.rename(aside)
+    place.mkdir()
+    assert watched.tick(1) == {place.name: "quarantined"}
+    place.rmdir()
+    aside.rename(place)
+    watched.tick(1)
+    assert watched.tick(31) == {place.name: "ingested"}
+
+
+def test_what_a_person_ignores_stays_out_though_it_was_away_for_a_while(lab, recordings, tmp_path):
+    watched = Watched(lab)
+    place = put(lab, recordings[0])
+    watched.tick()
+    arrivals.decide(f"demo/{place.name}", "ignored", "test recording")
+    place.rename(tmp_path / "aside")
+    watched.tick(1)
+    (tmp_path / "aside").rename(place)
+    watched.tick(1)
+    assert watched.tick(31) == {place.name: "ignored"}
+
+
+def test_what_a_person_decides_between_look_and_ingest_counts(lab, recordings):
+    watched = Watched(lab)
+    place = put(lab, recordings[0])
+    watched.tick()
+    watched.clock.now += 31
+    watched.watcher.look()
+    arrivals.decide(place.name.split("_")[3], "ignored", "test recording")
+    watched.watcher.settle()
+    assert (states(), scans()) == ({place.name: "ignored"}, [])
+
+
+def test_what_a_person_decides_while_a_state_is_written_down_stands(lab, recordings):
+    watched = Watched(lab)
+    place = put(lab, recordings[0], whole=False)
+    watched.tick()
+    watched.clock.now += 31
+    watched.watcher.look()
+    arrivals.decide(f"demo/{place.name}", "ignored", "test recording")
+    watched.watcher.settle()  # it would be late
+    assert states() == {place.name: "ignored"}
+    assert watched.tick(400) == {place.name: "ignored"}
+
+
+def test_no_path_names_no_recording(lab, recordings):
+    watched = Watched(lab)
+    put(lab, recordings[0])
+    watched.tick()
+    for path in ("", "/"):
+        with pytest.raises(InvalidRequest, match="No path"):
+            arrivals.decide(path, "ignored", "")
+
+
+def test_a_removed_scan_stays_out_of_bulk_ingest_and_comes_back_where_it_is_named(lab, recordings):
+    place = put(lab, recordings[0])
+    apply_plan(plan_ingest([place], lab.settings), lab.settings)  # by hand: no watcher knows it
+    apply_removal(plan_removal(*scans()), lab.settings)
+    assert Watched(lab).tick(31) == {place.name: "ignored"}
+    plan = plan_ingest([lab.settings.root("share")], lab.settings)
+    assert plan.scans == ()
+    assert "left out" in str(plan.problems[0])
+    watched = Watched(lab)
+    apply_plan(plan_ingest([place], lab.settings), lab.settings)
+    assert watched.tick(1) == {place.name: "ingested"}
+    assert len(scans()) == 1
+
+
+def test_a_scan_that_came_since_the_removal_was_planned_is_not_removed(lab, recordings):
+    first, second = put(lab, recordings[0]), put(lab, recordings[1])
+    plan = plan_ingest([first], lab.settings)
+    apply_plan(plan, lab.settings)
+    planned = plan_removal(*scans())
+    apply_plan(plan_ingest([second], lab.settings), lab.settings)
+    assert len(pipeline.session.Session()) == 1
+    with pytest.raises(PlanRefused, match="since"):
+        apply_removal(planned, lab.settings)
+    assert len(scans()) == 2
+    assert states() == {}  # neither is left out
+
+
+def test_what_is_late_is_planned_again_though_no_file_changes(lab, recordings, monkeypatch):
+    """A right that was missing, or a share that faltered: when it is mended, no name, size or time tells."""
+    refused = [Problem("error", "Permission denied.", may_pass=True)]
+    monkeypatch.setattr(plan_module, "incomplete", lambda *_: list(refused))
+    watched = Watched(lab)
+    place = put(lab, recordings[0])
+    watched.tick()
+    assert watched.tick(31) == {place.name: "late"}
+    refused.clear()
+    assert watched.tick(100) == {place.name: "late"}
+    assert watched.tick(301) == {place.name: "ingested"}
+
+
+def test_what_went_and_what_was_mended_while_nobody_watched_is_seen(lab, recordings):
+    file = lab.home / "setups" / "bench2p.toml"
+    sound = file.read_text()
+    file.write_text("name =")
+    watched = Watched(lab)
+    held, gone = put(lab, recordings[1]), put(lab, recordings[0])
+    watched.tick()
+    assert watched.tick(31)[held.name] == "quarantined"
+    file.write_text(sound)
+    shutil.rmtree(gone)
+    later = Watched(lab, clock=watched.clock)
+    later.tick()
+    assert later.tick(31) == {held.name: "ingested", gone.name: "gone"}
+
+
+def test_a_share_that_answers_with_an_error_is_away(lab, recordings, monkeypatch):
+    watched = Watched(lab)
+    place = put(lab, recordings[0])
+    watched.tick()
+
+    def stale(path):
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    with monkeypatch.context() as changed:
+        changed.setattr(Path, "is_dir", stale)
+        watched.watcher.look()
+        assert watched.watcher.is_away
+    assert watched.tick(31) == {place.name: "ingested"}
+    assert not watched.watcher.is_away
+
+
+def test_one_look_says_by_its_exit_status_whether_all_went_well(lab, recordings):
+    put(lab, recordings[0])
+    environment = {"ADAMACS_INGEST_INCUBATION": "0.1"}
+    assert command(lab, "watch", "--once", **environment).returncode == 0
+    wrong = put(lab, recordings[1])
+    (wrong / "odd.tif").write_bytes(b"no TIFF")
+    assert command(lab, "watch", "--once", **environment).returncode == 1
 
 
 def test_deciding_about_what_never_arrived_names_what_did(lab):

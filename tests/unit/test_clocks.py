@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from adamacs.core import clocks
+from adamacs.core.errors import UnreadableFile
 
 BERLIN = ZoneInfo("Europe/Berlin")
 
@@ -17,6 +20,12 @@ BERLIN = ZoneInfo("Europe/Berlin")
 def test_the_wall_clock_is_converted_with_the_season():
     assert clocks.from_local(datetime(2026, 2, 10, 9, 30), BERLIN) == datetime(2026, 2, 10, 8, 30)
     assert clocks.from_local(datetime(2026, 7, 10, 9, 30), BERLIN) == datetime(2026, 7, 10, 7, 30)
+
+
+@pytest.mark.parametrize("seconds", [10**12, -(10**12), 2**62 // 10**9 * 10**9])
+def test_a_file_time_that_no_calendar_has_is_refused(seconds):
+    with pytest.raises(UnreadableFile, match=re.escape(f"{seconds} s")):
+        clocks.from_file_time(seconds * 10**9)
 
 
 def test_an_hour_shown_twice_is_the_first():
