@@ -449,14 +449,23 @@ class Watcher:
         left = [tracked for tracked in ready if not self._is_ingested(tracked)]
         if not left:
             return
-        plans = [self._plan_or_explain(tracked) for tracked in left]
+        plans = [(tracked, plan) for tracked in left if (plan := self._plan_or_explain(tracked)) is not None]
+        news = [(tracked, plan) for tracked, plan in plans if not self._is_late_as_before(tracked, plan)]
         if self._dry_run:
-            for tracked, plan in zip(left, plans):
+            for tracked, plan in news:
                 self._take(tracked, plan, None)
-            return
-        with ledger.run("watch", {"paths": [tracked.arrival.path for tracked in left][:100]}, self._settings) as run:
-            for tracked, plan in zip(left, plans):
-                self._take(tracked, plan, run)
+        elif news:
+            paths = [tracked.arrival.path for tracked, _ in news]
+            with ledger.run("watch", {"paths": paths[:100]}, self._settings) as run:
+                for tracked, plan in news:
+                    self._take(tracked, plan, run)
+
+    def _is_late_as_before(self, tracked: Tracked, plan: ScanPlan) -> bool:
+        """Whether a unit that was looked at anew is still late for the same reason, of which nobody is told again."""
+        if tracked.arrival.state != "late" or plan.state != "refused" or _refusal(plan) != tracked.arrival.reason:
+            return False
+        tracked.prepared, tracked.decided = None, self._clock()
+        return True
 
     def _is_ingested(self, tracked: Tracked) -> bool:
         """Whether the database holds these very files of the scan; then nothing is planned."""
@@ -473,7 +482,7 @@ class Watcher:
         return True
 
     def _plan_or_explain(self, tracked: Tracked) -> ScanPlan | None:
-        """Plan a unit; whatever it does to the readers, the others go on."""
+        """Plan a unit, or say why not; None too where it changed at this very moment. The others go on."""
         try:
             return self._plan(tracked)
         except Exception as error:
@@ -498,16 +507,14 @@ class Watcher:
         tracked.prepared = (tracked.quiet.fingerprint, plan)
         return plan
 
-    def _take(self, tracked: Tracked, plan: ScanPlan | None, run: Run | None) -> None:
+    def _take(self, tracked: Tracked, plan: ScanPlan, run: Run | None) -> None:
         """Take a unit to the state that its plan asks for."""
-        if plan is None:
-            return  # it changed at this very moment
         tracked.prepared, tracked.decided = None, self._clock()  # plans are large
-        errors = [problem for problem in plan.problems if problem.severity == "error"]
+        was_late = tracked.arrival.state == "late"
         questions = [problem for problem in plan.problems if problem.severity == "question"]
         if plan.state == "refused":
-            late = any(problem.may_pass for problem in errors)  # the others may follow from it
-            tracked.move("late" if late else "quarantined", "; ".join(str(problem) for problem in errors))
+            late = any(problem.may_pass for problem in _errors(plan))  # the others may follow from it
+            tracked.move("late" if late else "quarantined", _refusal(plan))
             outcome, what = ("skipped", "waiting") if late else ("failed", "refused")
             self._note(run, step_of(plan, "plan", outcome, what, reason=tracked.arrival.reason))
         elif plan.state == "unchanged":
@@ -525,7 +532,8 @@ class Watcher:
             result = apply_or_explain(plan, self._settings, run)
             if result.state in ("written", "unchanged"):
                 tracked.move("ingested")
-                self._lags.append(max(self._clock() - tracked.quiet.since, 0.0))
+                if not was_late:
+                    self._lags.append(max(self._clock() - tracked.quiet.since, 0.0))
             elif result.may_pass:
                 self._again(tracked, result.reason)
                 return
@@ -582,6 +590,14 @@ class Watcher:
         event = Event(what, f"{one.path}/{one.unit}" if one.unit else one.path, one.reason)
         log.info(event.describe(), extra={"fields": {"path": event.path, "state": what, "reason": event.reason}})
         self._report(event)
+
+
+def _errors(plan: ScanPlan) -> list[Problem]:
+    return [problem for problem in plan.problems if problem.severity == "error"]
+
+
+def _refusal(plan: ScanPlan) -> str:
+    return "; ".join(map(str, _errors(plan)))
 
 
 def _is_there(share: Path) -> bool:

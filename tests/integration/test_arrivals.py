@@ -522,6 +522,10 @@ def test_what_is_late_is_planned_again_though_no_file_changes(lab, recordings, m
     place = put(lab, recordings[0])
     watched.tick()
     assert watched.tick(31) == {place.name: "late"}
+    runs = len(ledger.tables.IngestRun())
+    assert watched.tick(301) == {place.name: "late"}
+    assert len(ledger.tables.IngestRun()) == runs  # nobody is told again
+    assert [event.what for event in watched.said] == ["arrived", "late"]
     refused.clear()
     assert watched.tick(100) == {place.name: "late"}
     assert watched.tick(301) == {place.name: "ingested"}
