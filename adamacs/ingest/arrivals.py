@@ -102,10 +102,10 @@ def settle(path: str, unit: str, state: str, reason: str = "") -> None:
         tables.Arrival.update1({**key, "state": state, "reason": reason, "settled_at": clocks.now()})
 
 
-def leave_out(path: str, reason: str) -> None:
+def leave_out(path: str, scan_id: str, reason: str) -> None:
     """Write down that a recording folder stays out until somebody releases it, seen by a watcher or not."""
     now = clocks.now()
-    (before, *_) = (*load_paths([path]), Arrival(path, "", "ignored", "", now, now))
+    (before, *_) = (*load_paths([path]), Arrival(path, "", "ignored", "", now, now, scan_id=scan_id))
     save([replace(before, state="ignored", reason=reason, settled_at=now)])
 
 

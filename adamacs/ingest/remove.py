@@ -114,7 +114,8 @@ def _remove(plan: RemovalPlan, settings: Settings, run: Run) -> None:
         stores.named(name).probe()  # a store that cannot be written would keep its files after the rows are gone
     before = arrivals.load_paths(plan.paths)
     for path in plan.paths:  # before the rows go: a watching service must not bring them back
-        arrivals.leave_out(path, f"Its scan was removed from the database (run {run.run_id}).")
+        scan_id = next((scan_id for scan_id in plan.scan_ids if scan_id in path), "")  # names of folders hold tokens
+        arrivals.leave_out(path, scan_id, f"Its scan was removed from the database (run {run.run_id}).")
     try:
         _demand_unchanged(plan)
         target.delete(prompt=False)

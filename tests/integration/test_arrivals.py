@@ -492,6 +492,7 @@ def test_a_removed_scan_stays_out_of_bulk_ingest_and_comes_back_where_it_is_name
     apply_plan(plan_ingest([place], lab.settings), lab.settings)  # by hand: no watcher knows it
     apply_removal(plan_removal(*scans()), lab.settings)
     assert Watched(lab).tick(31) == {place.name: "ignored"}
+    assert arrivals.load(("ignored",))[0].scan_id in place.name
     plan = plan_ingest([lab.settings.root("share")], lab.settings)
     assert plan.scans == ()
     assert "left out" in str(plan.problems[0])
