@@ -28,7 +28,7 @@ import pymysql  # noqa: E402
 
 from adamacs import pipeline  # noqa: E402
 from adamacs.core import settings as lab_settings  # noqa: E402
-from adamacs.database import connect, portable, statements  # noqa: E402, statements
+from adamacs.database import connect, portable, statements  # noqa: E402
 from adamacs.database.address import Server  # noqa: E402
 from adamacs.database.embedded import EmbeddedServer  # noqa: E402
 from adamacs.workers import claims, liveness, loop  # noqa: E402

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from adamacs.cli import patience
+from adamacs.cli import services
 from adamacs.cli.prompt import json_option, print_json
 from adamacs.core import clocks
 from adamacs.core import settings as settings_module
@@ -51,8 +51,8 @@ def watch(once: bool, dry_run: bool, log_file: Path | None) -> None:
         pipeline.connect(settings)
         return Watcher(settings, dry_run=dry_run, report=report)
 
-    with patience.told_to_stop() as stop:
-        watcher = begin() if once else patience.begun(begin, stop)
+    with services.told_to_stop() as stop:
+        watcher = begin() if once else services.begun(begin, stop)
         if watcher is not None and not run(watcher, settings, stop, once=once) and once:
             sys.exit(1)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from adamacs.cli import patience
+from adamacs.cli import services
 from adamacs.cli.prompt import json_option, print_json
 from adamacs.core.errors import visible
 
@@ -30,7 +30,7 @@ def record(source: Path, archive: Path, poll: float, seconds: float | None, as_j
     from adamacs.ingest import replay as growth
     from adamacs.workers import console
 
-    with patience.told_to_stop() as stop, console.shown(sys.stderr):
+    with services.told_to_stop() as stop, console.shown(sys.stderr):
         done = growth.record(source, archive, poll=poll, seconds=seconds, stop=stop)
     if as_json:
         print_json(asdict(done))

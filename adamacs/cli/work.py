@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from adamacs.cli import patience
+from adamacs.cli import services
 from adamacs.cli.prompt import json_option, key_of_any, print_json
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def _begun(settings: Settings, begin: Callable[[], Supervisor], *, is_patient: b
     told = threading.Event()
     if not is_patient:
         return connected()
-    return patience.begun(connected, told, prepare=lambda: _on_stop(lambda *_: told.set()))
+    return services.begun(connected, told, prepare=lambda: _on_stop(lambda *_: told.set()))
 
 
 def _on_stop(do: Callable[..., object]) -> None:

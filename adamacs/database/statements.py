@@ -47,27 +47,26 @@ def relaxed(connection: Any) -> str:
 
 @contextlib.contextmanager
 def transaction(connection: Any, first: str = "", arguments: Sequence[Any] = ()) -> Iterator[int]:
-    """Commit what the block does, or nothing of it.
+    """Commit what the block does, or nothing of it; the block is given how many rows `first` touched.
+
+    Defect: `connection.transaction` forgets that the transaction ended where the commit itself failed, and covers
+    the error of the block by that of the rollback where the connection is gone.
 
     Parameters
     ----------
     first, arguments
-        A statement to begin with; PostgreSQL takes it in one round trip with the beginning itself. The block is given
-        how many rows it touched.
-
-    Defect: `connection.transaction` forgets that the transaction ended where the commit itself failed, and covers
-    the error of the block by that of the rollback where the connection is gone.
+        A statement to begin with; PostgreSQL takes it in one round trip with the beginning itself.
     """
-    touched = 0
-    is_joined = bool(first) and connection.adapter.backend == "postgresql" and not connection.in_transaction
-    if is_joined:
-        touched = _begin_with(connection, first, arguments)
+    before, touched = "", 0
+    if first and connection.adapter.backend == "postgresql" and not connection.in_transaction:
+        before = f"{connection.adapter.start_transaction_sql()}; "
     else:
         connection.start_transaction()
     setattr(connection, WITHIN, True)
     try:
-        if first and not is_joined:
-            touched = int(connection.query(first, tuple(arguments)).rowcount)
+        if first:
+            touched = int(query_prepared(connection, first, arguments, before).rowcount)
+            connection._in_transaction = True
         yield touched
         connection.commit_transaction()
     except BaseException:
@@ -103,19 +102,6 @@ def query_prepared(connection: Any, text: str, arguments: Sequence[Any], before:
         names[text] = f"adamacs_{len(names)}"
     marks = ", ".join(["%s"] * len(arguments))
     return connection.query(f"{before}EXECUTE {names[text]}({marks})", tuple(arguments), reconnect=False)
-
-
-def _begin_with(connection: Any, first: str, arguments: Sequence[Any]) -> int:
-    begin = connection.adapter.start_transaction_sql()
-    try:
-        touched = int(query_prepared(connection, first, arguments, before=f"{begin}; ").rowcount)
-    except LostConnectionError:
-        raise
-    except Exception:
-        connection.query(connection.adapter.rollback_sql())
-        raise
-    connection._in_transaction = True
-    return touched
 
 
 def savepoint(connection: Any, name: str, *, first: bool) -> str:

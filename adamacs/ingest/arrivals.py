@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -102,11 +103,26 @@ def settle(path: str, unit: str, state: str, reason: str = "") -> None:
         tables.Arrival.update1({**key, "state": state, "reason": reason, "settled_at": clocks.now()})
 
 
-def leave_out(path: str, scan_id: str, reason: str) -> None:
-    """Write down that a recording folder stays out until somebody releases it, seen by a watcher or not."""
+@contextmanager
+def left_out(places: Mapping[str, str], reason: str) -> Iterator[None]:
+    """Leave recording folders out, seen by a watcher or not, until somebody releases them; not where the block fails.
+
+    Parameters
+    ----------
+    places
+        Path to scan token.
+    """
+    before = {one.path: one for one in load_paths(places)}
     now = clocks.now()
-    (before, *_) = (*load_paths([path]), Arrival(path, "", "ignored", "", now, now, scan_id=scan_id))
-    save([replace(before, state="ignored", reason=reason, settled_at=now)])
+    fresh = {path: Arrival(path, "", "ignored", "", now, now, scan_id=token) for path, token in places.items()}
+    save(replace(one, state="ignored", reason=reason, settled_at=now) for one in (fresh | before).values())
+    try:
+        yield
+    except BaseException:
+        save(before.values())
+        for path in fresh.keys() - before.keys():
+            (tables.Arrival & {"arrival_id": identify(path)}).delete_quick()
+        raise
 
 
 def state_of(path: str, unit: str = "") -> str | None:

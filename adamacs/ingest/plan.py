@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -116,10 +115,12 @@ def plan_ingest(
     limit
         Plan at most so many scans, the first by name.
     """
-    paths = [Path(os.path.normpath(path.absolute())) for path in paths]
+    paths = list(paths)
     recordings, problems = find_recordings(paths, settings)
     left_out = {one.path: one.reason for one in arrivals.load(("ignored",))}
-    left_out = {r.relative: left_out[r.relative] for r in recordings if r.relative in left_out and r.path not in paths}
+    by_name = {path.resolve() for path in paths} if left_out else set()
+    held_back = [one for one in recordings if one.relative in left_out and one.path.resolve() not in by_name]
+    left_out = {one.relative: left_out[one.relative] for one in held_back}
     for relative, reason in left_out.items():
         hint = "Name the folder itself, or `adamacs quarantine release` it."
         problems.append(Problem("warning", f"It is left out: {reason}".strip(), relative, hint))

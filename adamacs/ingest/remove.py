@@ -109,19 +109,13 @@ def _remove(plan: RemovalPlan, settings: Settings, run: Run) -> None:
         target = pipeline.session.Session & {"session_id": plan.session_id}
     else:
         target = pipeline.scan.Scan & [{"session_id": plan.session_id, "scan_id": scan_id} for scan_id in plan.scan_ids]
-    _demand_unchanged(plan)
     for name in {store for store, _ in plan.arrays}:
         stores.named(name).probe()  # a store that cannot be written would keep its files after the rows are gone
-    before = arrivals.load_paths(plan.paths)
-    for path in plan.paths:  # before the rows go: a watching service must not bring them back
-        scan_id = next((scan_id for scan_id in plan.scan_ids if scan_id in path), "")  # names of folders hold tokens
-        arrivals.leave_out(path, scan_id, f"Its scan was removed from the database (run {run.run_id}).")
-    try:
+    # Left out before the rows go: a watching service must not bring them back.
+    tokens = {path: next((token for token in plan.scan_ids if token in path), "") for path in plan.paths}
+    with arrivals.left_out(tokens, f"Its scan was removed from the database (run {run.run_id})."):
         _demand_unchanged(plan)
         target.delete(prompt=False)
-    except BaseException:
-        arrivals.save(before)
-        raise
     for store, path in plan.arrays:
         for file in (path, arrays.sums_path(path)):
             stores.named(store).remove(file)

@@ -169,8 +169,7 @@ class Watcher:
         for (path, name), before in self._known.items():
             is_known = (path, name) in self._units or before.state in ("gone", "ignored")
             if not is_known and not os.path.lexists(self._share / path / name):
-                self._track(path, name, before.scan_id, self._unreadable)
-                self._lose(path)
+                self._depart(self._track(path, name, before.scan_id, self._unreadable))
 
     def _track(
         self, path: str, name: str, scan_id: str, read: Callable[[], Recording], automatic: bool = False
@@ -239,9 +238,14 @@ class Watcher:
 
     def _lose(self, path: str) -> None:
         for (folder, _), tracked in self._units.items():
-            if folder == path and tracked.arrival.state not in ("gone", "ignored"):
-                tracked.move("gone", "It is not on the share any more.")
-                self._say("gone", tracked)
+            if folder == path:
+                self._depart(tracked)
+
+    def _depart(self, tracked: Tracked) -> None:
+        """Say that a unit is there no more; what a person left out stays left out, should it come back."""
+        if tracked.arrival.state not in ("gone", "ignored"):
+            tracked.move("gone", "It is not on the share any more.")
+            self._say("gone", tracked)
 
     def _hold(self, problems: Sequence[Problem]) -> None:
         """Put what was not understood aside, with the reason; what is mended leaves by itself."""

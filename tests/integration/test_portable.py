@@ -723,3 +723,15 @@ def test_a_secret_key_is_not_shown_with_the_settings(lab):
         assert spec["secure"]
     finally:
         connect._configure(lab.settings, lab.server)
+
+
+def test_a_transaction_whose_first_statement_fails_leaves_the_connection_fit(lab):
+    connection = lab.connection
+    wrong = "INSERT INTO no_such_table_anywhere VALUES (%s)"
+    with pytest.raises(portable.FAILURES), statements.transaction(connection, wrong, (1,)):
+        pytest.fail("the block must not run")
+    assert not connection.in_transaction
+    with statements.transaction(connection, "SELECT %s + 0", (7,)) as touched:
+        assert touched == 1
+        assert connection.in_transaction
+    assert not connection.in_transaction
