@@ -20,6 +20,7 @@ import shlex
 import socket
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
 from itertools import count
 from typing import Any
 
@@ -683,7 +684,7 @@ class Parts:
         self.table = table
         self.key = dict(key)
         self.instance = table()
-        if not inspect.isgeneratorfunction(table.make):
+        if not _is_in_parts(table.make):
             hint = "Split it into make_fetch, make_compute and make_insert."
             raise ProcessingFailed("The make() of this table is one piece.", table.full_table_name, hint)
 
@@ -714,6 +715,11 @@ class Parts:
             self.instance.make_insert(dict(self.key), *computed)
         finally:
             self.table._allow_insert = False
+
+
+@lru_cache
+def _is_in_parts(make: Any) -> bool:
+    return inspect.isgeneratorfunction(make)
 
 
 # ---- queues

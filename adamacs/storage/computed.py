@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +144,7 @@ def sweep(root: Path, older_than: float, drafts_older_than: float) -> list[str]:
     return [store.locate(path) for path in dead]
 
 
+@lru_cache
 def _store(root: Path) -> FileStore:
     return FileStore(root / FOLDER, name=FOLDER, make_root=True)
 

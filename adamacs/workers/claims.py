@@ -245,7 +245,8 @@ class Queue:
         """
         where, arguments = self._of([claim])
         first = f"{self._sql.deleting} WHERE {self._sql.held} AND ({where})"
-        head, row, values = liveness.recording(self.connection, worker_id, self.name, attempt, ending)
+        head, row = self._sql.recording
+        values = liveness.recorded(worker_id, self.name, attempt, ending)
         given = (worker_id, *arguments)
         if self._sql.is_postgresql:  # both in one round trip
             first = f"WITH gone AS ({first} RETURNING 1) {head} SELECT {row} WHERE EXISTS (SELECT 1 FROM gone)"
@@ -358,6 +359,7 @@ class _Statements:
         # and then it waits for every row of others that it passes, and deadlocks.
         self.by_key = self.jobs if self.is_postgresql else f"{self.jobs} FORCE INDEX (PRIMARY)"
         self.deleting = f"DELETE FROM {self.jobs}" if self.is_postgresql else f"DELETE {self.jobs} FROM {self.by_key}"
+        self.recording = liveness.recording(queue.connection)
         self.restricted_to = list(queue.restriction.values())
         self.choosing = self._choosing(queue)
         self.claiming = self._claiming()

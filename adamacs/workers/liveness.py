@@ -175,28 +175,29 @@ class Ending:
 
 def record(connection: dj.Connection, worker_id: int, table_name: str, first: int, endings: Sequence[Ending]) -> None:
     """Write attempts down, numbered from `first` on, in one statement."""
-    written = [
-        recording(connection, worker_id, table_name, number, ending) for number, ending in enumerate(endings, first)
-    ]
-    rows = ", ".join(f"({row})" for _, row, _ in written)
-    connection.query(f"{written[0][0]} VALUES {rows}", tuple(value for _, _, values in written for value in values))
+    head, row = recording(connection)
+    rows = ", ".join([f"({row})"] * len(endings))
+    written = (recorded(worker_id, table_name, number, ending) for number, ending in enumerate(endings, first))
+    connection.query(f"{head} VALUES {rows}", tuple(value for values in written for value in values))
 
 
-def recording(
-    connection: dj.Connection, worker_id: int, table_name: str, number: int, ending: Ending
-) -> tuple[str, str, tuple[Any, ...]]:
-    """Return how an attempt is written down: the head of an INSERT, the expressions of its row, and their values."""
+def recording(connection: dj.Connection) -> tuple[str, str]:
+    """Return how attempts are written down: the head of an INSERT, and the expressions of a row."""
     ago = statements.seconds_from_now(connection)
     names = (
         "worker_id, attempt, table_name, key_hash, job_key, started_at, ended_at, "
         "outcome, failure, message, traceback, peak_memory"
     )
+    row = f"%s, %s, %s, %s, %s, {ago}, CURRENT_TIMESTAMP(6), %s, %s, %s, %s, %s"
+    return f"INSERT INTO {Attempt().full_table_name} ({names})", row
+
+
+def recorded(worker_id: int, table_name: str, number: int, ending: Ending) -> tuple[Any, ...]:
+    """Return the values of the row of an attempt."""
     spelt = {name: statements.plain(value) for name, value in ending.key.items()}
     values = (worker_id, number, table_name, key_hash(ending.key), json.dumps(spelt), -ending.seconds, ending.outcome)
     texts = (statements.storable(ending.message, MESSAGE), statements.storable(ending.traceback[-STACK:], STACK))
-    row = f"%s, %s, %s, %s, %s, {ago}, CURRENT_TIMESTAMP(6), %s, %s, %s, %s, %s"
-    head = f"INSERT INTO {Attempt().full_table_name} ({names})"
-    return head, row, (*values, ending.failure, *texts, ending.peak_memory)
+    return (*values, ending.failure, *texts, ending.peak_memory)
 
 
 def record_after_death(connection: dj.Connection, worker_id: int, table_name: str, endings: Sequence[Ending]) -> None:

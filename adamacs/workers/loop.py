@@ -111,6 +111,7 @@ class Slot:
         self.ended = 0  # keys, however they ended
         self._settings = settings
         self._workers = settings.workers
+        self._processed = settings.root("processed")
         self._pulse = pulse or Pulse(identity.worker_id)
         self._began = began
         self._open: set[str] = set()  # queues that may hold a key to claim
@@ -245,8 +246,7 @@ class Slot:
         """Run the three parts; what was computed is kept until it is landed, though its process or host may die."""
         parts = portable.Parts(queue.table, claim.key)
         fetched = parts.fetch()
-        root, version = self._settings.root("processed"), self.identity.version
-        kept = results.kept(root, queue.name, claim.key, fetched, version)
+        kept = results.kept(self._processed, queue.name, claim.key, fetched, self.identity.version)
         computed = kept.read() if kept else None
         is_of_another = computed is not None
         if is_of_another:
