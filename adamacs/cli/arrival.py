@@ -133,7 +133,7 @@ def validate(paths: tuple[Path, ...], as_json: bool) -> None:
         problems += verdict.all_problems()
         if not as_json:
             setup = verdict.setup.name if verdict.setup else "no known setup type"
-            click.echo(visible(f"{'fit' if verdict.fit else 'UNFIT':9}  {recording.relative}  ({setup})"))
+            click.echo(visible(f"{'fit' if verdict.fit else 'UNFIT':9}  {recording.place}  ({setup})"))
     unfit = any(problem.severity == "error" for problem in problems) or not recordings
     if as_json:
         print_json({"fit": not unfit, "problems": [dataclasses.asdict(problem) for problem in problems]})

@@ -66,6 +66,8 @@ def findings(settings: Settings, *, deep: bool = False) -> Iterator[Line]:
     yield probe_database(settings, start=True)
     for root in fields(settings.roots):
         yield _probe_folder(f"root {root.name}", settings.root(root.name))
+    for name in settings.shares:
+        yield _probe_share(f"share {name}", settings.root(name))
     for name in settings.stores:
         yield _probe_store(name, settings)
     yield from _probe_space(settings)
@@ -101,6 +103,15 @@ def _probe_folder(subject: str, folder: Path) -> Line:
     except OSError as error:
         return Line(subject, False, f"{folder} cannot be written: {error.strerror}", "ask who owns it for the right")
     return Line(subject, True, f"{folder} can be written")
+
+
+def _probe_share(subject: str, folder: Path) -> Line:
+    """Look into a share beside the one that people fill; nobody writes to it."""
+    try:
+        next(folder.iterdir(), None)
+    except OSError as error:
+        return Line(subject, False, f"{folder} cannot be read: {error.strerror}", "is it mounted?")
+    return Line(subject, True, f"{folder} can be read")
 
 
 def _probe_store(name: str, settings: Settings) -> Line:

@@ -108,6 +108,7 @@ def _leading_away(settings: Settings) -> Iterator[str]:
     for root in fields(settings.roots):
         if not settings.root(root.name).resolve().is_relative_to(home):
             yield f"roots.{root.name}"
+    yield from (f"shares.{name}.folder" for name in settings.shares)
     for name, store in settings.stores.items():
         if store.protocol != "file":
             yield f"stores.{name}.protocol"

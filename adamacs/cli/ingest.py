@@ -157,10 +157,10 @@ def _plan(
     given = read_answers(answers) if answers else None
     listed = read_manifest(manifest) if manifest else None
     if listed is not None:
-        paths, given = tuple(settings.root("share") / path for path in listed.paths), listed.answers
+        paths, given = tuple(_listed(path, settings) for path in listed.paths), listed.answers
     with console.shown(sys.stderr):
         planned = plan_ingest(
-            [settings.root("share")] if everything else paths,
+            settings.share_roots().values() if everything else paths,
             settings,
             paramset_idx=paramset,
             answers=given,
@@ -168,6 +168,10 @@ def _plan(
         )
     problems = listed.problems if listed is not None else ()
     return replace(planned, problems=(*planned.problems, *problems))
+
+
+def _listed(path: str, settings: Settings) -> Path:
+    return Path(path) if Path(path).is_absolute() else settings.locate(path)
 
 
 def _saved(settings: Settings, paths: tuple[Path, ...], paramset: int | None, **what: Any) -> IngestPlan | None:

@@ -45,7 +45,7 @@ class Problem:
     may_pass
         It may mend itself when further bytes arrive: a file that is missing, or has no end yet.
     places
-        The folders it is about, relative to the share, where `where` names more than one or spells its name out.
+        The folders it is about (`adamacs.core.places`), where `where` names more than one or spells its name out.
     """
 
     severity: str
@@ -67,7 +67,7 @@ class RawFile:
     Attributes
     ----------
     path
-        Relative to the root `share`, POSIX.
+        Its place: its root, and the path below that, as `adamacs.core.places` spells both.
     size
         Bytes.
     time
@@ -89,8 +89,8 @@ class Recording:
         What the name says.
     username
         The person's folder on the share.
-    path, relative
-        Absolute, and relative to the root `share`, POSIX.
+    path, place
+        Absolute, and as rows and people know it: its root, and the path below that (`adamacs.core.places`).
     files
         Below it, in natural order of their names.
     beside
@@ -104,7 +104,7 @@ class Recording:
     folder: ParsedFolder
     username: str
     path: Path
-    relative: str
+    place: str
     files: tuple[RawFile, ...]
     beside: tuple[RawFile, ...] = ()
     chosen: Mapping[str, Any] = field(default_factory=dict)
@@ -131,7 +131,7 @@ class Unit:
     Attributes
     ----------
     folders
-        Glob of the folders that grow, relative to the share, such as `incoming/*`.
+        Glob of the folders that grow, relative to each share root, such as `incoming/*`.
     pattern
         Regular expression of a whole file name. Its group `stamp` tells which files belong together, its group `part`
         which part of them a file is; without `stamp` each file is a unit.
@@ -142,7 +142,7 @@ class Unit:
     marker
         Glob of a file that must lie in the folder before any of its units is taken, such as a session's own file.
     parse
-        `module:function` of (folder relative to the share, stamp or file name) to ParsedFolder: its token grammar.
+        `module:function` of (place of the folder, stamp or file name) to ParsedFolder: its token grammar.
     automatic
         A watching service applies its plans without a person.
     """

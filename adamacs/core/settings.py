@@ -15,12 +15,14 @@ import tomllib
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import permutations
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, get_type_hints
 from urllib.parse import unquote
 from zoneinfo import ZoneInfo
 
+from adamacs.core import places
 from adamacs.core.errors import InvalidSetting, nearest
 
 FILE = "adamacs.toml"
@@ -76,8 +78,22 @@ class Database:
 class Roots:
     """Named folders. Every stored path is relative to one of them."""
 
-    share: str = setting("share", "Where people drop recording folders, as `<share>/<username>/`.")
+    share: str = setting(
+        "share", "Where people drop recording folders, as `<share>/<username>/`; others stand as `[shares.<name>]`."
+    )
     processed: str = setting("processed", "Where processing tools leave their result folders.")
+
+
+@dataclass(frozen=True)
+class Share:
+    """One more folder with recordings, such as a full disk of former years."""
+
+    folder: str = setting("", "Folder of recordings beside `roots.share`, as `<folder>/<username>/`; it is only read.")
+
+    @classmethod
+    def called(cls, name: str, **given: Any) -> Share:
+        """Return the share of this name."""
+        return cls(**given)
 
 
 @dataclass(frozen=True)
@@ -164,15 +180,25 @@ class Settings:
     roots: Roots = field(default_factory=Roots)
     ingest: Ingest = field(default_factory=Ingest)
     workers: Workers = field(default_factory=Workers)
+    shares: Mapping[str, Share] = field(default_factory=lambda: _named_sections("shares", {}))
     stores: Mapping[str, Store] = field(default_factory=lambda: _named_sections("stores", {}))
     roles: Mapping[str, Role] = field(default_factory=lambda: _named_sections("roles", {}))
 
     def root(self, name: str) -> Path:
         """Return the absolute folder of a named root."""
-        known = {f.name: getattr(self.roots, f.name) for f in dataclasses.fields(self.roots)}
+        known = {**vars(self.roots), **{name: share.folder for name, share in self.shares.items()}}
         if name not in known:
             raise InvalidSetting(f"There is no root named {name!r}.", hint=nearest(name, list(known)))
         return self.home / _expanded(known[name])
+
+    def share_roots(self) -> dict[str, Path]:
+        """Return the absolute folders that hold recordings, by the names of their roots; first the one people fill."""
+        return {name: self.root(name) for name in (places.SHARE, *self.shares)}
+
+    def locate(self, place: str) -> Path:
+        """Return the absolute path of a place below a root; see `adamacs.core.places`."""
+        root, relative = places.split(place)
+        return self.root(root) / relative
 
     def store(self, name: str) -> Store:
         """Return the settings of a named array store."""
@@ -202,12 +228,16 @@ def _expanded(folder: str) -> Path:
 class Named:
     """A kind of section that stands once per name, as `[stores.derived]`; some names are there unsaid."""
 
-    kind: type[Store] | type[Role]
+    kind: type[Share] | type[Store] | type[Role]
     always: tuple[str, ...]
 
 
 SECTIONS: Mapping[str, type] = {"database": Database, "roots": Roots, "ingest": Ingest, "workers": Workers}
-NAMED: Mapping[str, Named] = {"stores": Named(Store, ("derived",)), "roles": Named(Role, ("cpu", "gpu"))}
+NAMED: Mapping[str, Named] = {
+    "shares": Named(Share, ()),
+    "stores": Named(Store, ("derived",)),
+    "roles": Named(Role, ("cpu", "gpu")),
+}
 _ELSEWHERE = f"Put it into {SECRETS_FILE} beside it (mode 0600), or into the environment."
 
 
@@ -482,6 +512,7 @@ _RULES: Mapping[str, tuple[Callable[[Any], object], str]] = {
         re.compile(r"[a-z][a-z0-9_]{0,20}").fullmatch,
         "It takes up to 21 of a-z, 0-9 and _, a letter first.",
     ),
+    "shares.<name>.folder": (bool, "It takes a folder."),
     "stores.<name>.protocol": (lambda word: word in {"file", "s3"}, "It takes file or s3."),
     "ingest.paramset_idx": (lambda number: number >= -1, "It takes an index, or -1."),
     "roles.<name>.tables": (_are_tables, "It takes names such as imaging.Processing."),
@@ -536,6 +567,16 @@ def _assembled(found: Mapping[str, Any], home: Path) -> Settings:
     if beat >= lease / 2:  # one late beat must not cost a living worker its keys
         what = f"workers.beat is {beat:g} s, and workers.lease only {lease:g} s."
         raise InvalidSetting(what, home / FILE, "Make the beat shorter than half of the lease.")
+    for name, share in settings.shares.items():
+        if name in vars(settings.roots):
+            raise InvalidSetting(f"{name} is a root already.", home / FILE, f"Give [shares.{name}] another name.")
+        if not share.folder:
+            raise InvalidSetting(f"shares.{name} has no folder.", home / FILE, 'Add folder = "...".')
+    shares = settings.share_roots() if settings.shares else {}
+    for (name, folder), (other, around) in permutations(shares.items(), 2):
+        if folder.is_relative_to(around):
+            what = f"The share {name} lies in the share {other}, or is the same."
+            raise InvalidSetting(what, home / FILE, "Recordings would be found twice: name folders beside each other.")
     return settings
 
 

@@ -56,7 +56,7 @@ class Row(Fields):
     """A row of a manifest: whom it is about, and what is answered."""
 
     path: str | None = toml.key(
-        "A folder to ingest; relative to the manifest's own folder, or absolute.",
+        "A folder to ingest, as adamacs shows it: relative to the share, or `root:path`; or its absolute path.",
         None,
         fits=lambda text: text.strip() and "\0" not in text,
         takes="It takes a path.",
@@ -108,9 +108,9 @@ def _place(answers: Mapping[str, Answer]) -> str:
 
 @dataclass(frozen=True)
 class Manifest:
-    """The folders of an archive, what is answered of them, and what is wrong with which row."""
+    """The folders of an archive, as they are written; what is answered of them, and what is wrong with which row."""
 
-    paths: tuple[Path, ...]
+    paths: tuple[str, ...]
     answers: Answers
     problems: tuple[Problem, ...] = ()
 
@@ -173,7 +173,7 @@ class _Reading:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.paths: dict[Path, str] = {}
+        self.paths: dict[str, str] = {}
         self.given: dict[tuple[str, str], dict[str, Answer]] = {}
         self.problems: list[Problem] = []
 
@@ -231,11 +231,11 @@ class _Reading:
             self.fault("It is not clear whom this row is about.", at, hint)
             return
         if row.path:
-            self.add_path(self.path.parent / row.path, at)
+            self.add_path(row.path, at)
         if place and answers:
             self.add(place, answers, at)
 
-    def add_path(self, folder: Path, at: str) -> None:
+    def add_path(self, folder: str, at: str) -> None:
         """Take a folder for the list, once."""
         if folder in self.paths:
             self.problems.append(Problem("warning", f"This folder is named twice: {self.paths[folder]}, too.", at))

@@ -150,9 +150,8 @@ def _counts(rows: Sequence[Row]) -> list[str]:
 
 
 def _check_files(files: Sequence[RawFile], settings: Settings) -> None:
-    share = settings.root("share")
     for file in files:
-        path = share / file.path
+        path = settings.locate(file.path)
         if not path.is_file():
             raise PlanRefused("The file is gone since the plan was made.", path, "Plan again.")
         status = path.stat()

@@ -11,7 +11,7 @@ from typing import Any
 
 from blake3 import blake3
 
-from adamacs.core import clocks
+from adamacs.core import clocks, places
 from adamacs.core.errors import InvalidRequest, nearest, visible
 from adamacs.database import statements
 from adamacs.schemas import ledger as _tables
@@ -40,7 +40,7 @@ class Arrival:
     Attributes
     ----------
     path, unit
-        The folder, relative to the share, and the file or stamp within one that grows.
+        The place of the folder (`adamacs.core.places`), and the file or stamp within one that grows.
     state
         One of `STATES`.
     """
@@ -61,8 +61,9 @@ class Arrival:
         return visible(f"{self.state:12}{name}{f': {self.reason}' if self.reason else ''}")
 
 
-def identify(path: str, unit: str = "", root: str = "share") -> str:
+def identify(place: str, unit: str = "") -> str:
     """Return the key of a unit: a path is longer than what a server keeps in a key."""
+    root, path = places.split(place)
     return str(blake3(f"{root}\0{path}\0{unit}".encode(errors="surrogateescape")).hexdigest(16))
 
 
@@ -78,7 +79,13 @@ def load_paths(paths: Iterable[str]) -> list[Arrival]:
 
 def _load(keys: list[dict[str, str]]) -> list[Arrival]:
     rows = (tables.Arrival & keys).to_dicts()
-    found = [Arrival(**{name: row[name] for name in Arrival.__dataclass_fields__}) for row in rows]
+    found = [
+        Arrival(
+            **{name: row[name] for name in Arrival.__dataclass_fields__}
+            | {"path": places.spell(row["root"], row["path"])}
+        )
+        for row in rows
+    ]
     return sorted(found, key=lambda one: (one.path, one.unit))
 
 
@@ -86,9 +93,10 @@ def save(arrivals: Iterable[Arrival]) -> None:
     """Write down how some units stand now, each as a whole."""
     for one in arrivals:
         row = {name: getattr(one, name) for name in Arrival.__dataclass_fields__}
+        row["root"], row["path"] = places.split(one.path)
         texts = {"path": 1023, "unit": 255, "scan_id": 64, "reason": _REASON}
         row |= {name: statements.storable(row[name], length) for name, length in texts.items()}
-        row |= {"arrival_id": identify(one.path, one.unit), "root": "share"}
+        row["arrival_id"] = identify(one.path, one.unit)
         if tables.Arrival & {"arrival_id": row["arrival_id"]}:
             tables.Arrival.update1(row)
         else:

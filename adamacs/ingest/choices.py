@@ -81,7 +81,7 @@ class Choices:
     def of(self, recording: Recording) -> dict[str, Choice]:
         """Return what is decided about a scan before its files are looked at, by name."""
         if self.saved is not None:
-            return dict(self.saved.get(recording.relative, {}))
+            return dict(self.saved.get(recording.place, {}))
         folder = recording.folder
         chosen: dict[str, Choice] = {}
         if profile := self._profiles[0].get(folder.initials):

@@ -1,4 +1,4 @@
-"""Which tokens are taken on the share: by recording folders, and by those that somebody is just bringing there."""
+"""Which tokens are taken on the shares: by recording folders, and by those that somebody is just bringing there."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
-from adamacs.core import tokens
+from adamacs.core import places, tokens
 from adamacs.core.errors import InvalidToken
 from adamacs.storage import attempts
 
@@ -21,6 +21,7 @@ class SessionFolder:
     """The folder of a session, or of its first scan, as its name says."""
 
     token: str
+    root: str
     person: str
     name: str
     subject: str
@@ -29,40 +30,48 @@ class SessionFolder:
 
     @property
     def place(self) -> str:
-        """Relative to the share."""
-        return f"{self.person}/{self.name}"
+        """As people know it."""
+        return places.spell(self.root, f"{self.person}/{self.name}")
 
 
 @dataclass(frozen=True)
 class Claims:
-    """Tokens in small letters, with the folders that have them in their names, relative to the share."""
+    """Tokens in small letters, with the places of the folders that have them in their names."""
 
     places: Mapping[str, tuple[str, ...]]
 
     def session(self, token: str) -> SessionFolder | None:
         """Return the folder of a session, however its token is spelt; None where no name can be read."""
         for place in self.places.get(token.casefold(), ()):
-            person, _, name = place.partition("/")
+            root, relative = places.split(place)
+            person, _, name = relative.partition("/")
             try:
                 read = tokens.parse(name, legacy=True)
             except InvalidToken:
                 continue
-            return SessionFolder(read.session_id, person, name, read.subject, read.date, read.layout)
+            return SessionFolder(read.session_id, root, person, name, read.subject, read.date, read.layout)
         return None
 
 
-def read_claims(share: Path) -> Claims:
-    """List the tokens in the names of folders on the share, whole or not: whatever looks like one is taken.
+def read_claims(shares: Mapping[str, Path]) -> Claims:
+    """List the tokens in the names of folders on the shares, whole or not: whatever looks like one is taken.
 
     Staging of living processes counts, that of dead ones does not. What lies deeper than a recording may is not seen.
+
+    Parameters
+    ----------
+    shares
+        The absolute folder of each share root, by its name.
     """
-    places: dict[str, list[str]] = {}
-    for person in _folders(share):
-        if not person.name.startswith("."):
-            for place, name in _names(person):
-                for token in _TOKEN.findall(name):
-                    places.setdefault(token.casefold(), []).append(f"{person.name}/{place}")
-    return Claims({token: tuple(sorted(found)) for token, found in places.items()})
+    found: dict[str, list[str]] = {}
+    for root, share in shares.items():
+        for person in _folders(share):
+            if not person.name.startswith("."):
+                for below, name in _names(person):
+                    for token in _TOKEN.findall(name):
+                        place = places.spell(root, f"{person.name}/{below}")
+                        found.setdefault(token.casefold(), []).append(place)
+    return Claims({token: tuple(sorted(held)) for token, held in found.items()})
 
 
 def _names(person: os.PathLike[str]) -> Iterator[tuple[str, str]]:

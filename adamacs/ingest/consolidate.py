@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from adamacs import __version__
-from adamacs.core import clocks, points, progress, tokens
+from adamacs.core import clocks, places, points, progress, tokens
 from adamacs.core.errors import InvalidRequest, PlanRefused, UnreadableFile, nearest, visible
 from adamacs.core.modality import Problem
 from adamacs.core.settings import Settings
@@ -238,12 +238,12 @@ def plan_consolidation(
     InvalidToken
         Subject, initials or a token cannot stand in a folder name.
     """
-    known, share = known or Known(), settings.root("share")
-    claims = read_claims(share)
+    known, share, shares = known or Known(), settings.root("share"), settings.share_roots()
+    claims = read_claims(shares)
     now = now or datetime.now(settings.zone).replace(tzinfo=None)
     plan = _named(wish, claims, known, now)
     tokens.format_folder(wish.initials, wish.subject, plan.day, plan.session_id, plan.scan_id)  # InvalidToken
-    found, left_out, problems = find_sources(paths, share)
+    found, left_out, problems = find_sources(paths, shares.values())
     problems += target_problems(found, RECORD)
     problems += still_written(found, settle, pause)
     problems += _missing([source.target for source in found], expected, incomplete)
@@ -306,6 +306,9 @@ def _token_problems(plan: ConsolidationPlan, claims: Claims, known: Known) -> It
         if existing.person != plan.wish.user:
             what = f"The session lies in another person's folder, {existing.person}."
             yield Problem("error", what, existing.place, f"Give --user {existing.person}.")
+        if existing.root != places.SHARE:
+            what = f"The session lies on the root {existing.root}, and new scans go to the share."
+            yield Problem("error", what, existing.place, "Bring its folder back to the share first.")
     for token, (subject, day) in known.sessions.items():
         if token.casefold() == plan.session_id.casefold():
             yield from _session_problems(plan, token, subject, day, "the database")
@@ -498,7 +501,7 @@ def apply_consolidation(plan: ConsolidationPlan, settings: Settings, known: Know
     began = time.monotonic()
     with ExitStack() as stack:
         with holding(share / LOCK):
-            plan = _settled(plan, share, known or Known())
+            plan = _settled(plan, settings, known or Known())
             _make_person(person)
             _sweep(person)
             staging = stack.enter_context(attempts.attempt(person / f".{_announced(plan)}")).work
@@ -513,15 +516,15 @@ def apply_consolidation(plan: ConsolidationPlan, settings: Settings, known: Know
     return _remove_sources(plan, done) if plan.wish.move else done
 
 
-def _settled(plan: ConsolidationPlan, share: Path, known: Known) -> ConsolidationPlan:
+def _settled(plan: ConsolidationPlan, settings: Settings, known: Known) -> ConsolidationPlan:
     """Return the plan with tokens that are still free. Under the lock of the share, so that they stay so."""
-    claims, wish = read_claims(share), plan.wish
+    claims, wish = read_claims(settings.share_roots()), plan.wish
     minted = {name for name in ("session", "scan") if getattr(wish, name) is None}
     if minted and _is_claimed(plan, claims):
         stamp = tokens.decode(tokens.expid(plan.scan_id if "scan" in minted else plan.session_id))
         fresh = _named(replace(wish, day=plan.day, layout=plan.layout), claims, known, stamp)
         plan = replace(plan, session_id=fresh.session_id, scan_id=fresh.scan_id, folder=fresh.folder, joins=fresh.joins)
-    problems = [*_token_problems(plan, claims, known), *_repeated(plan, share)]
+    problems = [*_token_problems(plan, claims, known), *_repeated(plan, settings.root("share"))]
     for problem in problems:
         raise PlanRefused(problem.what, problem.where or plan.folder, problem.hint)
     return plan

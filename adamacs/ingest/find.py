@@ -1,4 +1,4 @@
-"""Find recording folders below the share. Nothing is opened, nothing outside the share is looked at."""
+"""Find recording folders below the share roots. Nothing is opened, nothing outside them is looked at."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from adamacs import pipeline
-from adamacs.core import clocks
+from adamacs.core import clocks, places
 from adamacs.core.errors import AdamacsError, MissingFile, visible
 from adamacs.core.modality import Modality, Problem, RawFile, Recording
 from adamacs.core.names import natural_sorted
@@ -61,6 +61,11 @@ class FoundFolder:
         """The absolute folder."""
         return self.share / self.relative
 
+    @property
+    def place(self) -> str:
+        """The folder as rows and people know it; see `adamacs.core.places`."""
+        return places.spell(self.root, self.relative)
+
 
 @dataclass(frozen=True)
 class Counts:
@@ -81,7 +86,7 @@ class Look:
         Scan folders that are new, or of which a folder or a note beside it changed since they were last told of; each
         once, in natural order. None that is refused.
     gone
-        Scan folders told of earlier that are no more: relative to the share, of another root as `root:relative`.
+        The places of scan folders told of earlier that are no more.
     problems
         All that stand in what was looked at, those of earlier looks too.
     news
@@ -102,8 +107,6 @@ class Finder:
 
     Parameters
     ----------
-    roots
-        Further roots beside `share`, by name, each with its absolute folder.
     recursive
         Whether recordings that lie too deep are looked for, so that they can be told of.
     margin
@@ -115,15 +118,13 @@ class Finder:
         self,
         settings: Settings,
         *,
-        roots: Mapping[str, Path] | None = None,
         recursive: bool = True,
         margin: float = MARGIN,
     ) -> None:
-        shares = {"share": settings.root("share"), **(roots or {})}
         legacy = settings.ingest.legacy_tokens
         self._walks = [
             Walk(name, Path(os.path.normpath(path)), legacy=legacy, recursive=recursive, margin=margin)
-            for name, path in shares.items()
+            for name, path in settings.share_roots().items()
         ]
         self._patterns = Patterns(pipeline.modalities())
         self._told: dict[str, int] = {}  # per place, what it was when it was told of
@@ -154,7 +155,7 @@ class Finder:
             if parts is not None:
                 walk.look(parts)
                 return
-        what = f"The folder lies outside the share {self._walks[0].root}."
+        what = f"The folder lies outside the share {' and '.join(str(walk.root) for walk in self._walks)}."
         problems.append(Problem("error", what, visible(str(path))))
 
     def _refused(self, problems: list[Problem]) -> set[str]:
@@ -169,13 +170,13 @@ class Finder:
                     claims[scan.claim].append(walk.place(relative))
         for walk, relative, scan in copies:
             problems.append(_copy_problem(walk, relative, scan, claims))
-        twins = [natural_sorted(places) for places in claims.values() if len(places) > 1]
-        for places in sorted(twins):
-            what = f"{len(places)} folders claim {self._token(places[0])}."
-            where = visible(" and ".join(places))
+        twins = [natural_sorted(claimants) for claimants in claims.values() if len(claimants) > 1]
+        for claimants in sorted(twins):
+            what = f"{len(claimants)} folders claim {self._token(claimants[0])}."
+            where = visible(" and ".join(claimants))
             hint = "Keep one; move the other out of the share."
-            problems.append(Problem("error", what, where, hint, places=tuple(places)))
-        return {place for places in twins for place in places}
+            problems.append(Problem("error", what, where, hint, places=tuple(claimants)))
+        return {place for claimants in twins for place in claimants}
 
     def _token(self, place: str) -> str:
         return next(
@@ -271,7 +272,7 @@ def find_recordings(paths: Iterable[Path], settings: Settings) -> tuple[list[Rec
     Parameters
     ----------
     paths
-        The share itself, a person's folder, a session's or a scan's.
+        A share root itself, a person's folder, a session's or a scan's.
 
     Returns
     -------
@@ -288,7 +289,7 @@ def find_recordings(paths: Iterable[Path], settings: Settings) -> tuple[list[Rec
             recordings.append(recording_of(found))
         except (AdamacsError, OSError) as error:
             reason = error.what if isinstance(error, AdamacsError) else error.strerror
-            where = visible(found.relative)
+            where = visible(found.place)
             problems.append(Problem("error", f"The folder cannot be read ({reason}).", where, "Plan again."))
     return recordings, problems
 
@@ -303,18 +304,18 @@ def recording_of(found: FoundFolder) -> Recording:
     OSError
         The share went away, or refuses.
     """
-    files = files_of(found.share, (f"{found.relative}/{name}" for name in found.names))
-    beside = files_of(found.share, found.beside)
-    return Recording(found.folder, found.username, found.path, found.relative, files, beside)
+    files = _files_of(found, (f"{found.relative}/{name}" for name in found.names))
+    return Recording(found.folder, found.username, found.path, found.place, files, _files_of(found, found.beside))
 
 
-def files_of(root: Path, paths: Iterable[str]) -> tuple[RawFile, ...]:
-    """Return size and time of files below a root, such as those beside a scan; errors as `recording_of`."""
+def _files_of(found: FoundFolder, paths: Iterable[str]) -> tuple[RawFile, ...]:
+    """Return size and time of files, given relative to the root of a folder."""
     files = []
-    for path, status in statuses(root, paths):
+    for path, status in statuses(found.share, paths):
+        place = places.spell(found.root, path)
         if status is None:
-            raise MissingFile("A file went while it was looked at.", visible(path), "Look again.")
-        files.append(RawFile(path, status.st_size, clocks.from_file_time(status.st_mtime_ns)))
+            raise MissingFile("A file went while it was looked at.", visible(place), "Look again.")
+        files.append(RawFile(place, status.st_size, clocks.from_file_time(status.st_mtime_ns)))
     return tuple(files)
 
 

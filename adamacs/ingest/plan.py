@@ -10,7 +10,7 @@ from typing import Any
 from blake3 import blake3
 
 from adamacs import pipeline
-from adamacs.core import progress
+from adamacs.core import places, progress
 from adamacs.core.errors import nearest, visible
 from adamacs.core.modality import Contribution, Modality, Problem, RawFile, Recording, Row, named
 from adamacs.core.settings import Settings
@@ -33,7 +33,7 @@ class ScanPlan:
     Attributes
     ----------
     path
-        Of the folder, relative to the share.
+        The place of the folder (`adamacs.core.places`).
     state
         `new`, `update` (rows are missing, or somebody corrects columns), `unchanged` or `refused`.
     rows
@@ -119,12 +119,12 @@ def plan_ingest(
     recordings, problems = find_recordings(paths, settings)
     left_out = {one.path: one.reason for one in arrivals.load(("ignored",))}
     by_name = {path.resolve() for path in paths} if left_out else set()
-    held_back = [one for one in recordings if one.relative in left_out and one.path.resolve() not in by_name]
-    left_out = {one.relative: left_out[one.relative] for one in held_back}
+    held_back = [one for one in recordings if one.place in left_out and one.path.resolve() not in by_name]
+    left_out = {one.place: left_out[one.place] for one in held_back}
     for relative, reason in left_out.items():
         hint = "Name the folder itself, or `adamacs quarantine release` it."
         problems.append(Problem("warning", f"It is left out: {reason}".strip(), relative, hint))
-    recordings = [recording for recording in recordings if recording.relative not in left_out][:limit]
+    recordings = [recording for recording in recordings if recording.place not in left_out][:limit]
     planned = plan_recordings(recordings, settings, Choices(settings, answers, paramset_idx))
     if answers is not None:
         folders = [recording.folder for recording in recordings]
@@ -169,7 +169,7 @@ def _draft(recording: Recording, settings: Settings, people: _People, words: Voc
     wrong = [
         *decided.problems(recording),
         *_not_staged(verdict.setup, recording),
-        *words.problems(chosen, recording.relative),
+        *words.problems(chosen, recording.place),
     ]
     usable = {} if wrong else chosen
     recording = replace(recording, chosen={name: choice.value for name, choice in usable.items()})
@@ -199,7 +199,7 @@ def _not_staged(setup: SetupType | None, recording: Recording) -> Iterator[Probl
     for stage in setup.stage:
         if stage.table not in known:
             what = f"Setup type {setup.name} stages {stage.table}, which is no table that people fill."
-            yield Problem("error", what, recording.relative, nearest(stage.table, known))
+            yield Problem("error", what, recording.place, nearest(stage.table, known))
 
 
 def _planned(draft: _Draft, held: Held, settings: Settings) -> ScanPlan:
@@ -211,7 +211,7 @@ def _planned(draft: _Draft, held: Held, settings: Settings) -> ScanPlan:
     plan = ScanPlan(
         session_id=folder.session_id,
         scan_id=str(folder.scan_id),
-        path=draft.recording.relative,
+        path=draft.recording.place,
         state=_state(found, problems),
         rows=draft.rows,
         files=draft.recording.files,
@@ -244,10 +244,10 @@ class _People:
             user_id = max((row["user_id"] for row in self.by_shorthand.values()), default=0) + 1
             known = {"user_id": user_id, "name": name, "shorthand": name, "initials": initials}
             self.by_shorthand[name] = known
-            return known, [Problem("warning", f"The person {name} is new: a User row is added.", recording.relative)]
+            return known, [Problem("warning", f"The person {name} is new: a User row is added.", recording.place)]
         if known["initials"] != initials:
             what = f"The folder's initials are {initials}, those of {name} are {known['initials']}."
-            return known, [Problem("warning", what, recording.relative)]
+            return known, [Problem("warning", what, recording.place)]
         return known, []
 
 
@@ -257,19 +257,21 @@ def _spine_rows(
     folder = recording.folder
     session = {"session_id": folder.session_id}
     scan = {**session, "scan_id": folder.scan_id}
-    directory = recording.relative.rpartition("/")[0] if folder.layout == "nested" else recording.relative
+    root, relative = places.split(recording.place)
+    directory = relative.rpartition("/")[0] if folder.layout == "nested" else relative
     yield Row("subject.User", {k: user[k] for k in ("user_id", "name", "shorthand", "initials")})
     yield Row("subject.Subject", {"subject": folder.subject})
     yield Row("session.Session", {**session, "subject": folder.subject, "session_date": folder.date})
-    yield Row("session.SessionDirectory", {**session, "user_id": user["user_id"], "session_dir": directory})
+    yield Row(
+        "session.SessionDirectory", {**session, "user_id": user["user_id"], "root": root, "session_dir": directory}
+    )
     yield Row("session.SessionUser", {**session, "user_id": user["user_id"]})
     yield from choices.session_rows(recording, chosen)
     for file in recording.beside:
         values = {**session, "file_hash": _hash(file.path), **_file(file)}
         yield Row("session.SessionFile", values, ("file_size", "file_time"))  # a note is written on for days
     yield _scan_row(scan, verdict.parts.values(), choices.scan_columns(chosen))
-    path = {"user_id": user["user_id"], "root": "share", "path": recording.relative}
-    yield Row("scan.ScanPath", {**scan, **path})
+    yield Row("scan.ScanPath", {**scan, "user_id": user["user_id"], "root": root, "path": relative})
     yield from choices.scan_rows(recording, chosen)
     for number, file in enumerate(recording.files, 1):
         yield Row("scan.ScanFile", {**scan, "file_id": number, **_file(file)})
@@ -284,11 +286,12 @@ def _scan_row(key: Mapping[str, Any], parts: Iterable[Contribution], columns: Ma
 
 
 def _file(file: RawFile) -> dict[str, Any]:
-    return {"root": "share", "file_path": file.path, "file_size": file.size, "file_time": file.time}
+    root, path = places.split(file.path)
+    return {"root": root, "file_path": path, "file_size": file.size, "file_time": file.time}
 
 
-def _hash(path: str) -> str:
-    return blake3(f"share/{path}".encode()).hexdigest(16)
+def _hash(place: str) -> str:
+    return blake3("/".join(places.split(place)).encode()).hexdigest(16)
 
 
 def _state(found: Comparison, problems: Sequence[Problem]) -> str:

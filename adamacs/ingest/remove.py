@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from adamacs import pipeline
+from adamacs.core import places
 from adamacs.core.errors import InvalidKey, PlanRefused, visible
 from adamacs.core.settings import Settings
 from adamacs.ingest import arrivals, ledger
@@ -84,7 +85,7 @@ def _plan_session(session_id: str, keys: list[dict[str, str]]) -> RemovalPlan:
         rows=tuple((_name(table), count) for table, count in held),
         arrays=tuple(sorted({file for table, _ in held for file in _array_files(table)})),
         folders=tuple(folder for key in keys for folder in _made_folders(key)),
-        paths=tuple(str(path) for path in (pipeline.scan.ScanPath & keys).to_arrays("path")),
+        paths=tuple(places.spell(row["root"], row["path"]) for row in (pipeline.scan.ScanPath & keys).to_dicts()),
         session=last,
     )
 

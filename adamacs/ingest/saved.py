@@ -9,7 +9,7 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
-from adamacs.core.errors import PlanRefused
+from adamacs.core.errors import InvalidSetting, PlanRefused
 from adamacs.core.modality import Problem
 from adamacs.core.settings import Settings
 from adamacs.ingest.choices import NAMES, Choice, Choices
@@ -40,8 +40,7 @@ def replan(text: str, settings: Settings, where: Path | str = "") -> IngestPlan:
         The text is no plan of this format.
     """
     scans = _read(text, where)
-    share = settings.root("share")
-    recordings, problems = find_recordings([share / path for path in scans], settings)
+    recordings, problems = find_recordings([_located(path, settings, where) for path in scans], settings)
     decided = Choices(settings, saved={path: _chosen(scan, where) for path, scan in scans.items()})
     fresh = plan_recordings(recordings, settings, decided)
     return IngestPlan(tuple(_compared(scan, scans.get(scan.path)) for scan in fresh), tuple(problems))
@@ -56,6 +55,13 @@ def _read(text: str, where: Path | str) -> dict[str, dict[str, Any]]:
         return {str(scan["path"]): dict(scan) for scan in content["scans"] if scan["state"] != "refused"}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise _no_plan(where) from error
+
+
+def _located(place: str, settings: Settings, where: Path | str) -> Path:
+    try:
+        return settings.locate(place)
+    except InvalidSetting as error:
+        raise PlanRefused(error.what, where, error.hint) from error
 
 
 def _chosen(scan: Mapping[str, Any], where: Path | str) -> dict[str, Choice]:

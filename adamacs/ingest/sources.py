@@ -8,7 +8,7 @@ import stat
 import time
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -31,7 +31,7 @@ class Source:
     target: str
 
 
-def find_sources(paths: Sequence[Path], share: Path) -> tuple[list[Source], list[str], list[Problem]]:
+def find_sources(paths: Sequence[Path], shares: Collection[Path]) -> tuple[list[Source], list[str], list[Problem]]:
     """List the files at and below some paths, in natural order of the names they get.
 
     Files at the top of a folder land at the top; what lies in its sub-folders keeps its path below it.
@@ -45,8 +45,8 @@ def find_sources(paths: Sequence[Path], share: Path) -> tuple[list[Source], list
     left_out: list[str] = []
     problems: list[Problem] = []
     for path in (Path(os.path.abspath(path)) for path in paths):  # noqa: PTH100 (resolve would follow a link)
-        if problem := _misplaced(path, share):
-            problems.append(problem)
+        if misplaced := [problem for share in shares if (problem := _misplaced(path, share))]:
+            problems += misplaced
             continue
         try:
             status = path.lstat()

@@ -68,10 +68,10 @@ def validate(
         return Verdict(recording, None, parts, tuple(incomplete(recording, settings)) if thorough else ())
     told = next((part.setup for part in parts.values() if part.setup), None) or _consolidated(recording)
     known, problems = _setup(setup if setup and insist else told or setup, _registry(settings.home), recording)
-    problems = [Problem("warning", warning, recording.relative) for warning in recording.folder.warnings] + problems
+    problems = [Problem("warning", warning, recording.place) for warning in recording.folder.warnings] + problems
     if known is not None:
-        names = [file.path.removeprefix(f"{recording.relative}/") for file in recording.files]
-        problems += known.problems(names, recording.relative)
+        names = [file.path.removeprefix(f"{recording.place}/") for file in recording.files]
+        problems += known.problems(names, recording.place)
     if thorough:
         problems += incomplete(recording, settings)
     return Verdict(recording, known, parts, tuple(problems))
@@ -95,9 +95,8 @@ def concerned(recording: Recording) -> list[Modality]:
 def incomplete(recording: Recording, settings: Settings) -> Iterator[Problem]:
     """Yield the files that cannot be opened, or whose format's own end is not there yet."""
     checks = {ending: named(place) for m in pipeline.modalities() for ending, place in m.whole.items()}
-    share = settings.root("share")
     for file in recording.files:
-        path = share / file.path
+        path = settings.locate(file.path)
         try:
             checks.get(path.suffix.lower(), formats.require_whole)(path)
         except UnreadableFile as error:
@@ -116,8 +115,7 @@ def host_problems(settings: Settings, needed: int) -> list[Problem]:
         Bytes of the recordings; their results take as much at most.
     """
     problems = []
-    for name in ("share", "processed"):
-        root = settings.root(name)
+    for name, root in {**settings.share_roots(), "processed": settings.root("processed")}.items():
         if not root.is_dir():
             problems.append(Problem("error", f"The root {name} is not there.", str(root), "Is the share mounted?"))
     processed = settings.root("processed")
@@ -147,7 +145,7 @@ def _probe(folder: Path) -> str:
 def _consolidated(recording: Recording) -> str | None:
     """Return the setup type that was written down when the folder was gathered from the acquisition controllers."""
     path = recording.path / CONSOLIDATION
-    if not any(file.path == f"{recording.relative}/{CONSOLIDATION}" for file in recording.files):
+    if not any(file.path == f"{recording.place}/{CONSOLIDATION}" for file in recording.files):
         return None
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -159,8 +157,8 @@ def _consolidated(recording: Recording) -> str | None:
 def _setup(told: str | None, registry: Registry, recording: Recording) -> tuple[SetupType | None, list[Problem]]:
     if not told:
         what = "Nothing names the setup type: neither a header, nor an answer, nor the person's profile."
-        return None, [Problem("question", what, recording.relative, "Answer with --answers, or set it in a profile.")]
+        return None, [Problem("question", what, recording.place, "Answer with --answers, or set it in a profile.")]
     try:
         return registry.find(told), []
     except UnknownSetup as error:
-        return None, [Problem("error", error.what, recording.relative, error.hint or "")]
+        return None, [Problem("error", error.what, recording.place, error.hint or "")]

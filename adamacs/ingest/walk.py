@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from adamacs.core import tokens
+from adamacs.core import places, tokens
 from adamacs.core.errors import InvalidToken, visible
 from adamacs.core.modality import Problem
 from adamacs.core.names import alike, not_on_windows, seen_elsewhere
@@ -125,7 +125,7 @@ class Walk:
 
     def place(self, relative: str) -> str:
         """Return how a path below this root is told to people."""
-        return relative if self.name == "share" else f"{self.name}:{relative}"
+        return places.spell(self.name, relative)
 
     def knows(self, relative: str) -> bool:
         """Tell whether a folder that may be a recording was seen at this path."""

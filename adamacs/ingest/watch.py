@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 
 from adamacs import pipeline
-from adamacs.core import clocks, failures, setups
+from adamacs.core import clocks, failures, places, setups
 from adamacs.core.errors import AdamacsError
 from adamacs.core.modality import Problem, RawFile, Recording, Unit, named
 from adamacs.core.settings import Settings
@@ -123,12 +123,12 @@ class Watcher:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings = settings
-        self._share = settings.root("share")
+        self._shares = settings.share_roots()
+        self._networks = {name for name, share in self._shares.items() if ripe.is_network(share)}
         self._dry_run = dry_run
         self._report = report
         self._clock = clock
         self._finder = Finder(settings)
-        self._is_network = ripe.is_network(self._share)
         self._known = {(one.path, one.unit): one for one in arrivals.load()}
         self._units: dict[tuple[str, str], Tracked] = {}
         self._problems: dict[str, str] = {}
@@ -137,22 +137,24 @@ class Watcher:
         self._beaten = self._saved = float("-inf")
         self._rechecked, self._owed, self._turn = clock(), 0.0, -1
         self._rules = _rules(settings.home)
-        self._is_first = True
-        self.is_away = False
+        self._missed: set[str] = set()  # shares of which it was looked once what went while nobody watched
+        self.away: set[str] = set()
 
     # ---- looking
 
     def look(self) -> None:
-        """Walk the share once, and notice what came, changed and went; `is_away` then tells whether it was there."""
-        self.is_away = not _is_there(self._share)
-        if self.is_away:
-            log.warning("The share %s is not there: nothing is taken for gone.", self._share)
+        """Walk the shares once, and notice what came, changed and went; `away` then names those that were not there."""
+        self.away = {name for name, share in self._shares.items() if not _is_there(share)}
+        for name in self.away:
+            log.warning("The share %s is not there: nothing is taken for gone.", self._shares[name])
+        there = [share for name, share in self._shares.items() if name not in self.away]
+        if not there:
             return
         self._hear_people()
         self._hear_rules()
-        found = self._finder.look()
+        found = self._finder.look(there)
         for folder in found.changed:
-            self._track(folder.relative, "", str(folder.folder.scan_id), partial(recording_of, folder))
+            self._track(folder.place, "", str(folder.folder.scan_id), partial(recording_of, folder))
         for path in found.gone:
             self._lose(path)
         self._hold([problem for problem in found.problems if problem.severity == "error"])
@@ -160,15 +162,20 @@ class Watcher:
             for unit in modality.units:
                 for place in self._growing(unit):
                     self._look_into(place, modality.name, unit)
-        if self._is_first:
-            self._miss_what_went()
-        self._is_first = False
+        self._miss_what_went()
 
     def _miss_what_went(self) -> None:
-        """Tell of what the table holds from earlier and is there no more: it went while nobody watched."""
-        for (path, name), before in self._known.items():
+        """Tell of what the table holds from earlier and is there no more: it went while nobody watched.
+
+        Once for each share, as soon as that is there.
+        """
+        due = self._shares.keys() - self.away - self._missed
+        self._missed |= due
+        for (path, name), before in self._known.items() if due else ():
             is_known = (path, name) in self._units or before.state in ("gone", "ignored")
-            if not is_known and not os.path.lexists(self._share / path / name):
+            if is_known or places.split(path)[0] not in due:
+                continue
+            if not os.path.lexists(self._settings.locate(path) / name):
                 self._depart(self._track(path, name, before.scan_id, self._unreadable))
 
     def _track(
@@ -185,7 +192,7 @@ class Watcher:
         now = clocks.now()
         arrival = before or Arrival(path, name, "incubating", "", now, now, scan_id=scan_id)
         quiet = ripe.Quiet(arrival.fingerprint, self._clock() - max((now - arrival.changed_at).total_seconds(), 0.0))
-        tracked = Tracked(arrival, quiet, read, self._incubation(name), automatic, is_saved=before is not None)
+        tracked = Tracked(arrival, quiet, read, self._incubation(path, name), automatic, is_saved=before is not None)
         self._units[path, name] = tracked
         if before is None:
             self._say("arrived", tracked)
@@ -200,11 +207,14 @@ class Watcher:
         settled = before.settled_at or before.changed_at
         return any(clocks.from_file_time(time) > settled for time in self._rules.values())
 
-    def _incubation(self, name: str) -> float:
+    def _incubation(self, path: str, name: str) -> float:
         ingest = self._settings.ingest
-        if self._is_network:
+        if self._is_on_network(path):
             return ingest.incubation_network
         return ingest.incubation_file if name else ingest.incubation
+
+    def _is_on_network(self, path: str) -> bool:
+        return places.split(path)[0] in self._networks
 
     def _reconsider(self, tracked: Tracked) -> None:
         """Look whether what was settled is still what it was."""
@@ -264,11 +274,12 @@ class Watcher:
                     continue
                 arrival = before or Arrival(path, "", "incubating", "", clocks.now(), clocks.now())
                 held = tracked or Tracked(
-                    arrival, ripe.Quiet("", self._clock()), self._unreadable, self._incubation("")
+                    arrival, ripe.Quiet("", self._clock()), self._unreadable, self._incubation(path, "")
                 )
                 held.move("quarantined", reason)
                 self._units[path, ""] = held
                 self._say("quarantined", held)
+        now |= {path: said for path, said in self._problems.items() if places.split(path)[0] in self.away}
         for path in self._problems.keys() - now.keys():
             tracked = self._units.get((path, ""))
             if tracked is None or tracked.arrival.state != "quarantined":
@@ -282,29 +293,31 @@ class Watcher:
     def _unreadable(self) -> Recording:
         raise FileNotFoundError
 
-    def _growing(self, unit: Unit) -> Iterator[Path]:
-        for place in sorted(self._share.glob(unit.folders)):
-            if place.is_dir() and not any(part.is_symlink() for part in (place, *place.parents) if part != self._share):
-                yield place
+    def _growing(self, unit: Unit) -> Iterator[str]:
+        for root, share in self._shares.items():
+            for path in sorted(share.glob(unit.folders)) if root not in self.away else ():
+                if path.is_dir() and not any(part.is_symlink() for part in (path, *path.parents) if part != share):
+                    yield places.spell(root, path.relative_to(share).as_posix())
 
-    def _look_into(self, place: Path, modality: str, unit: Unit) -> None:
+    def _look_into(self, place: str, modality: str, unit: Unit) -> None:
         """Sort the files of a folder that grows into units; what waits for a marker or for parts says so."""
-        relative = place.relative_to(self._share).as_posix()
-        with os.scandir(place) as entries:
+        folder = self._settings.locate(place)
+        with os.scandir(folder) as entries:
             names = [entry.name for entry in entries if entry.is_file(follow_symlinks=False)]
         growth = ripe.grown(names, unit)
         for one in growth.units:
-            known = self._units.get((relative, one.name))
+            known = self._units.get((place, one.name))
             if known is not None and known.arrival.state in ("ingested", "ignored"):
                 continue
             try:
-                parsed = named(unit.parse)(relative, one.name)
+                parsed = named(unit.parse)(place, one.name)
             except AdamacsError as error:
-                self._hold_unit(relative, one.name, str(error))
+                self._hold_unit(place, one.name, str(error))
                 continue
-            base = Recording(parsed, relative.partition("/")[0], place, relative, (), of=modality)
-            read = partial(_read_grown, self._share, base, one.files)
-            tracked = self._track(relative, one.name, str(parsed.scan_id), read, unit.automatic)
+            person = places.split(place)[1].partition("/")[0]
+            base = Recording(parsed, person, folder, place, (), of=modality)
+            read = partial(_read_grown, base, one.files)
+            tracked = self._track(place, one.name, str(parsed.scan_id), read, unit.automatic)
             tracked.blocked = self._blocked(tracked, one, growth, unit)
 
     def _blocked(self, tracked: Tracked, one: ripe.Grown, growth: ripe.Growth, unit: Unit) -> tuple[str, str] | None:
@@ -387,10 +400,8 @@ class Watcher:
 
     @property
     def is_whole(self) -> bool:
-        """Whether the share is there, and nothing on it is held back for what is wrong with it."""
-        return not self.is_away and not any(
-            one.arrival.state in ("late", "quarantined") for one in self._units.values()
-        )
+        """Whether every share is there, and nothing on them is held back for what is wrong with it."""
+        return not self.away and not any(one.arrival.state in ("late", "quarantined") for one in self._units.values())
 
     def next_due(self) -> float | None:
         """Return when the next unit may be ripe, on the monotonic clock, s; None while nothing incubates."""
@@ -425,11 +436,10 @@ class Watcher:
     def _changed_at(self, recording: Recording, before: float | None) -> float:
         """Return when a unit that looks different now changed: as the kernel says on a local disk, else now."""
         now = self._clock()
-        if self._is_network:
+        if self._is_on_network(recording.place):
             return now
-        share = self._share
         try:
-            files = [share / file.path for file in recording.files]
+            files = [self._settings.locate(file.path) for file in recording.files]
             told = ripe.last_change({*files, *(file.parent for file in files)})
         except OSError:
             return now
@@ -618,14 +628,14 @@ def _rules(home: Path) -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for path in files if path.exists()}
 
 
-def _read_grown(share: Path, base: Recording, names: Sequence[str]) -> Recording:
-    return replace(base, files=tuple(_stat(share, base, names)))
+def _read_grown(base: Recording, names: Sequence[str]) -> Recording:
+    return replace(base, files=tuple(_stat(base, names)))
 
 
-def _stat(share: Path, base: Recording, names: Sequence[str]) -> Iterator[RawFile]:
+def _stat(base: Recording, names: Sequence[str]) -> Iterator[RawFile]:
     for name in names:
         status = (base.path / name).lstat()
-        yield RawFile(f"{base.relative}/{name}", status.st_size, clocks.from_file_time(status.st_mtime_ns))
+        yield RawFile(f"{base.place}/{name}", status.st_size, clocks.from_file_time(status.st_mtime_ns))
 
 
 # ---- the service
@@ -634,7 +644,7 @@ def _stat(share: Path, base: Recording, names: Sequence[str]) -> Iterator[RawFil
 def watch(watcher: Watcher, settings: Settings, stop: threading.Event, *, once: bool = False) -> bool:
     """Look and settle until somebody says stop; the loss of the database is waited out.
 
-    Returns whether the share is there, and nothing on it is held back for what is wrong with it.
+    Returns whether every share is there, and nothing on them is held back for what is wrong with it.
 
     Parameters
     ----------
@@ -642,7 +652,7 @@ def watch(watcher: Watcher, settings: Settings, stop: threading.Event, *, once: 
         Look once, wait for what incubates, and return.
     """
     next_look = earliest = time.monotonic()
-    with _woken(settings.root("share")) as wake:
+    with _woken(list(settings.share_roots().values())) as wake:
         while not stop.is_set():
             try:
                 began = time.monotonic()
@@ -687,17 +697,18 @@ def _await_database(settings: Settings, stop: threading.Event) -> None:
 
 
 @contextmanager
-def _woken(share: Path) -> Iterator[threading.Event]:
+def _woken(shares: Sequence[Path]) -> Iterator[threading.Event]:
     """Give an event that is set whenever the file system of a local share tells of a change; without, never."""
+    local = [share for share in shares if share.is_dir() and not ripe.is_network(share)]
     wake, stop = threading.Event(), threading.Event()
     thread = None
-    if not ripe.is_network(share):
+    if local:
         with suppress(ImportError):
             import watchfiles
 
             def listen() -> None:
                 try:
-                    for _ in watchfiles.watch(share, stop_event=stop, step=20, debounce=100, raise_interrupt=False):
+                    for _ in watchfiles.watch(*local, stop_event=stop, step=20, debounce=100, raise_interrupt=False):
                         wake.set()
                 except (OSError, RuntimeError) as error:
                     log.warning("The file system tells of no changes (%s): polling alone finds them.", error)

@@ -27,7 +27,8 @@ class SessionDirectory(dj.Manual):
     -> Session
     ---
     -> User
-    session_dir : varchar(1023)  # relative to the root `share`: of a nested session its folder, else its first scan's
+    root        : varchar(32)    # name of a root, such as share
+    session_dir : varchar(1023)  # relative to the root: of a nested session its folder, else its first scan's
     """
 
 

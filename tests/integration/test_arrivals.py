@@ -326,7 +326,7 @@ def test_a_broken_profile_holds_back_the_recordings_of_its_person(lab, recording
 
 def test_a_recording_that_no_reader_stands_stops_no_other(lab, recordings, monkeypatch):
     def planned(ready, settings, decided):
-        if ready[0].relative.endswith(bad.name):
+        if ready[0].place.endswith(bad.name):
             raise ZeroDivisionError("a bug of ours")
         return plan_recordings(ready, settings, decided)
 
@@ -558,9 +558,9 @@ def test_a_share_that_answers_with_an_error_is_away(lab, recordings, monkeypatch
     with monkeypatch.context() as changed:
         changed.setattr(Path, "is_dir", stale)
         watched.watcher.look()
-        assert watched.watcher.is_away
+        assert watched.watcher.away
     assert watched.tick(31) == {place.name: "ingested"}
-    assert not watched.watcher.is_away
+    assert not watched.watcher.away
 
 
 def test_one_look_says_by_its_exit_status_whether_all_went_well(lab, recordings):

@@ -506,7 +506,7 @@ def test_staging_of_a_living_process_stays_and_claims_its_tokens(lab, rig):
     with consolidate.attempts.attempt(
         person / f".XX_ANM-0009_2026-02-10_{TOKENS['scan']}_{TOKENS['session']}"
     ) as living:
-        assert set(read_claims(lab.root("share")).places) == {"scan9fy6airm", "sess9fy6airm"}
+        assert set(read_claims(lab.share_roots()).places) == {"scan9fy6airm", "sess9fy6airm"}
         assert "exists already" in said(plan(lab, rig, wish=replace(WISH, scan=TOKENS["scan"])))
         consolidate._sweep(person)
         assert living.work.is_dir()

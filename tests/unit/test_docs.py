@@ -379,7 +379,7 @@ def test_settings_in_examples_exist() -> None:
         section = ""
         for line in body.splitlines():
             if match := re.match(r"\[([\w.]+)\]", line):
-                section = re.sub(r"^(stores|roles)\.\w+$", r"\1.<name>", match[1]) + "."
+                section = re.sub(r"^(shares|stores|roles)\.\w+$", r"\1.<name>", match[1]) + "."
             elif match := re.match(r"(\w+)\s*=", line):
                 if page.startswith(("how-to/parameter", "how-to/profiles", "reference/setup-types", "tutorials/")):
                     continue  # parameter sets of Suite2p; files that tests of their own readers read

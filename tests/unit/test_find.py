@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 from adamacs.core import settings as settings_module
 from adamacs.core.errors import AdamacsError, visible
 from adamacs.core.modality import Modality
+from adamacs.core.settings import Share
 from adamacs.ingest import beneath, walk
 from adamacs.ingest.beneath import Place
 from adamacs.ingest.find import Finder, Patterns, find_recordings, recording_of
@@ -83,7 +84,7 @@ def test_flat_swapped_and_nested_folders_are_found_in_order(lab):
 def test_any_folder_on_the_way_finds_the_same_scan(lab, below):
     record(lab, "demo", FLAT)
     recordings, _ = find_recordings([lab.root("share").joinpath(*below)], lab)
-    assert [r.relative for r in recordings] == [f"demo/{FLAT}"]
+    assert [r.place for r in recordings] == [f"demo/{FLAT}"]
 
 
 def test_a_path_named_twice_is_found_once(lab):
@@ -124,7 +125,7 @@ def test_a_copy_is_told_with_both_paths_and_never_taken(lab, mark):
     record(lab, *nested, f"scan9FY6AIRP{mark}")
     record(lab, "demo", f"{nested[1]}{mark}", "scan9FY6AIRP")
     recordings, problems = find_recordings([lab.root("share")], lab)
-    assert [r.relative for r in recordings] == [f"demo/{FLAT}", f"demo/{nested[1]}/scan9FY6AIRP"]
+    assert [r.place for r in recordings] == [f"demo/{FLAT}", f"demo/{nested[1]}/scan9FY6AIRP"]
     originals = (f"demo/{FLAT}", f"demo/{nested[1]}", f"demo/{nested[1]}/scan9FY6AIRP")
     told = {problem.where: problem.what for problem in problems}
     assert told == {f"{place}{mark}": f"By its name it is a copy of {place}." for place in originals}
@@ -143,7 +144,8 @@ def test_one_scan_under_two_roots_is_told_with_both_paths(lab, tmp_path):
     record(lab, "demo", FLAT)
     (tmp_path / "second" / "demo" / FLAT).mkdir(parents=True)
     (tmp_path / "second" / "demo" / FLAT / "a.tif").write_bytes(b"raw")
-    finder = Finder(lab, roots={"second": tmp_path / "second"})
+    lab = replace(lab, shares={"second": Share(str(tmp_path / "second"))})
+    finder = Finder(lab)
     look = finder.look()
     assert look.changed == ()
     assert [problem.where for problem in look.problems] == [f"demo/{FLAT} and second:demo/{FLAT}"]
@@ -585,7 +587,7 @@ def check_hostile(home, tree, linked):
         paths = (Path(path) for path, _ in everything_in(recording.path))
         there = {str(path.relative_to(lab.root("share"))) for path in paths if stat.S_ISREG(path.lstat().st_mode)}
         assert names == there
-        assert recording.username == recording.relative.split("/")[0]
+        assert recording.username == recording.place.split("/")[0]
         "".join(names).encode()
     taken = {recording.path for recording in recordings}
     for folder in {Path(path).parent for path, _ in before if Path(path).parent.name == FLAT}:

@@ -66,12 +66,15 @@ def test_every_setting_is_documented_and_can_be_set_in_file_and_environment(home
     examples = {"str": "text", "int": 7, "float": 7.5, "bool": True, "Secret": "text", "list": ["imaging.Processing"]}
     special = {"time_zone": "Europe/Berlin", "stores.<name>.protocol": "s3", "workers.device": "cuda:1"}
     special |= {"workers.beat": 7.5, "workers.lease": 12.5}  # a beat is shorter than half of the lease
-    names = {"stores": "derived", "roles": "cpu"}
+    names = {"shares": "archive", "stores": "derived", "roles": "cpu"}
+    there = {"shares": "[shares.archive]\nfolder = 'elsewhere'"}  # a variable names no share of its own
     for name, kind, default, sentence in settings.documented():
         assert sentence.endswith((".", "`"))
         value = special.get(name, examples[kind])
         assert value != default
-        spelt = name.replace("<name>", names.get(name.partition(".")[0], ""))
+        section = name.partition(".")[0]
+        spelt = name.replace("<name>", names.get(section, ""))
+        write(home, there.get(section, ""))
         loaded = load(home, **{f"ADAMACS_{spelt.upper().replace('.', '_')}": spelt_as_variable(value)})
         assert value_of(loaded, spelt) == {"Secret": Secret, "list": tuple}.get(kind, lambda same: same)(value)
         if kind != "Secret":
@@ -460,6 +463,35 @@ def test_an_unknown_root_or_store_is_refused_with_the_nearest(home):
         load(home).root("shares")
     with pytest.raises(InvalidSetting, match="Did you mean derived"):
         load(home).store("derive")
+
+
+def test_shares_beside_the_first_are_roots_by_their_names(home, tmp_path):
+    write(home, f"[shares.archive]\nfolder = '{tmp_path}/old'\n\n[shares.bench]\nfolder = 'bench'\n")
+    loaded = load(home)
+    assert list(loaded.share_roots()) == ["share", "archive", "bench"]
+    assert loaded.root("archive") == tmp_path / "old"
+    assert loaded.locate("archive:demo/a.tif") == tmp_path / "old" / "demo" / "a.tif"
+    assert loaded.locate("demo/a.tif") == home / "share" / "demo" / "a.tif"
+    with pytest.raises(InvalidSetting, match="no root named 'C'"):
+        loaded.locate("C:/a.tif")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[shares.share]\nfolder = 'x'", "share is a root already"),
+        ("[shares.processed]\nfolder = 'x'", "processed is a root already"),
+        ("[shares.old]", "shares.old has no folder"),
+        ("[shares.old]\nfolder = ''", "It takes a folder"),
+        ("[shares.old]\nfolder = 'share/old'", "old lies in the share share"),
+        ("[shares.old]\nfolder = '.'", "share lies in the share old"),
+        ("[shares.'a:b']\nfolder = 'x'", "shares"),
+    ],
+)
+def test_a_share_that_would_be_walked_twice_or_nowhere_is_refused(home, text, said):
+    write(home, text)
+    with pytest.raises(InvalidSetting, match=said):
+        load(home)
 
 
 def test_stores_are_named_tables_and_derived_is_always_there(home):

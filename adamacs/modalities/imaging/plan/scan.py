@@ -24,12 +24,12 @@ def plan_scan(recording: Recording, settings: Settings) -> Contribution:
     if index < 0:
         what = "No parameter set is chosen: the scan is not staged for processing."
         hint = "Give --paramset, or set ingest.paramset_idx."
-        return Contribution(problems=(Problem("question", what, recording.relative, hint),))
+        return Contribution(problems=(Problem("question", what, recording.place, hint),))
     known = (tables.ProcessingParamSet & {"validated": True}).to_arrays("paramset_idx").tolist()
     if index not in known:
         what = f"There is no validated parameter set {index}."
         hint = f"Known: {', '.join(map(str, sorted(known)))}." if known else "Add one with `adamacs paramset add`."
-        return Contribution(problems=(Problem("error", what, recording.relative, hint),))
+        return Contribution(problems=(Problem("error", what, recording.place, hint),))
     values = {
         "session_id": session_id,
         "scan_id": scan_id,

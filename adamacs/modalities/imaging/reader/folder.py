@@ -24,16 +24,15 @@ def look(recording: Recording, settings: LabSettings) -> Contribution:
     tiffs = [file.path for file in recording.files if file.path.lower().endswith((".tif", ".tiff"))]
     if not tiffs:
         what = "The folder holds no TIFF: nothing of it will be processed as imaging."
-        return Contribution(problems=(Problem("warning", what, recording.relative),))
-    share = settings.root("share")
+        return Contribution(problems=(Problem("warning", what, recording.place),))
     try:
-        info = read_scan(single_acquisition(share / path for path in tiffs))
+        info = read_scan(single_acquisition(settings.locate(path) for path in tiffs))
     except UnreadableFile as error:
-        where = str(error.where or recording.relative)
+        where = str(error.where or recording.place)
         return Contribution(problems=(Problem("error", error.what, where, error.hint or ""),))
     odd = (*info.warnings, *_strangers(recording, tiffs, info.scan_datetime))
     return Contribution(
-        problems=tuple(Problem("warning", warning, recording.relative) for warning in odd),
+        problems=tuple(Problem("warning", warning, recording.place) for warning in odd),
         summary=f"ScanImage: {info.nframes} volumes of {info.ndepths} planes, {info.nchannels} channels at "
         f"{info.fps:.4g} Hz",
         scan_values={"acq_software": "ScanImage"},
