@@ -23,7 +23,7 @@ import click
 
 from adamacs import cli, pipeline
 from adamacs.analysis import diagram
-from adamacs.core import errors, failures, logs, points, settings, setups, toml
+from adamacs.core import errors, failures, logs, points, settings, setup_wiring, setups, toml
 from adamacs.schemas.definition import Catalogue, Column, ForeignKey, Table
 from adamacs.workers import roles
 
@@ -200,7 +200,7 @@ def variable_of(setting: str) -> str:
 
 
 def _value(default: Any) -> str:
-    if isinstance(default, settings.Secret) or default in ("", ()):
+    if isinstance(default, settings.Secret | setup_wiring.Clock) or default in ("", ()):
         return ""
     return f"`{str(default).lower() if isinstance(default, bool) else default}`"
 
@@ -459,6 +459,15 @@ def setup_page() -> str:
         "A watching service waits for a folder that lacks an expected file. So a kind of files is demanded "
         "(`least` above 0) only where every folder of the setup type holds it; the others stand there with `least = 0` "
         "for what they are. Where yours hold more, say so in a file of your own.",
+        "## Channels",
+        "A channel is a digital line or an analog input of the auxiliary recording. Lines are counted by the bits of "
+        "the digital word: bit 0 is the least significant bit and is line DI0. A recording holds active lines alone, "
+        "so what counts is the order in which it lists them. A channel is found by its name where the recording lists "
+        "one of its `names`, otherwise by its place. Where names and places contradict each other, where a channel "
+        "that is needed is not there, or where a recording has digital lines that no channel claims, the setup type "
+        "does not fit, and each contradiction is told. What names do not tell, pulses may: `rate`, `least`, `most`, "
+        "`no_more_than` and `polarity` say what cannot be. Those bounds are wide on purpose. "
+        "[How to add a setup](../how-to/add-a-setup.md) goes through it step by step.",
     ]
     for setup in known.setups.values():
         parts += _setup(setup)
@@ -483,6 +492,28 @@ def _setup(setup: setups.SetupType) -> Iterator[str]:
     if setup.expected:
         rows = [f"| `{e.files}` | {e.count} | {_cell(e.what)} |" for e in setup.expected]
         yield "\n".join(["| files | how many | what |", "|---|---|---|", *rows])
+    stream, otherwise = setup.clock.stream, setup.clock.otherwise
+    readers = _texts(setup.parsers) or "none"
+    yield f"Scan time: `{stream}`{f', or `{otherwise}`' if otherwise else ''}. Readers: {readers}."
+    if setup.channel:
+        yield "\n".join(
+            ["| channel | name | event | kind | what |", "|---|---|---|---|---|", *map(_channel, setup.channel)]
+        )
+    for align in setup.align:
+        remark = "" if align.verified else f" Not verified: {_cell(align.missing)}"
+        yield f"Bpod's trials are aligned by {_texts(align.events)} and the channel `{align.channel}`.{remark}"
+
+
+def _channel(channel: setup_wiring.Channel) -> str:
+    remarks = [
+        channel.what,
+        "" if channel.needed else "may be absent",
+        "low when it is on" if channel.polarity == "low" else "",
+        "" if channel.verified else f"not verified: {channel.missing}",
+    ]
+    event = f"`{channel.event}`" if channel.event else ""
+    what = _cell("; ".join(filter(None, remarks)))
+    return f"| {channel.where} | `{channel.name}` | {event} | {channel.kind} | {what} |"
 
 
 # ---- failures

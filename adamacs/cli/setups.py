@@ -12,7 +12,9 @@ import click
 from adamacs.cli.prompt import json_option, print_json
 from adamacs.core import settings as settings_module
 from adamacs.core import setups as registry
+from adamacs.core import toml
 from adamacs.core.errors import visible
+from adamacs.core.setup_wiring import Channel
 from adamacs.core.setups import SetupType
 
 
@@ -24,13 +26,17 @@ def setups() -> None:
 @setups.command("list")
 @json_option
 def list_setups(as_json: bool) -> None:
-    """Show every setup type that this lab knows, with its rigs."""
+    """Show every setup type that this lab knows, with its rigs and how many channels it has."""
     for setup in _load().setups.values():
         if as_json:
             print_json(asdict(setup))
         else:
             rigs = ", ".join(setup.rigs) or "no rig yet"
-            notes = [*(["not verified"] if not setup.verified else []), *(["the lab's own"] if _is_own(setup) else [])]
+            notes = [
+                *([f"{len(setup.channel)} channels"] if setup.channel else []),
+                *(["not verified"] if not setup.verified else []),
+                *(["the lab's own"] if _is_own(setup) else []),
+            ]
             note = f"  ({', '.join(notes)})" if notes else ""
             click.echo(visible(f"{setup.name:24}  {rigs:24}  {setup.description}{note}"))
 
@@ -39,7 +45,7 @@ def list_setups(as_json: bool) -> None:
 @click.argument("name")
 @json_option
 def show(name: str, as_json: bool) -> None:
-    """Show what is expected of setup type NAME, in any of its spellings, and which file says so."""
+    """Show what setup type NAME, in any of its spellings, expects, which channels it has, and which file says so."""
     known = _load()
     setup = known.find(name)
     if as_json:
@@ -61,16 +67,41 @@ def _lines(setup: SetupType, known: registry.Registry) -> Iterator[str]:
         values = ", ".join(f"{name}={value}" for name, value in stage.values.items())
         yield f"  stages:     {stage.table} {values}".rstrip()
     yield from (f"  {expected.count:>12} {expected.files}: {expected.what}" for expected in setup.expected)
+    yield f"  readers:    {', '.join(setup.parsers) or 'none'}"
+    yield f"  scan time:  {setup.clock.stream}{f', or {other}' if (other := setup.clock.otherwise) else ''}"
+    for align in setup.align:
+        yield f"  aligned:    {' and '.join(align.events)} with {align.channel}"
+    yield from _channels(setup)
     if not setup.verified:
         yield "  Not verified. A lab must fill in:"
         yield from (f"    {missing}" for missing in setup.missing)
+
+
+def _channels(setup: SetupType) -> Iterator[str]:
+    """Yield a table of the channels: where, name, event, kind, and what is special about it."""
+    if not setup.channel:
+        return
+    rows = [("channel", "name", "event", "kind", "")]
+    rows += [(c.where, c.name, c.event or "-", c.kind, ", ".join(_remarks(c))) for c in setup.channel]
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    for row in rows:
+        yield "  " + "  ".join(f"{cell:{width}}" for cell, width in zip(row, widths)).rstrip()
+
+
+def _remarks(channel: Channel) -> Iterator[str]:
+    if not channel.needed:
+        yield "may be absent"
+    if channel.polarity == "low":
+        yield "low when on"
+    if not channel.verified:
+        yield "not verified"
 
 
 @setups.command()
 @click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @json_option
 def check(file: Path, as_json: bool) -> None:
-    """Tell everything that is wrong with a FILE of a setup type, or with a rigs.toml.
+    """Tell everything that is wrong with a FILE of a setup type, or with a rigs.toml; show the channels of a sound one.
 
     The exit status is 1 where anything is.
     """
@@ -83,7 +114,8 @@ def check(file: Path, as_json: bool) -> None:
         else:
             click.echo(visible(str(problem)))
     if not problems and not as_json:
-        click.echo(visible(f"{file} is sound"))
+        setup = None if file.name == registry.RIGS_FILE else toml.read_as(SetupType, file)[0]
+        click.echo(visible("\n".join([f"{file} is sound", *(_channels(setup) if setup else [])]), keep="\n"))
     sys.exit(1 if problems else 0)
 
 

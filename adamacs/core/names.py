@@ -14,6 +14,15 @@ _SIGNS = frozenset('<>:"|?*\\' + "".join(map(chr, range(1, 32))))
 _FINE = bytes(code for code in range(256) if chr(code) not in _SIGNS)
 
 
+def fold(text: str) -> str:
+    """Return a spelling without what people vary: case, blanks, `-` and `_`.
+
+    >>> fold("Bench2p oddball-V2") == fold("bench2p_Oddball_v2")
+    True
+    """
+    return re.sub(r"[\s_-]+", "", text.casefold())
+
+
 def natural_order(name: str) -> tuple[tuple[str | int, ...], str]:
     """Return a key that sorts `scan_9` before `scan_10`.
 

@@ -18,22 +18,14 @@ from typing import Any
 from adamacs.core import toml
 from adamacs.core.errors import UnknownSetup, nearest, visible
 from adamacs.core.modality import Problem
-from adamacs.core.names import natural_order
+from adamacs.core.names import fold, natural_order
+from adamacs.core.setup_wiring import PARSERS, Align, Channel, Clock, misfits
 
 SHIPPED = Path(__file__).with_name("setup_types")
 RIGS_FILE = "rigs.toml"
 FOLDER = "setups"  # of a lab home
 
 _SHOWN = 5  # names in a sentence
-
-
-def fold(text: str) -> str:
-    """Return a spelling without what people vary: case, blanks, `-` and `_`.
-
-    >>> fold("Bench2p oddball-V2") == fold("bench2p_Oddball_v2")
-    True
-    """
-    return re.sub(r"[\s_-]+", "", text.casefold())
 
 
 @dataclass(frozen=True)
@@ -132,6 +124,22 @@ class SetupType:
     stage: tuple[Stage, ...] = toml.key(
         "The requests that a new scan gets, a table `[[stage]]` for each; none: what the person's profile says.", ()
     )
+    parsers: tuple[str, ...] = toml.key(
+        f"Which readers such a folder is given to. {'; '.join(f'`{name}`: {what}' for name, what in PARSERS.items())}.",
+        (),
+    )
+    clock: Clock = toml.key("Which stream is scan time.", Clock())
+    channel: tuple[Channel, ...] = toml.key(
+        "The channels of its auxiliary recording, a table `[[channel]]` for each.", ()
+    )
+    spare_lines: bool = toml.key(
+        "Whether an auxiliary recording may hold digital lines beyond those of its channels; false: it is taken for "
+        "one of another setup type. Analog inputs may always be more.",
+        False,
+    )
+    align: tuple[Align, ...] = toml.key(
+        "How Bpod's trials are placed on scan time, a table `[[align]]`; none: they stay on Bpod's own clock.", ()
+    )
     source: Path = Path()
     replaces: Path | None = None
 
@@ -203,6 +211,16 @@ class Registry:
     setups: Mapping[str, SetupType]
     rigs: Mapping[str, Rig]
     broken: Mapping[Path, str | None] = field(default_factory=dict)
+
+    @property
+    def vocabulary(self) -> dict[str, frozenset[str]]:
+        """Which channels a name in a file may mean, by the folded name, over all setup types."""
+        meanings: dict[str, set[str]] = {}
+        for setup in self.setups.values():
+            for channel in setup.channel:
+                for name in channel.known_as:
+                    meanings.setdefault(fold(name), set()).add(channel.name)
+        return {name: frozenset(channels) for name, channels in meanings.items()}
 
     def find(self, text: str, where: Any = None) -> SetupType:
         """Return the setup type of a spelling; case, blanks, `-` and `_` do not matter.
@@ -346,6 +364,7 @@ def _misfits(setup: SetupType, rigs: Collection[str], modalities: Collection[str
     for name in setup.modalities:
         if modalities is not None and name not in modalities:
             yield Problem("error", f"There is no modality {name!r}.", "modalities", nearest(name, modalities))
+    yield from misfits(setup.channel, setup.clock, setup.parsers, setup.align)
     for spelling in setup.spellings:
         if not fold(spelling):
             yield Problem("error", f"{spelling!r} is no spelling.", "spellings", "It takes letters or digits.")

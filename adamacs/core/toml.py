@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
@@ -18,8 +19,10 @@ T = TypeVar("T")
 _KINDS: Mapping[Any, str] = {
     str: "a text",
     int: "a whole number",
+    float: "a number",
     bool: "true or false",
     tuple[str, ...]: "a list of texts",
+    tuple[float, float]: "a list of two numbers",
 }
 
 
@@ -50,7 +53,7 @@ def read(path: Path) -> dict[str, Any]:
     """
     try:
         return tomllib.loads(path.read_text(encoding="utf-8-sig"))  # Windows editors put a mark in front
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:  # no TOML, no text, or a whole number beyond what Python converts
         raise InvalidSetting(f"This is not valid TOML: {error}.", path) from error
     except RecursionError as error:
         raise InvalidSetting("This TOML is nested too deeply.", path) from error
@@ -177,17 +180,37 @@ def _value(hint: Any, field: Any, value: Any, place: str) -> tuple[Any, list[Pro
     if inner := _inner(hint):
         built = [build(inner, table, f"{place} {number}") for number, table in enumerate(value, 1)]
         return tuple(item for item, _ in built), [problem for _, found in built for problem in found]
-    held = tuple(value) if get_origin(hint) is tuple else value
+    held = _held(value, hint)
     if (fits := field.metadata["fits"]) and not fits(held):
         return None, [Problem("error", f"{_shown(value)} does not fit.", place, field.metadata["takes"])]
     return held, []
 
 
+def _held(value: Any, hint: Any) -> Any:
+    if hint == tuple[float, float]:
+        return tuple(map(float, value))
+    if get_origin(hint) is tuple:
+        return tuple(value)
+    return float(value) if hint is float else value
+
+
 def _is_a(value: Any, hint: Any) -> bool:
+    if hint is float:
+        return _is_number(value)
+    if hint == tuple[float, float]:
+        return type(value) is list and len(value) == 2 and all(map(_is_number, value))
     if get_origin(hint) is tuple:
         of_list = dict if _inner(hint) else str
         return type(value) is list and all(type(item) is of_list for item in value)
     return isinstance(value, dict) if hint not in _KINDS else type(value) is hint  # true is no number
+
+
+def _is_number(value: Any) -> bool:
+    """Tell a number from nan, inf, true, and a whole number that no float can hold."""
+    try:
+        return type(value) in (int, float) and math.isfinite(value)
+    except OverflowError:
+        return False
 
 
 def _shown(value: Any) -> str:

@@ -373,6 +373,9 @@ def test_what_explain_says_in_examples_is_what_it_says() -> None:
     assert told
 
 
+_OTHER_TOML = ("how-to/add-a-setup", "how-to/parameter", "how-to/profiles", "reference/setup-types", "tutorials/")
+
+
 def test_settings_in_examples_exist() -> None:
     known = {name for name, *_ in settings.documented()}
     for page, body in blocks("toml"):
@@ -381,7 +384,7 @@ def test_settings_in_examples_exist() -> None:
             if match := re.match(r"\[([\w.]+)\]", line):
                 section = re.sub(r"^(shares|stores|roles)\.\w+$", r"\1.<name>", match[1]) + "."
             elif match := re.match(r"(\w+)\s*=", line):
-                if page.startswith(("how-to/parameter", "how-to/profiles", "reference/setup-types", "tutorials/")):
+                if page.startswith(_OTHER_TOML):
                     continue  # parameter sets of Suite2p; files that tests of their own readers read
                 assert section + match[1] in known, f"{section}{match[1]} in {page}"
 

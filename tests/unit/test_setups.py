@@ -5,6 +5,8 @@ from __future__ import annotations
 import configparser
 import fnmatch
 import json
+import re
+import tomllib
 from dataclasses import fields
 from pathlib import Path, PurePosixPath
 
@@ -332,6 +334,262 @@ def test_the_example_of_the_reference_page_is_sound():
     assert setups.check(page, modalities=pipeline.MODALITIES) == []
 
 
+# ---- channels, scan time, readers, alignment
+
+# The lab's channel maps, written anew from its documents: bit or input -> event. Bit 0 is the least significant.
+COMMON = {0: "main_track_gate", 1: "shutter", 3: ""}
+MINI = {**COMMON, 2: "mini2p_frames"}
+BENCH = {**COMMON, 2: "bench2p_frames", 4: "bench2p_volumes"}
+BPOD = {1: "aux_bpod_visual", 2: "aux_bpod_reward", 3: "aux_bpod_tone"}
+LINES = {
+    "mini2p1_openfield": {**MINI, 4: "optitrack_frames", 5: "HARP_gate", 6: "landmark_LED"},
+    "mini2p2_openfield": {**MINI, 4: ""},
+    "mini2p2_headfixed": MINI,
+    "bench2p": BENCH,
+    "bench2p_kine": BENCH,
+    "bench2p_lineartrack": BENCH,
+    "bench2p_oddball": BENCH,
+    "bench2p_Oddball_V2": {**BENCH, 5: "aux_bonsai_vis2"},
+    "bench2p_SP": {**BENCH, 5: "aux_bonsai_vis"},
+    "bench2p_Oddball_v3": {},
+    "behavior_box": {},
+    "macroscope": {**COMMON, 2: ""},
+}
+INPUTS = {
+    "mini2p1_openfield": {0: "aux_cam", **BPOD, 4: "arena_LED", 5: "stim_diode"},
+    "mini2p2_openfield": {0: "aux_cam", **BPOD},
+    "mini2p2_headfixed": {},
+    "bench2p": {0: "<stimulus>", 1: "", 2: "aux_cam"},
+    "bench2p_kine": {0: "<stimulus>", 1: "", 2: "aux_cam"},
+    "bench2p_lineartrack": {1: "", 2: "aux_cam", 3: "aux_lick", 4: "aux_trial"},
+    "bench2p_oddball": {0: "", 1: "", 2: "aux_cam", 3: "aux_bonsai_vis"},
+    "bench2p_Oddball_V2": {0: "aux_bonsai_vis", 1: "", 2: "aux_cam", 3: "aux_lick", 4: "aux_trial", 5: "aux_reward"},
+    "bench2p_SP": {
+        0: "aux_trial_type",
+        1: "",
+        2: "aux_cam",
+        3: "aux_fake_reward",
+        4: "aux_reward",
+        5: "aux_lick",
+        6: "aux_HIFI",
+    },
+    "bench2p_Oddball_v3": {},
+    "behavior_box": {},
+    "macroscope": {},
+}
+NAMED = {
+    "Main Trigger": "main_track_gate",
+    "Bench2p 920 shutter": "shutter",
+    "Frame clock": "bench2p_frames",
+    "Volume clock": "bench2p_volumes",
+    "Camera Trigger": "aux_cam",
+    "Trial_Onset": "aux_trial",
+    "HIFI": "aux_HIFI",
+    "Visual Stim ID": "bonsai_text_<id>",
+    "Photodiode": "pdiode_text_<id>",
+}
+OPTIONAL = {
+    "mini2p1_openfield": {"landmark_led", "stimulus_diode"},
+    "bench2p_lineartrack": {"treadmill"},
+    "bench2p_oddball": {"treadmill", "bpod_ttl"},
+    "bench2p_Oddball_V2": {"treadmill"},
+    "bench2p_SP": {"treadmill"},
+    "bench2p_Oddball_v3": {"treadmill", "sound", "line_clock"},
+    "mini2p2_headfixed": {"main_track_gate", "shutter", "two_photon_frames", "line_clock"},
+    "macroscope": {"main_track_gate", "shutter", "widefield_frames", "line_clock"},
+}
+
+
+@pytest.mark.parametrize("name", sorted(NAMED_BY_THE_LAB))
+def test_each_bit_and_each_input_of_a_setup_type_writes_the_event_of_the_lab_s_map(name):
+    channels = SHIPPED.setups[name].channel
+    assert {c.line: c.event for c in channels if c.line is not None} == LINES[name]
+    assert {c.analog: c.event for c in channels if c.analog is not None} == INPUTS[name]
+    assert {c.name for c in channels if not c.needed} == OPTIONAL.get(name, set())
+
+
+def test_channels_that_are_known_by_name_alone_are_found_under_the_lab_s_names():
+    channels = SHIPPED.setups["bench2p_Oddball_v3"].channel
+    events = {setups.fold(name): c.event for c in channels for name in c.known_as}
+    assert {name: events[setups.fold(name)] for name in NAMED} == NAMED
+    assert all(c.place is None for c in channels)
+
+
+def test_the_wheel_and_the_light_that_cameras_see_are_kept_as_voltages():
+    wheels = {s.name: c.analog for s in SHIPPED.setups.values() for c in s.channel if c.name == "treadmill"}
+    assert set(wheels) == {name for name in NAMED_BY_THE_LAB if name.startswith("bench2p")}
+    assert set(wheels.values()) - {None} == {1}
+    sync = [(s.name, c.inside) for s in SHIPPED.setups.values() for c in s.channel if c.name == "cam_sync"]
+    assert sync == [("mini2p1_openfield", "arena_led")]
+
+
+def test_scan_time_is_bpod_s_in_the_box_and_falls_back_to_frames_where_the_reference_has_no_map():
+    clocks = {setup.name: (setup.clock.stream, setup.clock.otherwise) for setup in SHIPPED.setups.values()}
+    assert clocks.pop("behavior_box") == ("bpod", "")
+    assert clocks.pop("macroscope") == clocks.pop("mini2p2_headfixed") == ("aux", "frames")
+    assert set(clocks.values()) == {("aux", "")}
+
+
+def test_bpod_s_trials_are_aligned_as_the_lab_s_documents_say():
+    told = {s.name: s.align[0] for s in SHIPPED.setups.values() if s.align}
+    for name in ("mini2p1_openfield", "mini2p2_openfield"):
+        align = told.pop(name)
+        assert (align.channel, align.only_with, align.drift) == ("bpod_visual", ("SoftCode10", "SoftCode15"), 0.001)
+        assert align.events == ("bpod_trial_start", "bpod_at_target")
+    odd = told.pop("bench2p_oddball")
+    assert (odd.channel, odd.events, odd.from_end) == ("bpod_ttl", ("bpod_firststim_oddball",), True)
+    assert (odd.after.gate, odd.after.seconds) == ("main_track_gate", 1.0)
+    (ttl,) = (c for c in SHIPPED.setups["bench2p_oddball"].channel if c.name == odd.channel)
+    assert (ttl.analog, ttl.polarity) == (0, "low")
+    for name in ("bench2p_Oddball_V2", "bench2p_Oddball_v3"):
+        align = told.pop(name)
+        assert (align.channel, align.after.gate, align.drop_last) == ("trial", "main_track_gate", True)
+    assert told.pop("bench2p_lineartrack").channel == "trial"
+    assert told == {}
+
+
+def test_what_the_reference_does_not_say_is_marked_and_named():
+    unsure = {s.name: [c.name for c in s.channel if not c.verified] for s in SHIPPED.setups.values()}
+    assert unsure["macroscope"] == ["main_track_gate", "shutter", "widefield_frames", "line_clock"]
+    assert unsure["mini2p2_headfixed"] == ["main_track_gate", "shutter", "two_photon_frames", "line_clock"]
+    assert unsure["bench2p"] == unsure["mini2p1_openfield"] == []
+    assert all(bool(c.missing) != c.verified for s in SHIPPED.setups.values() for c in s.channel)
+
+
+WIRED = (
+    SOUND
+    + 'parsers = ["wavesurfer", "bpod"]\n[[channel]]\nname = "gate"\nkind = "gate"\nline = 0\n'
+    + '[[channel]]\nname = "trial"\nkind = "pulses"\nanalog = 4\n'
+)
+ALIGN = '[[align]]\nchannel = "trial"\nevents = ["bpod_trial_start"]\n'
+THIRD = '[[channel]]\nname = "x"\nkind = "pulses"\n'
+LEVEL = '[[channel]]\nname = "x"\nkind = "level"\n'
+
+
+def test_everything_that_a_channel_may_say_is_read(home):
+    add(
+        home,
+        WIRED + THIRD + 'analog = 2\nwhat = "xs"\nnames = ["An X"]\nevent = "aux_x_<id>"\nneeded = false\n'
+        'verified = false\nmissing = "All."\npolarity = "low"\nthreshold = 2\nshare = 0.25\nmerge = 0.5\n'
+        "shortest = 0.125\nopen_end = 3\nrate = [1, 2.5]\nleast = 1\nmost = 9\n"
+        'no_more_than = "trial"\nafter = { gate = "gate", seconds = 1 }\n'
+        + ALIGN
+        + 'only_with = ["SoftCode10"]\nafter = { gate = "gate" }\ndrop_first = true\ndrop_last = true\n'
+        'from_end = true\ndrift = 0.5\n[clock]\nstream = "aux"\notherwise = "bpod"\n',
+    )
+    setup = setups.load(home).find("own")
+    x = setup.channel[2]
+    assert (x.analog, x.names, x.event, x.needed, x.polarity) == (2, ("An X",), "aux_x_<id>", False, "low")
+    assert (x.threshold, x.share, x.merge, x.shortest, x.open_end) == (2.0, 0.25, 0.5, 0.125, 3.0)
+    assert type(x.threshold) is type(x.rate[0]) is float
+    assert (x.rate, x.least, x.most, x.no_more_than) == ((1.0, 2.5), 1, 9, "trial")
+    assert (x.after.gate, x.after.seconds) == ("gate", 1.0)
+    assert (setup.align[0].drift, setup.align[0].after.seconds, setup.clock.otherwise) == (0.5, 0.0, "bpod")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (WIRED + THIRD + "lin = 1", "channel 3, lin: There is no such key. Did you mean line"),
+        (WIRED + THIRD, "channel 3, name: Nothing says where it is. It takes line, analog or names."),
+        (WIRED + THIRD + "line = 1\nanalog = 1", "channel 3, analog: A digital line and an analog input at once"),
+        (WIRED + THIRD + "line = 0", "channel 3, line: Digital line 0 is claimed by gate already."),
+        (WIRED + THIRD + "analog = 4", "channel 3, analog: Analog input 4 is claimed by trial already."),
+        (WIRED + THIRD.replace("x", "Tri_al") + "line = 5", "channel 3, name: 'Tri_al' is claimed by trial already."),
+        (WIRED + THIRD + 'line = 5\nnames = ["GATE"]', "channel 3, names: 'GATE' is claimed by gate already."),
+        (WIRED + THIRD + 'line = 5\nnames = ["-"]', "channel 3, names: '-' is no name."),
+        (WIRED + THIRD + "line = 32", "channel 3, line: 32 does not fit. It takes 0 to 31."),
+        (WIRED + THIRD + "line = true", "channel 3, line: True does not fit. It takes a whole number."),
+        (WIRED + THIRD.replace("pulses", "pulse"), "channel 3, kind: 'pulse' does not fit. It takes pulses or onsets"),
+        (WIRED + THIRD + 'line = 1\npolarity = "up"', "channel 3, polarity: 'up' does not fit. It takes high or low."),
+        (WIRED + THIRD + "line = 1\nthreshold = 2", "channel 3, threshold: A digital line has none."),
+        (WIRED + THIRD + "analog = 1\nthreshold = nan", "channel 3, threshold: nan does not fit. It takes a number."),
+        (
+            WIRED + THIRD + "analog = 1\nthreshold = -1",
+            "channel 3, threshold: -1 does not fit. It takes a number above",
+        ),
+        (WIRED + THIRD + "analog = 1\nthreshold = 1" + "0" * 400, "does not fit. It takes a number."),
+        (WIRED + THIRD + "line = 1\nstep = 0.5", "channel 3, step: A channel of kind pulses has none."),
+        (WIRED + LEVEL + "line = 1", "channel 3, line: A channel of kind level is a voltage."),
+        (WIRED + LEVEL + 'analog = 1\npolarity = "low"', "channel 3, polarity: A channel of kind level has none."),
+        (WIRED + THIRD + "line = 1\nrate = [1]", "channel 3, rate: This does not fit. It takes a list of two numbers."),
+        (WIRED + THIRD + "line = 1\nrate = [2, 1]", "channel 3, rate: This does not fit. It takes two numbers"),
+        (WIRED + THIRD + "line = 1\nleast = 2\nmost = 1", "channel 3, most: At most 1 and at least 2 cannot be."),
+        (
+            WIRED + THIRD + 'line = 1\nno_more_than = "trials"',
+            "channel 3, no_more_than: There is no other channel with",
+        ),
+        (WIRED + THIRD + 'line = 1\nevent = "a b"', "channel 3, event: 'a b' does not fit. It takes letters"),
+        (WIRED + THIRD + 'line = 1\nafter = { gate = "gat" }', "channel 3, after, gate: There is no channel of kind"),
+        (WIRED + THIRD + "line = 1\nafter = { seconds = 1 }", "channel 3, after, gate: This key is missing."),
+        (WIRED + THIRD + "line = 1\nverified = false", "channel 3, missing: What is not verified must say"),
+        (WIRED + THIRD + 'line = 1\nmissing = "x"', "channel 3, missing: What is missing cannot be verified."),
+        (WIRED + LEVEL + 'inside = "trial"\nanalog = 1', "channel 3, inside: It has a place of its own, too."),
+        (
+            WIRED + LEVEL.replace("level", "waveform") + 'inside = "gate"',
+            "channel 3, inside: There is no other channel",
+        ),
+        (
+            WIRED + ALIGN.replace("trial", "tral", 1),
+            "align 1, channel: There is no channel of kind pulses or onsets 'tral'.",
+        ),
+        (
+            WIRED + ALIGN.replace("bpod_trial_start", "start"),
+            "align 1, events: This does not fit. It takes names such as",
+        ),
+        (WIRED + ALIGN.replace('"bpod_trial_start"', ""), "align 1, events: This does not fit."),
+        (WIRED + ALIGN + "drift = 0", "align 1, drift: 0 does not fit. It takes a number above 0."),
+        (WIRED.replace(', "bpod"', "") + ALIGN, "align: Bpod's trials are read by bpod."),
+        (WIRED.replace("wavesurfer", "bonsai_log"), "channel: The channels are read by wavesurfer."),
+        (
+            WIRED.replace("wavesurfer", "wavesurfr") + "",
+            "parsers: There is no reader 'wavesurfr'. Did you mean wavesurf",
+        ),
+        (WIRED + '[clock]\nstream = "harp"', "clock, stream: 'harp' does not fit. It takes aux or bpod or frames."),
+        (WIRED + '[clock]\notherwise = "aux"', "clock, otherwise: It is that stream itself."),
+        (WIRED + ALIGN + '[clock]\nstream = "bpod"', "align: Bpod's own clock is scan time"),
+        (SOUND + '[clock]\nstream = "bpod"', "clock, stream: Bpod's session is read by bpod."),
+        (SOUND + "[[clock]]", "clock: This does not fit. It takes a table."),
+        (SOUND + "a = 1" + "0" * 5000, "This is not valid TOML: Exceeds the limit"),
+    ],
+)
+def test_what_is_wrong_with_a_wiring_is_told_with_its_key_and_cure(home, text, said):
+    path = add(home, text)
+    problems = setups.check(path, home, modalities=("imaging",))
+    assert any(said in f"{problem.where}: {problem.what} {problem.hint}" for problem in problems), problems
+    assert said in refusal(home)
+
+
+def test_every_fault_of_every_channel_is_told_at_once(home):
+    path = add(
+        home, WIRED + THIRD + 'line = 1\nanalog = 1\nmissing = "y"\n' + THIRD + "line = 0\n" + ALIGN + "drift = 1\n"
+    )
+    assert [problem.where for problem in setups.check(path, home)] == [
+        "channel 3, analog",
+        "channel 3, missing",
+        "channel 4, name",
+        "channel 4, line",
+    ]
+
+
+def test_two_channels_never_write_one_event(home):
+    path = add(
+        home, WIRED + THIRD + 'line = 1\nevent = "e"\n' + THIRD.replace('"x"', '"y"') + 'line = 2\nevent = "e"\n'
+    )
+    assert [problem.where for problem in setups.check(path, home)] == ["channel 4, event"]
+
+
+def test_the_how_to_page_adds_a_sound_setup(home):
+    page = (Path(__file__).parents[2] / "docs" / "how-to" / "add-a-setup.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    (home / setups.RIGS_FILE).write_text(blocks[0], encoding="utf-8")
+    assert setups.check(home / setups.RIGS_FILE) == []
+    assert setups.check(add(home, blocks[1]), home, modalities=pipeline.MODALITIES) == []
+    known = setups.load(home, modalities=pipeline.MODALITIES)
+    assert "bench2p2" in known.rigs
+    assert {c.name for c in known.find("whiskers").channel} == {c["name"] for c in tomllib.loads(blocks[1])["channel"]}
+
+
 # ---- the command
 
 
@@ -360,6 +618,24 @@ def test_the_command_shows_which_file_counts_and_which_it_replaces(home, monkeyp
     told = json.loads(run("show", "macroscope", "--json").output)
     assert told["verified"] is False
     assert told["missing"]
+
+
+def test_the_command_shows_channels_as_a_table_and_for_programs(home, monkeypatch):
+    monkeypatch.setenv("ADAMACS_HOME", str(home))
+    shown = [re.split(r"  +", line.strip()) for line in run("show", "bench2p oddball").output.splitlines()]
+    assert ["digital line 2", "two_photon_frames", "bench2p_frames", "frames"] in shown
+    assert ["analog input 0", "bpod_ttl", "-", "pulses", "may be absent, low when on"] in shown
+    told = json.loads(run("show", "bench2p oddball", "--json").output)
+    assert {c["line"]: c["event"] for c in told["channel"] if c["line"] is not None}[2] == "bench2p_frames"
+    assert (told["clock"]["stream"], told["align"][0]["channel"]) == ("aux", "bpod_ttl")
+    assert "(4 channels, not verified)" in run("list").output
+    listed = {found["name"]: found for found in map(json.loads, run("list", "--json").output.splitlines())}
+    assert listed["behavior_box"]["channel"] == []
+    checked = run("check", str(add(home, WIRED)))
+    assert checked.exit_code == 0
+    assert ["analog input 4", "trial", "-", "pulses"] in [
+        re.split(r"  +", x.strip()) for x in checked.output.splitlines()
+    ]
 
 
 def test_without_a_lab_home_what_ships_is_shown(tmp_path, monkeypatch):

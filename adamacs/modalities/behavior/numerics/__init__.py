@@ -1,0 +1,1 @@
+"""Arrays to arrays: edges, levels, wheels and rates."""
