@@ -1,0 +1,421 @@
+"""Which pulse of one clock is which pulse of another, told by their intervals and by anchors, never by their order.
+
+A pairing is found in four steps. Seeds: pulses of one train, and those of the other with the same intervals around them
+(`seeds`). Tracks: from a seed on, both trains are followed in both directions, each pulse compared with its neighbours
+in the other train alone, while offset and drift become known (`tracking`); this is the alignment of the two sequences
+within a narrow band, and takes memory in proportion to the trains. Mapping: a smooth mapping through the pairs of a
+track, and with it the final pairs, each other's nearest within six robust standard deviations. Comparison: every other
+way through the trains that is known of, the same track moved by one or two pulses among them, must be clearly worse.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from adamacs.core.clocks import mapping, seeds
+from adamacs.core.clocks.tracking import Rate, Slip, track
+from adamacs.core.clocks.trains import Bounds, Floats, Indices, Prior, checked, match, prior
+from adamacs.core.errors import AmbiguousPairing, PairingRefused, UnusableClock
+
+MAX_DRIFT = 500.0  # ppm
+WANDER = 5.0  # ppm
+JITTER = 1e-3  # s
+LEAST_SCORE = 0.8
+LEAST_OVERLAP = 0.5
+_FEWEST = 3  # pulses, where no anchor is known
+_SIGMAS = 6.0  # robust standard deviations within which a pair is one
+_NORMAL = 1.4826, 1.645  # median and 90th percentile of absolute normal residuals, in standard deviations
+_FINEST = 20  # parts of the jitter: a tolerance is not finer
+_MEASURED = 16  # pairs from which on the jitter is measured
+_MOST_WAYS = 16  # that are followed to their end
+_PER_SEED = 4
+_AGREEING = 2  # seeds with one candidate each that are enough
+_MARGIN = 5.0, 12.0  # pulses, and standard deviations, by which other ways must be worse
+_CHANCE = 1e-4  # expected number of trains without relation that would fit as well
+_NAMED = 12  # shifts that a message spells out
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """Which pulses of two trains are the same.
+
+    Attributes
+    ----------
+    source_index, target_index
+        int64, (pair,): indices into both trains, increasing.
+    source_alone, target_alone
+        int64: indices of pulses without a partner.
+    method
+        How they were paired, in words.
+    score
+        Share of the pulses of both trains, where these overlap, that have a partner; 0 to 1.
+    tolerance
+        s: the furthest that a pair may stand from the smooth mapping of the clocks.
+    """
+
+    source_index: Indices
+    target_index: Indices
+    source_alone: Indices
+    target_alone: Indices
+    method: str
+    score: float
+    tolerance: float
+
+
+@dataclass(frozen=True)
+class _Way:
+    """One way through both trains."""
+
+    begin: tuple[int, int]
+    model: mapping.ClockModel
+    slips: tuple[Slip, ...]
+    tolerance: float
+    source: Indices
+    target: Indices
+    counts: tuple[int, int]  # pulses of both trains where they overlap
+
+    @property
+    def alone(self) -> tuple[int, int]:
+        return self.counts[0] - len(self.source), self.counts[1] - len(self.target)
+
+    @property
+    def score(self) -> float:
+        return 2 * len(self.source) / max(1, sum(self.counts))
+
+    def partner(self, index: int) -> int | None:
+        """Return the target's pulse that a pulse of the source is paired with."""
+        at = int(np.searchsorted(self.source, index))
+        return int(self.target[at]) if at < len(self.source) and self.source[at] == index else None
+
+
+@dataclass(frozen=True)
+class _Trains:
+    """Two trains, the source no longer than the target, and all that is asked of their pairing."""
+
+    source: Floats
+    target: Floats
+    bounds: Bounds
+    prior: Prior
+    least_score: float
+    least_overlap: float
+
+    @property
+    def fewest(self) -> float:
+        """Pairs that a pairing must have."""
+        return max(1 if self.prior.anchored else _FEWEST, self.least_overlap * len(self.source))
+
+    def allowed(self, begin: tuple[int, int]) -> bool:
+        """Tell whether two pulses may be the same by what is known beforehand."""
+        at = self.source[[begin[0]]]
+        shift, apart = self.prior.expected(at, self.bounds)
+        return bool(abs(self.target[begin[1]] - at[0] - shift[0]) <= apart[0] + self.bounds.jitter)
+
+
+def pair(
+    source: ArrayLike,
+    target: ArrayLike,
+    *,
+    anchors: Mapping[str, tuple[float, float]] | None = None,
+    anchor_accuracy: float | None = None,
+    offset: tuple[float, float] | None = None,
+    jitter: float = JITTER,
+    max_drift_ppm: float = MAX_DRIFT,
+    wander_ppm: float = WANDER,
+    least_score: float = LEAST_SCORE,
+    least_overlap: float = LEAST_OVERLAP,
+) -> Pairing:
+    """Pair the pulses that two clocks saw of the same events, whatever is missing or extra on either.
+
+    Parameters
+    ----------
+    source, target
+        (pulse,): s, each on its own clock, increasing.
+    anchors
+        By name, the times (s) of one event on both clocks; it need not be a pulse of the trains.
+    anchor_accuracy
+        s: how far the two times of an anchor may be off; `jitter` by default.
+    offset
+        What must be added to a time of the source (s) anywhere in the recording, and by how much this may be wrong (s).
+    jitter
+        s: the furthest that a pair of pulses stands from the smooth mapping of the clocks. The truth is usually
+        better: from 16 pairs on the spread is measured, and pairs beyond six of its standard deviations stay apart.
+    max_drift_ppm
+        Largest difference of the clocks' rates.
+    wander_ppm
+        How much of it may come and go within the recording; it bounds how long a pause can be bridged.
+    least_score
+        Share of pulses with a partner, where the trains overlap, below which they are not the same.
+    least_overlap
+        Share of the shorter train that must be paired.
+
+    Raises
+    ------
+    AmbiguousPairing
+        Another pairing fits as well: a periodic train without an anchor, a repeated pattern, a pause so long that the
+        clocks may have parted by a period. It names the shifts that may be.
+    PairingRefused
+        A train is too short or not of increasing finite times, the trains do not match, or contradict the anchors.
+    InvalidParameters
+        A bound is negative or not finite.
+    """
+    bounds = Bounds(max_drift_ppm * 1e-6, wander_ppm * 1e-6, jitter)
+    known = prior(anchors or {}, jitter if anchor_accuracy is None else anchor_accuracy, offset, bounds)
+    trains = checked(source, "source"), checked(target, "target")
+    swapped = len(trains[0]) > len(trains[1])  # the shorter is looked for in the longer
+    if swapped:
+        trains, known = (trains[1], trains[0]), known.swapped()
+    task = _Trains(*trains, bounds, known, least_score, least_overlap)
+    if len(task.source) < (1 if known.anchored else _FEWEST):
+        what = f"The shorter train has {len(task.source)} pulses, too few to tell them apart."
+        raise PairingRefused(what, hint="Name an event that both clocks saw (an anchor), or record longer.")
+    way = _only(task, swapped)
+    _check_anchors(task, way, anchors or {}, swapped)
+    return _answer(task, way, anchors or {}, offset is not None, swapped)
+
+
+def _only(task: _Trains, swapped: bool) -> _Way:
+    """Return the one way through both trains, or say why there is none or more than one."""
+    ways = _ways(task)
+    good = [way for way in ways if way.score >= task.least_score and len(way.source) >= task.fewest]
+    if not good:
+        raise _no_match(task, ways)
+    best = max(good, key=lambda way: len(way.source) - sum(way.alone) / 2)
+    if not task.prior.anchored and (chance := _chance(task, best)) > _CHANCE:
+        what = f"{len(best.source)} pairs fit, but {chance:.1g} trains without relation would fit as well."
+        hint = "Give a smaller jitter, name an event that both clocks saw (an anchor), or record longer."
+        raise PairingRefused(what, hint=hint)
+    if rivals := [way for way in good if way is not best and _rivals(best, way)]:
+        raise _ambiguous(task, best, rivals, swapped)
+    if best.slips:
+        raise _slipped(best.slips[0], swapped)
+    return best
+
+
+def _ways(task: _Trains) -> list[_Way]:
+    """Follow the ways that begin at seeds, then those beside the best; all with the same tolerance."""
+    ways: list[_Way] = []
+    agreeing = 0
+    for seed in seeds.seeds(task.source, task.target, task.bounds, task.prior):
+        order = np.argsort(-seed.found, kind="stable")
+        if seed.crowded or len(order) > _PER_SEED:  # of equals, those spread over all
+            order = order[np.linspace(0, len(order) - 1, _PER_SEED).astype(int)]
+        begins = [(seed.index, int(seed.candidates[place])) for place in order]
+        ways += _followed(task, begins, ways)
+        agreeing += len(seed.candidates) == 1 and any(_holds(task, way, begins[0]) for way in ways)
+        if agreeing >= _AGREEING or len(ways) >= _MOST_WAYS:
+            break
+    if not ways:
+        return []
+    best = max(ways, key=lambda way: len(way.source))
+    ways += _followed(task, _beside(task, best), ways)
+    tolerance = min(way.tolerance for way in ways if len(way.source) >= len(best.source) / 2)
+    return [_matched(task, replace(way, tolerance=tolerance)) for way in ways]
+
+
+def _followed(task: _Trains, begins: Iterable[tuple[int, int]], known: list[_Way]) -> list[_Way]:
+    """Follow the ways from some pairs, but those that a known way holds already."""
+    found: list[_Way] = []
+    for begin in begins:
+        if not any(_holds(task, way, begin) for way in known + found) and (way := _follow(task, begin)):
+            found.append(way)
+    return found
+
+
+def _holds(task: _Trains, way: _Way, begin: tuple[int, int]) -> bool:
+    partner = way.partner(begin[0])
+    if partner is not None:
+        return partner == begin[1]
+    predicted = way.model.convert(task.source[begin[0]])
+    return bool(abs(predicted - task.target[begin[1]]) <= way.tolerance and way.score >= task.least_score)
+
+
+def _beside(task: _Trains, way: _Way) -> list[tuple[int, int]]:
+    """Return where ways would begin that are one or two pulses beside another."""
+    if len(way.source) == 0:
+        return []
+    apart = task.prior.expected(task.source[way.source], task.bounds)[1]
+    at = int(np.argmin(apart)) if task.prior.anchored else len(way.source) // 2
+    index, partner = int(way.source[at]), int(way.target[at])
+    places = [partner + step for step in (-1, 1, -2, 2) if 0 <= partner + step < len(task.target)]
+    return [(index, place) for place in places if task.allowed((index, place))]
+
+
+def _follow(task: _Trains, begin: tuple[int, int]) -> _Way | None:
+    """Follow one way to its end and map it; None where it leads nowhere."""
+    bounds = task.bounds
+    rate = Rate(0.0, max(bounds.drift, bounds.wander, 1e-12) / 2)
+    found = track(task.source, task.target, begin, rate, bounds, task.prior)
+    if len(found.source) < task.fewest / 2:
+        return None
+    try:
+        if found.slips and len(found.source) >= _MEASURED:  # the whole recording knows the drift better than its start
+            rate = _rate(task.source[found.source], task.target[found.target], bounds)
+            found = track(task.source, task.target, begin, rate, bounds, task.prior)
+        fit = _fit(task.source[found.source], task.target[found.target])
+    except UnusableClock:  # what was followed is no clock
+        return None
+    residuals = np.abs(task.target[found.target] - fit.model.convert(task.source[found.source]))
+    tolerance = _tolerance(residuals, bounds.jitter)
+    way = _Way(begin, fit.model, found.slips, tolerance, found.source, found.target, (0, 0))
+    return _matched(task, way)
+
+
+def _rate(source: Floats, target: Floats, bounds: Bounds) -> Rate:
+    fit = mapping.fit_linear(source, target, source="source", target="target")
+    off = _NORMAL[0] * fit.residuals.median * math.sqrt(12 / fit.used) / (source[-1] - source[0])
+    return Rate(fit.model.drift_ppm * 1e-6, max(off, bounds.wander / 2, 1e-12))
+
+
+def _fit(source: Floats, target: Floats) -> mapping.ClockFit:
+    if len(source) == 1:
+        return mapping.fit_offset(source, target, source="source", target="target")
+    if len(source) < 4 * mapping.LEAST_PAIRS:
+        return mapping.fit_linear(source, target, source="source", target="target")
+    return mapping.fit_piecewise(source, target, source="source", target="target")
+
+
+def _tolerance(residuals: Floats, jitter: float) -> float:
+    """Return six robust standard deviations (s), no finer than a part of the jitter and no coarser than it."""
+    if len(residuals) < _MEASURED:
+        return jitter
+    sigma = max(_NORMAL[0] * float(np.median(residuals)), float(np.percentile(residuals, 90)) / _NORMAL[1])
+    return float(np.clip(_SIGMAS * sigma, jitter / _FINEST, jitter))
+
+
+def _matched(task: _Trains, way: _Way) -> _Way:
+    """Pair by the mapping of a way, within its tolerance."""
+    predicted = way.model.convert(task.source)
+    source, target = match(predicted, task.target, way.tolerance)
+    low = max(predicted[0], task.target[0]) - way.tolerance
+    high = min(predicted[-1], task.target[-1]) + way.tolerance
+    within = [int(np.subtract(*np.searchsorted(train, [high, low]))) for train in (predicted, task.target)]
+    return replace(way, source=source, target=target, counts=(max(within[0], 0), max(within[1], 0)))
+
+
+def _rivals(best: _Way, other: _Way) -> bool:
+    """Tell whether another way pairs otherwise, and is not clearly worse.
+
+    Pulses that miss a partner by chance do so on every way of a periodic train alike, but for those that happen to be
+    missing in both trains at once; the number of these, a square root of it, is how much two ways differ by chance.
+    """
+    if len(_shared(best, other)) >= len(other.source) - _MARGIN[0]:
+        return False
+    missing = 2 * best.alone[0] * best.alone[1] / max(1, len(best.source))
+    expected = sum(best.alone) * sum(other.counts) / max(1, sum(best.counts))
+    return sum(other.alone) - expected < _MARGIN[0] + _MARGIN[1] * math.sqrt(missing)
+
+
+def _shared(one: _Way, other: _Way) -> Indices:
+    """Return the pulses of the source that two ways pair alike."""
+    common, at, there = np.intersect1d(one.source, other.source, assume_unique=True, return_indices=True)
+    return np.asarray(common[one.target[at] == other.target[there]])
+
+
+def _chance(task: _Trains, way: _Way) -> float:
+    """Return how many trains without relation would fit as well, among all offsets and drifts that were open.
+
+    The number of false alarms of an a-contrario test (Desolneux, Moisan and Morel 2000, International Journal of
+    Computer Vision 40:7): the number of ways that were open times the chance of one, the latter by Chernoff's bound of
+    the binomial tail. Two pairs are spent on offset and drift.
+    """
+    span = task.target[-1] - task.target[0]
+    by_accident = min(1.0, 2 * way.tolerance * len(task.target) / span)
+    count, met = max(way.counts) - 2, len(way.source) - 2
+    if count < 1 or met / count <= by_accident:
+        return float("inf")
+    drifts = 1 + 2 * task.bounds.drift * (task.source[-1] - task.source[0]) / way.tolerance
+    offsets = min(float(len(task.source)) * len(task.target), 1 + 2 * task.prior.within / way.tolerance)
+    share = met / count
+    gain = share * math.log(share / by_accident)
+    if share < 1:
+        gain += (1 - share) * math.log((1 - share) / (1 - by_accident))
+    return math.exp(min(700.0, math.log(offsets * drifts) - count * gain))
+
+
+def _no_match(task: _Trains, ways: list[_Way]) -> PairingRefused:
+    hint = "Are both of the same recording and the right lines, and are jitter and drift as large as stated?"
+    where = "at the anchors" if task.prior.anchored else "anywhere"
+    if not ways:
+        return PairingRefused(
+            f"The trains do not match {where}: no intervals of one are found in the other.", hint=hint
+        )
+    best = max(ways, key=lambda way: (way.score >= task.least_score, len(way.source)))
+    what = (
+        f"The trains do not match: at best {len(best.source)} of {len(task.source)} and {len(task.target)} pulses pair"
+    )
+    return PairingRefused(f"{what}, {100 * best.score:.0f} % where they overlap.", hint=hint)
+
+
+def _ambiguous(task: _Trains, best: _Way, rivals: list[_Way], swapped: bool) -> AmbiguousPairing:
+    index, partner = best.begin
+    places = {int(_partner_of(task, way, index)) for way in (best, *rivals)}
+    if any(abs(place - partner) <= 2 for place in places - {partner}):  # so may be all others in reach
+        places |= set(_possible(task, index))
+    return _shifts(places, index, swapped, "The trains fit each other")
+
+
+def _partner_of(task: _Trains, way: _Way, index: int) -> int:
+    """Return the target's pulse that is nearest to where a way puts a pulse of the source."""
+    return int(np.argmin(np.abs(task.target - way.model.convert(task.source[index]))))
+
+
+def _possible(task: _Trains, index: int) -> list[int]:
+    """Return the target's pulses that may be one of the source by the intervals around it and by enough overlap."""
+    around = seeds.around_both(index, len(task.source))
+    allowed = np.arange(len(task.target))
+    shift, apart = task.prior.expected(task.source[[index]], task.bounds)
+    off = np.abs(task.target - task.source[index] - shift[0])
+    allowed = allowed[off <= apart[0] + task.bounds.jitter]
+    candidates = seeds.sift(task.source, task.target, index, allowed, around, task.bounds, 0).candidates
+    moved = task.target[candidates] - task.source[index]
+    low, high = (np.searchsorted(task.source, end - moved) for end in task.target[[0, -1]])
+    return candidates[high - low + 1 >= task.fewest].tolist()
+
+
+def _slipped(slip: Slip, swapped: bool) -> AmbiguousPairing:
+    return _shifts(set(slip.targets), slip.source, swapped, "After a pause the trains fit each other")
+
+
+def _shifts(places: set[int], index: int, swapped: bool, how: str) -> AmbiguousPairing:
+    shifts = sorted((index - place) if swapped else (place - index) for place in places)
+    named = ", ".join(f"{shift:+d}" for shift in shifts)
+    if len(shifts) > _NAMED:
+        named = f"{len(shifts)} shifts from {shifts[0]:+d} to {shifts[-1]:+d}"
+    what = (
+        f"{how} in more than one way; the target's index may be ahead of the source's by: {named} (at pulse {index})."
+    )
+    hint = "Name an event that both clocks saw (an anchor), or a narrower offset."
+    return AmbiguousPairing(what, hint=hint, shifts=tuple(shifts))
+
+
+def _check_anchors(task: _Trains, way: _Way, anchors: Mapping[str, tuple[float, float]], swapped: bool) -> None:
+    """Refuse a pairing that puts an anchor elsewhere."""
+    first, last = task.source[way.source[[0, -1]]]
+    for name, times in anchors.items():
+        time, other = times[::-1] if swapped else times
+        beyond = max(first - time, time - last, 0.0)
+        allowed = task.prior.accuracy + 2 * task.bounds.jitter + task.bounds.drift * beyond
+        apart = float(way.model.convert(time)) - other
+        if abs(apart) > allowed:
+            what = f"The pulses put the anchor {name} {apart:+.6f} s from where it is; {allowed:.6f} s may be."
+            raise PairingRefused(what, hint="Is it the same event on both clocks?")
+
+
+def _answer(
+    task: _Trains, way: _Way, anchors: Mapping[str, tuple[float, float]], coarse: bool, swapped: bool
+) -> Pairing:
+    alone = [
+        np.setdiff1d(np.arange(len(train)), used, assume_unique=True).astype(np.int64)
+        for train, used in ((task.source, way.source), (task.target, way.target))
+    ]
+    paired = [way.source.astype(np.int64), way.target.astype(np.int64)]
+    if swapped:
+        alone, paired = alone[::-1], paired[::-1]
+    told_by = (["anchors " + ", ".join(anchors)] if anchors else []) + (["a coarse offset"] if coarse else [])
+    method = f"{' and '.join([*told_by, 'intervals'])}, followed in blocks, within {way.tolerance:.2e} s"
+    return Pairing(paired[0], paired[1], alone[0], alone[1], method, way.score, way.tolerance)
