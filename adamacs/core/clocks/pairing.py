@@ -13,13 +13,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from adamacs.core.clocks import mapping, seeds
-from adamacs.core.clocks.tracking import Rate, Slip, track
-from adamacs.core.clocks.trains import Bounds, Floats, Indices, Prior, checked, match, prior
+from adamacs.core.clocks.tracking import FAR, Rate, Slip, track
+from adamacs.core.clocks.trains import Bounds, Floats, Indices, Prior, checked, match, nearest, prior
 from adamacs.core.errors import AmbiguousPairing, PairingRefused, UnusableClock
 
 MAX_DRIFT = 500.0  # ppm
@@ -32,8 +33,9 @@ _SIGMAS = 6.0  # robust standard deviations within which a pair is one
 _NORMAL = 1.4826, 1.645  # median and 90th percentile of absolute normal residuals, in standard deviations
 _FINEST = 20  # parts of the jitter: a tolerance is not finer
 _MEASURED = 16  # pairs from which on the jitter is measured
-_MOST_WAYS = 16  # that are followed to their end
-_PER_SEED = 4
+_MOST_FOLLOWED = 4_000_000  # pulses, of all ways together
+_MOST_CROWDED = 3  # seeds with thousands of candidates, which tell nothing
+_PER_SEED = 3  # ways that begin at one seed
 _AGREEING = 2  # seeds with one candidate each that are enough
 _MARGIN = 5.0, 12.0  # pulses, and standard deviations, by which other ways must be worse
 _CHANCE = 1e-4  # expected number of trains without relation that would fit as well
@@ -75,6 +77,7 @@ class _Way:
     model: mapping.ClockModel
     slips: tuple[Slip, ...]
     tolerance: float
+    followed: Floats  # s: the source's pulses that led along the way
     source: Indices
     target: Indices
     counts: tuple[int, int]  # pulses of both trains where they overlap
@@ -103,6 +106,16 @@ class _Trains:
     prior: Prior
     least_score: float
     least_overlap: float
+
+    @cached_property
+    def interval(self) -> float:
+        """Median interval of the target (s)."""
+        return float(np.median(np.diff(self.target))) if len(self.target) > 1 else math.inf
+
+    @property
+    def most_ways(self) -> int:
+        """Ways that are followed to their end; fewer where one takes seconds."""
+        return int(np.clip(_MOST_FOLLOWED // len(self.source), 4, 12))
 
     @property
     def fewest(self) -> float:
@@ -184,7 +197,7 @@ def _only(task: _Trains, swapped: bool) -> _Way:
     good = [way for way in ways if way.score >= task.least_score and len(way.source) >= task.fewest]
     if not good:
         raise _no_match(task, ways)
-    best = max(good, key=lambda way: len(way.source) - sum(way.alone) / 2)
+    best = max(good, key=_merit)
     if not task.prior.anchored and (chance := _chance(task, best)) > _CHANCE:
         what = f"{len(best.source)} pairs fit, but {chance:.1g} trains without relation would fit as well."
         hint = "Give a smaller jitter, name an event that both clocks saw (an anchor), or record longer."
@@ -199,22 +212,36 @@ def _only(task: _Trains, swapped: bool) -> _Way:
 def _ways(task: _Trains) -> list[_Way]:
     """Follow the ways that begin at seeds, then those beside the best; all with the same tolerance."""
     ways: list[_Way] = []
-    agreeing = 0
+    agreeing = crowded = 0
     for seed in seeds.seeds(task.source, task.target, task.bounds, task.prior):
-        order = np.argsort(-seed.found, kind="stable")
-        if seed.crowded or len(order) > _PER_SEED:  # of equals, those spread over all
-            order = order[np.linspace(0, len(order) - 1, _PER_SEED).astype(int)]
-        begins = [(seed.index, int(seed.candidates[place])) for place in order]
+        begins = _begins(seed)
         ways += _followed(task, begins, ways)
-        agreeing += len(seed.candidates) == 1 and any(_holds(task, way, begins[0]) for way in ways)
-        if agreeing >= _AGREEING or len(ways) >= _MOST_WAYS:
+        agreeing += len(begins) == 1 and any(_holds(task, way, begins[0]) for way in ways)
+        crowded += seed.crowded
+        if agreeing >= _AGREEING or len(ways) >= task.most_ways - 1 or (ways and crowded >= _MOST_CROWDED):
             break
     if not ways:
         return []
-    best = max(ways, key=lambda way: len(way.source))
-    ways += _followed(task, _beside(task, best), ways)
+    best = max(ways, key=_merit)
+    for begin in _beside(task, best):
+        ways += _followed(task, [begin], ways)
+        if any(way.score >= task.least_score and _rivals(best, way) for way in ways if way is not best):
+            break  # one is enough to tell nobody which is right
     tolerance = min(way.tolerance for way in ways if len(way.source) >= len(best.source) / 2)
     return [_matched(task, replace(way, tolerance=tolerance)) for way in ways]
+
+
+def _begins(seed: seeds.Seed) -> list[tuple[int, int]]:
+    """Return the pairs to begin at: of many candidates, the best and others spread over the rest."""
+    order = np.argsort(-seed.found, kind="stable")
+    most = 1 if seed.crowded else _PER_SEED
+    if len(order) > most:
+        order = order[np.linspace(0, len(order) - 1, most).astype(int)]
+    return [(seed.index, int(seed.candidates[place])) for place in order]
+
+
+def _merit(way: _Way) -> float:
+    return len(way.source) - sum(way.alone) / 2
 
 
 def _followed(task: _Trains, begins: Iterable[tuple[int, int]], known: list[_Way]) -> list[_Way]:
@@ -259,9 +286,9 @@ def _follow(task: _Trains, begin: tuple[int, int]) -> _Way | None:
         fit = _fit(task.source[found.source], task.target[found.target])
     except UnusableClock:  # what was followed is no clock
         return None
-    residuals = np.abs(task.target[found.target] - fit.model.convert(task.source[found.source]))
-    tolerance = _tolerance(residuals, bounds.jitter)
-    way = _Way(begin, fit.model, found.slips, tolerance, found.source, found.target, (0, 0))
+    followed = task.source[found.source]
+    tolerance = _tolerance(np.abs(task.target[found.target] - fit.model.convert(followed)), bounds.jitter)
+    way = _Way(begin, fit.model, found.slips, tolerance, followed, found.source, found.target, (0, 0))
     return _matched(task, way)
 
 
@@ -288,9 +315,11 @@ def _tolerance(residuals: Floats, jitter: float) -> float:
 
 
 def _matched(task: _Trains, way: _Way) -> _Way:
-    """Pair by the mapping of a way, within its tolerance."""
+    """Pair by the mapping of a way, within its tolerance, as far as the clocks' wander lets the mapping reach."""
     predicted = way.model.convert(task.source)
-    source, target = match(predicted, task.target, way.tolerance)
+    reach = FAR * task.interval / max(task.bounds.wander, 1e-12)
+    near = np.abs(way.followed[nearest(way.followed, task.source)] - task.source) <= reach
+    source, target = match(predicted, task.target, np.where(near, way.tolerance, -1.0))
     low = max(predicted[0], task.target[0]) - way.tolerance
     high = min(predicted[-1], task.target[-1]) + way.tolerance
     within = [int(np.subtract(*np.searchsorted(train, [high, low]))) for train in (predicted, task.target)]

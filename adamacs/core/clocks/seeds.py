@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import chain, zip_longest
+from itertools import chain
 
 import numpy as np
 
 from adamacs.core.clocks.trains import Bounds, Floats, Indices, Prior, nearest
 
 WINDOW = 24  # pulses around one that are compared
-_PRUNE_AT = (4, 8, 16)  # pulses seen, after which hopeless candidates are left
+_MOST = {4: 1 << 18, 8: 1 << 16, 16: 1 << 14, WINDOW: 1 << 12}  # candidates that stay after so many pulses
 _SHARE = 0.6  # of the pulses around one, which must be found again
+_CLOSE = 0.2  # of that share: a candidate that lacks as much against the best is none
 _LEAST = 3  # pulses around one that must be seen where nothing else is known
-_MOST = 4096  # candidates that are looked at closely
 _PLACES = 8  # pulses to begin at, of each kind
 
 
@@ -71,15 +71,27 @@ def sift(
         away = source[place] - source[index]
         tolerance = bounds.drift * abs(away) + 2 * bounds.jitter
         expected = target[candidates] + away
-        hits += np.abs(target[nearest(target, expected)] - expected) <= tolerance if len(expected) else 0
+        hits += np.abs(target[nearest(target, expected)] - expected) <= tolerance
         seen += (expected >= target[0] - tolerance) & (expected <= target[-1] + tolerance)
-        if number in _PRUNE_AT:
-            kept = np.flatnonzero(2 * hits >= seen)
-            if len(kept) > _MOST:
-                kept, crowded = kept[np.linspace(0, len(kept) - 1, _MOST).astype(int)], True
+        if number in _MOST:
+            kept = np.flatnonzero(hits >= (0.5 if number == min(_MOST) else _SHARE) * seen)
+            if len(kept) > _MOST[number]:
+                kept, crowded = kept[np.linspace(0, len(kept) - 1, _MOST[number]).astype(int)], True
             candidates, hits, seen = candidates[kept], hits[kept], seen[kept]
+    found = _alike(source[[index, *around]] - source[index], target, candidates, hits, seen, bounds)
     good = (hits >= _SHARE * seen) & (seen >= least)
-    return Seed(index, candidates[good], hits[good] / np.maximum(seen[good], 1), crowded)
+    good &= found >= np.max(found[good], initial=0.0) - _CLOSE
+    return Seed(index, candidates[good], found[good], crowded)
+
+
+def _alike(away: Floats, target: Floats, candidates: Indices, hits: Indices, seen: Indices, bounds: Bounds) -> Floats:
+    """Return the share of the pulses of both trains, around a pulse and each of its candidates, that were found again.
+
+    Seen from the source alone, a pause is found again in the midst of a burst.
+    """
+    low, high = target[candidates] + away.min() - 2 * bounds.jitter, target[candidates] + away.max() + 2 * bounds.jitter
+    there = np.searchsorted(target, high, side="right") - np.searchsorted(target, low)
+    return np.asarray(np.minimum(1.0, 2 * (hits + 1) / (seen + 1 + there)))
 
 
 def _at_anchors(source: Floats, target: Floats, bounds: Bounds, prior: Prior) -> list[int]:
@@ -98,7 +110,7 @@ def _at_anchors(source: Floats, target: Floats, bounds: Bounds, prior: Prior) ->
 
 
 def _telling(source: Floats, bounds: Bounds) -> list[int]:
-    """Return pulses with rare intervals before them, and others spread over the train, in turn.
+    """Return pulses with rare intervals before them, then others spread over the train.
 
     In a train of bursts only the pauses tell where one is; in a train with false pulses these make the rarest
     intervals, and tell nothing. So both kinds are asked.
@@ -108,8 +120,7 @@ def _telling(source: Floats, bounds: Bounds) -> list[int]:
     rare = _rare(np.diff(source), bounds) if count > 2 else []
     # From the middle outwards: where the trains only overlap in part, the ends have no partner.
     spread.sort(key=lambda place: abs(place - count / 2))
-    both = chain.from_iterable(zip_longest(rare, spread))
-    return list(dict.fromkeys(place for place in both if place is not None))
+    return list(dict.fromkeys(rare + spread))
 
 
 def _rare(intervals: Floats, bounds: Bounds) -> list[int]:

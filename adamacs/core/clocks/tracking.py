@@ -10,13 +10,14 @@ from adamacs.core.clocks import seeds
 from adamacs.core.clocks.trains import Bounds, Floats, Indices, Prior, match
 
 _NEAR = 0.05  # intervals: as far as a block is predicted
-_FAR = 0.25  # intervals: beyond, the next pulse is looked for anew
+FAR = 0.25  # intervals: beyond, the next pulse is looked for anew
 _SIGMAS = 4.0  # standard deviations that a prediction may be off
 _RECENT, _FEWEST, _MOST = 300.0, 64, 4096  # s and pairs from which offset and drift are told
 _BLOCK = 1 << 16  # pulses
 _TRIES = 8  # pulses after a pause that may be missing
 _LOST = 0.4  # of the pulses of a block: fewer pairs mean that this is not the way
 _TELLING = 8  # pulses from which on a share is told
+_SPARSE = 4  # intervals: pulses that are further apart are those of a pause
 _SLIP = 5  # pulses by which one way over a pause must be better than another
 
 
@@ -123,7 +124,7 @@ class _Walk:
             at = self._source[[self._next]]
             if line.at(at)[0] > self._target[-1] + self._bounds.jitter + line.off(at)[0]:
                 break
-            if line.off(at)[0] > _FAR * self._interval and not self._jump(line):
+            if line.off(at)[0] > FAR * self._interval and not self._jump(line):
                 break
             if not self._block(self._line()):
                 break
@@ -170,7 +171,8 @@ class _Walk:
         rest = self._target[self._after : end]
         source, target = match(predicted, rest, tolerance)
         inside = int(np.count_nonzero(predicted <= self._target[-1] + tolerance))
-        if not self._may_go_on(min(inside, len(rest)), len(source)):
+        false = part[-1] - line.front > _SPARSE * self._interval * len(part)  # what is seen in a pause tells nothing
+        if not false and not self._may_go_on(min(inside, len(rest)), len(source)):
             return False
         if len(source):
             self._keep(source + self._next, target + self._after)
@@ -203,7 +205,7 @@ class _Walk:
 
     def _jump(self, line: _Line) -> bool:
         """Find the way on after a pause so long that the clocks may have parted by an interval."""
-        for index in range(self._next, min(self._next + _TRIES, len(self._source))):
+        for index in self._landings():
             seed = self._seed(line, index)
             if len(seed.candidates) == 0:
                 continue
@@ -218,6 +220,14 @@ class _Walk:
             self._next = index + 1
             return True
         return False
+
+    def _landings(self) -> list[int]:
+        """Return the next pulses that have others behind them: single ones in a pause are false."""
+        window = np.arange(self._next, min(self._next + _BLOCK, len(self._source)))
+        ends = np.minimum(window + _TRIES, len(self._source) - 1)
+        span = self._source[ends] - self._source[window]
+        dense = window[span <= _SPARSE * self._interval * np.maximum(ends - window, 1)]
+        return (dense if len(dense) else window)[:_TRIES].tolist()
 
     def _seed(self, line: _Line, index: int) -> seeds.Seed:
         at = self._source[[index]]
