@@ -39,6 +39,7 @@ _PER_SEED = 3  # ways that begin at one seed
 _AGREEING = 2  # seeds with one candidate each that are enough
 _MARGIN = 5.0, 12.0  # pulses, and standard deviations, by which other ways must be worse
 _CHANCE = 1e-4  # expected number of trains without relation that would fit as well
+_JUDGED = 1000  # pulses before and after one, that tell which of its partners are possible
 _NAMED = 12  # shifts that a message spells out
 
 
@@ -70,6 +71,23 @@ class Pairing:
 
 
 @dataclass(frozen=True)
+class _Counts:
+    """Pairs, and pulses of both trains where these overlap."""
+
+    pairs: int
+    source: int
+    target: int
+
+    @property
+    def alone(self) -> int:
+        return self.source + self.target - 2 * self.pairs
+
+    @property
+    def score(self) -> float:
+        return 2 * self.pairs / max(1, self.source + self.target)
+
+
+@dataclass(frozen=True)
 class _Way:
     """One way through both trains."""
 
@@ -80,15 +98,7 @@ class _Way:
     followed: Floats  # s: the source's pulses that led along the way
     source: Indices
     target: Indices
-    counts: tuple[int, int]  # pulses of both trains where they overlap
-
-    @property
-    def alone(self) -> tuple[int, int]:
-        return self.counts[0] - len(self.source), self.counts[1] - len(self.target)
-
-    @property
-    def score(self) -> float:
-        return 2 * len(self.source) / max(1, sum(self.counts))
+    counts: _Counts
 
     def partner(self, index: int) -> int | None:
         """Return the target's pulse that a pulse of the source is paired with."""
@@ -186,15 +196,26 @@ def pair(
     if len(task.source) < (1 if known.anchored else _FEWEST):
         what = f"The shorter train has {len(task.source)} pulses, too few to tell them apart."
         raise PairingRefused(what, hint="Name an event that both clocks saw (an anchor), or record longer.")
+    _check_density(task)
     way = _only(task, swapped)
     _check_anchors(task, way, anchors or {}, swapped)
     return _answer(task, way, anchors or {}, offset is not None, swapped)
 
 
+def _check_density(task: _Trains) -> None:
+    """Refuse trains so dense that the next pulse is as near as the right one."""
+    most = task.interval / (2 if task.prior.known else 4)
+    if task.bounds.jitter >= most:
+        what = (
+            f"The target's pulses are {task.interval:.2e} s apart, too near for a jitter of {task.bounds.jitter:.2e} s"
+        )
+        raise PairingRefused(f"{what}; it must be below {most:.2e} s.", hint="State a smaller jitter.")
+
+
 def _only(task: _Trains, swapped: bool) -> _Way:
     """Return the one way through both trains, or say why there is none or more than one."""
     ways = _ways(task)
-    good = [way for way in ways if way.score >= task.least_score and len(way.source) >= task.fewest]
+    good = [way for way in ways if way.counts.score >= task.least_score and len(way.source) >= task.fewest]
     if not good:
         raise _no_match(task, ways)
     best = max(good, key=_merit)
@@ -214,7 +235,7 @@ def _ways(task: _Trains) -> list[_Way]:
     ways: list[_Way] = []
     agreeing = crowded = 0
     for seed in seeds.seeds(task.source, task.target, task.bounds, task.prior):
-        begins = _begins(seed)
+        begins = _begins(task, seed)
         ways += _followed(task, begins, ways)
         agreeing += len(begins) == 1 and any(_holds(task, way, begins[0]) for way in ways)
         crowded += seed.crowded
@@ -225,23 +246,35 @@ def _ways(task: _Trains) -> list[_Way]:
     best = max(ways, key=_merit)
     for begin in _beside(task, best):
         ways += _followed(task, [begin], ways)
-        if any(way.score >= task.least_score and _rivals(best, way) for way in ways if way is not best):
+        if any(way.counts.score >= task.least_score and _rivals(best, way) for way in ways if way is not best):
             break  # one is enough to tell nobody which is right
     tolerance = min(way.tolerance for way in ways if len(way.source) >= len(best.source) / 2)
     return [_matched(task, replace(way, tolerance=tolerance)) for way in ways]
 
 
-def _begins(seed: seeds.Seed) -> list[tuple[int, int]]:
+def _begins(task: _Trains, seed: seeds.Seed) -> list[tuple[int, int]]:
     """Return the pairs to begin at: of many candidates, the best and others spread over the rest."""
-    order = np.argsort(-seed.found, kind="stable")
-    most = 1 if seed.crowded else _PER_SEED
+    shares = _overlaps(task, seed.index, seed.candidates)
+    order = np.lexsort((-shares, -seed.found))
+    most = _PER_SEED
+    if seed.crowded:
+        order, most = np.argsort(-shares, kind="stable"), 1
+    order = order[shares[order] >= task.fewest]
     if len(order) > most:
         order = order[np.linspace(0, len(order) - 1, most).astype(int)]
     return [(seed.index, int(seed.candidates[place])) for place in order]
 
 
+def _overlaps(task: _Trains, index: int, candidates: Indices) -> Indices:
+    """Return how many pulses of the source lie within the target's, where a candidate is the partner of one."""
+    moved = task.target[candidates] - task.source[index]
+    slack = task.bounds.jitter + task.bounds.drift * (task.source[-1] - task.source[0])
+    low = np.searchsorted(task.source, task.target[0] - moved - slack)
+    return np.asarray(np.searchsorted(task.source, task.target[-1] - moved + slack, side="right") - low)
+
+
 def _merit(way: _Way) -> float:
-    return len(way.source) - sum(way.alone) / 2
+    return len(way.source) - way.counts.alone / 2
 
 
 def _followed(task: _Trains, begins: Iterable[tuple[int, int]], known: list[_Way]) -> list[_Way]:
@@ -258,18 +291,23 @@ def _holds(task: _Trains, way: _Way, begin: tuple[int, int]) -> bool:
     if partner is not None:
         return partner == begin[1]
     predicted = way.model.convert(task.source[begin[0]])
-    return bool(abs(predicted - task.target[begin[1]]) <= way.tolerance and way.score >= task.least_score)
+    return bool(abs(predicted - task.target[begin[1]]) <= way.tolerance and way.counts.score >= task.least_score)
 
 
 def _beside(task: _Trains, way: _Way) -> list[tuple[int, int]]:
     """Return where ways would begin that are one or two pulses beside another."""
     if len(way.source) == 0:
         return []
-    apart = task.prior.expected(task.source[way.source], task.bounds)[1]
-    at = int(np.argmin(apart)) if task.prior.anchored else len(way.source) // 2
-    index, partner = int(way.source[at]), int(way.target[at])
+    index, partner = _sure(task, way)
     places = [partner + step for step in (-1, 1, -2, 2) if 0 <= partner + step < len(task.target)]
     return [(index, place) for place in places if task.allowed((index, place))]
+
+
+def _sure(task: _Trains, way: _Way) -> tuple[int, int]:
+    """Return the pair that most is known of: nearest to an anchor, or in the middle of the way."""
+    apart = task.prior.expected(task.source[way.source], task.bounds)[1]
+    at = int(np.argmin(apart)) if task.prior.anchored else len(way.source) // 2
+    return int(way.source[at]), int(way.target[at])
 
 
 def _follow(task: _Trains, begin: tuple[int, int]) -> _Way | None:
@@ -288,7 +326,7 @@ def _follow(task: _Trains, begin: tuple[int, int]) -> _Way | None:
         return None
     followed = task.source[found.source]
     tolerance = _tolerance(np.abs(task.target[found.target] - fit.model.convert(followed)), bounds.jitter)
-    way = _Way(begin, fit.model, found.slips, tolerance, followed, found.source, found.target, (0, 0))
+    way = _Way(begin, fit.model, found.slips, tolerance, followed, found.source, found.target, _Counts(0, 0, 0))
     return _matched(task, way)
 
 
@@ -320,23 +358,24 @@ def _matched(task: _Trains, way: _Way) -> _Way:
     reach = FAR * task.interval / max(task.bounds.wander, 1e-12)
     near = np.abs(way.followed[nearest(way.followed, task.source)] - task.source) <= reach
     source, target = match(predicted, task.target, np.where(near, way.tolerance, -1.0))
-    low = max(predicted[0], task.target[0]) - way.tolerance
-    high = min(predicted[-1], task.target[-1]) + way.tolerance
-    within = [int(np.subtract(*np.searchsorted(train, [high, low]))) for train in (predicted, task.target)]
-    return replace(way, source=source, target=target, counts=(max(within[0], 0), max(within[1], 0)))
+    counts = replace(_counted(task, way, predicted), pairs=len(source))
+    return replace(way, source=source, target=target, counts=counts)
 
 
 def _rivals(best: _Way, other: _Way) -> bool:
-    """Tell whether another way pairs otherwise, and is not clearly worse.
+    """Tell whether another way pairs otherwise, and is not clearly worse."""
+    return len(_shared(best, other)) < len(other.source) - _MARGIN[0] and not _worse(best.counts, other.counts)
+
+
+def _worse(best: _Counts, other: _Counts) -> bool:
+    """Tell whether so many more pulses have no partner that chance does not explain it.
 
     Pulses that miss a partner by chance do so on every way of a periodic train alike, but for those that happen to be
     missing in both trains at once; the number of these, a square root of it, is how much two ways differ by chance.
     """
-    if len(_shared(best, other)) >= len(other.source) - _MARGIN[0]:
-        return False
-    missing = 2 * best.alone[0] * best.alone[1] / max(1, len(best.source))
-    expected = sum(best.alone) * sum(other.counts) / max(1, sum(best.counts))
-    return sum(other.alone) - expected < _MARGIN[0] + _MARGIN[1] * math.sqrt(missing)
+    missing = 2 * (best.source - best.pairs) * (best.target - best.pairs) / max(1, best.pairs)
+    expected = best.alone * (other.source + other.target) / max(1, best.source + best.target)
+    return other.alone - expected >= _MARGIN[0] + _MARGIN[1] * math.sqrt(missing)
 
 
 def _shared(one: _Way, other: _Way) -> Indices:
@@ -354,7 +393,7 @@ def _chance(task: _Trains, way: _Way) -> float:
     """
     span = task.target[-1] - task.target[0]
     by_accident = min(1.0, 2 * way.tolerance * len(task.target) / span)
-    count, met = max(way.counts) - 2, len(way.source) - 2
+    count, met = max(way.counts.source, way.counts.target) - 2, len(way.source) - 2
     if count < 1 or met / count <= by_accident:
         return float("inf")
     drifts = 1 + 2 * task.bounds.drift * (task.source[-1] - task.source[0]) / way.tolerance
@@ -373,37 +412,44 @@ def _no_match(task: _Trains, ways: list[_Way]) -> PairingRefused:
         return PairingRefused(
             f"The trains do not match {where}: no intervals of one are found in the other.", hint=hint
         )
-    best = max(ways, key=lambda way: (way.score >= task.least_score, len(way.source)))
+    best = max(ways, key=lambda way: (way.counts.score >= task.least_score, len(way.source)))
     what = (
         f"The trains do not match: at best {len(best.source)} of {len(task.source)} and {len(task.target)} pulses pair"
     )
-    return PairingRefused(f"{what}, {100 * best.score:.0f} % where they overlap.", hint=hint)
+    return PairingRefused(f"{what}, {100 * best.counts.score:.0f} % where they overlap.", hint=hint)
 
 
 def _ambiguous(task: _Trains, best: _Way, rivals: list[_Way], swapped: bool) -> AmbiguousPairing:
-    index, partner = best.begin
-    places = {int(_partner_of(task, way, index)) for way in (best, *rivals)}
-    if any(abs(place - partner) <= 2 for place in places - {partner}):  # so may be all others in reach
-        places |= set(_possible(task, index))
+    index, partner = _sure(task, best)
+    others = (way.model.convert(task.source[[index]]) for way in rivals)
+    places = {partner, *(int(nearest(task.target, time)[0]) for time in others), *_possible(task, best)}
     return _shifts(places, index, swapped, "The trains fit each other")
 
 
-def _partner_of(task: _Trains, way: _Way, index: int) -> int:
-    """Return the target's pulse that is nearest to where a way puts a pulse of the source."""
-    return int(np.argmin(np.abs(task.target - way.model.convert(task.source[index]))))
-
-
-def _possible(task: _Trains, index: int) -> list[int]:
-    """Return the target's pulses that may be one of the source by the intervals around it and by enough overlap."""
-    around = seeds.around_both(index, len(task.source))
-    allowed = np.arange(len(task.target))
+def _possible(task: _Trains, best: _Way) -> list[int]:
+    """Return the target's pulses that may be the partner of one, judged by a few thousand pulses around it."""
+    index, partner = _sure(task, best)
     shift, apart = task.prior.expected(task.source[[index]], task.bounds)
-    off = np.abs(task.target - task.source[index] - shift[0])
-    allowed = allowed[off <= apart[0] + task.bounds.jitter]
-    candidates = seeds.sift(task.source, task.target, index, allowed, around, task.bounds, 0).candidates
-    moved = task.target[candidates] - task.source[index]
-    low, high = (np.searchsorted(task.source, end - moved) for end in task.target[[0, -1]])
-    return candidates[high - low + 1 >= task.fewest].tolist()
+    allowed = np.abs(task.target - task.source[index] - shift[0]) <= apart[0] + task.bounds.jitter
+    around = seeds.around_both(index, len(task.source))
+    found = seeds.sift(task.source, task.target, index, np.flatnonzero(allowed), around, task.bounds, 0).candidates
+    found = found[_overlaps(task, index, found) >= task.fewest]
+    part = slice(max(0, index - _JUDGED), index + _JUDGED)
+    predicted = best.model.convert(task.source[part])
+    local = _counted(task, best, predicted)
+    moves = task.target[found] - task.target[partner]
+    return [
+        int(place) for place, move in zip(found, moves) if not _worse(local, _counted(task, best, predicted + move))
+    ]
+
+
+def _counted(task: _Trains, way: _Way, predicted: Floats) -> _Counts:
+    """Count the pulses with and without partners where predicted times and the target overlap."""
+    met = len(match(predicted, task.target, way.tolerance)[0])
+    low = max(predicted[0], task.target[0]) - way.tolerance
+    high = min(predicted[-1], task.target[-1]) + way.tolerance
+    source, target = (int(np.subtract(*np.searchsorted(train, [high, low]))) for train in (predicted, task.target))
+    return _Counts(met, max(source, met), max(target, met))
 
 
 def _slipped(slip: Slip, swapped: bool) -> AmbiguousPairing:
@@ -447,4 +493,4 @@ def _answer(
         alone, paired = alone[::-1], paired[::-1]
     told_by = (["anchors " + ", ".join(anchors)] if anchors else []) + (["a coarse offset"] if coarse else [])
     method = f"{' and '.join([*told_by, 'intervals'])}, followed in blocks, within {way.tolerance:.2e} s"
-    return Pairing(paired[0], paired[1], alone[0], alone[1], method, way.score, way.tolerance)
+    return Pairing(paired[0], paired[1], alone[0], alone[1], method, way.counts.score, way.tolerance)
