@@ -30,7 +30,7 @@ _CUT = 5 * 1.4826  # median absolute deviations: five standard deviations of nor
 _MOST_SLOPES = 200  # pairs of which all slopes are taken: 40 000 slopes
 _ROUNDS = 20  # of rejecting and fitting; a handful is usual
 _STRONG = 10.0  # difference of the criterion that counts as very strong evidence
-_FINEST = 1e-9  # s: residuals below this are rounding
+_FINEST = 1e-9  # s: steps and residuals below this are rounding
 _KNOTS: dict[Kind, Callable[[int], bool]] = {
     "offset": lambda count: count == 1,
     "linear": lambda count: count == 2,
@@ -74,8 +74,10 @@ class ClockModel:
             raise self._fail(f"{len(self.knots)} knots and {len(self.shifts)} shifts make no {self.kind} mapping")
         if not all(math.isfinite(value) for value in self.knots + self.shifts):
             raise self._fail("A knot or shift is not finite")
-        knots, shifts, _ = self._pieces
-        if np.any(np.diff(knots) <= 0) or np.any(np.diff(knots + shifts) <= 0):
+        knots, shifts, slopes = self._pieces
+        with np.errstate(all="ignore"):  # numbers beyond any clock are refused by name
+            forwards = np.all(np.diff(knots) > 0) and np.all(np.diff(knots + shifts) > 0)
+        if not (forwards and np.all(np.isfinite(slopes)) and np.all(slopes > -1)):
             raise self._fail("Time would stand still or run back", "Were the right pulses paired?")
 
     def _fail(self, what: str, hint: str | None = None) -> UnusableClock:
@@ -87,7 +89,7 @@ class ClockModel:
         knots, shifts = np.array(self.knots, float), np.array(self.shifts, float)
         if len(knots) == 1:
             return knots, shifts, np.zeros(1)
-        with np.errstate(divide="ignore", invalid="ignore"):  # knots that do not increase are refused by name
+        with np.errstate(all="ignore"):  # knots that do not increase are refused by name
             return knots, shifts, np.diff(shifts) / np.diff(knots)
 
     @property
@@ -114,11 +116,14 @@ class ClockModel:
 
         What `convert` made comes back to within a few units in the last place of the largest time or shift involved.
         """
-        return self.inverse.convert(times)
+        values = np.asarray(times, float)
+        knots, shifts, slopes = self._pieces
+        piece = np.searchsorted((knots + shifts)[1:-1], values, side="right")
+        return np.asarray(knots[piece] + (values - knots[piece] - shifts[piece]) / (1 + slopes[piece]))
 
     @cached_property
     def inverse(self) -> ClockModel:
-        """The mapping from the target clock to the source clock."""
+        """The mapping from the target clock to the source clock, its knots rounded to floats."""
         knots, shifts, _ = self._pieces
         return ClockModel(
             self.target, self.source, self.kind, tuple((knots + shifts).tolist()), tuple((-shifts).tolist())
@@ -366,7 +371,7 @@ def _checked(
         raise UnusableClock(f"{len(times)} pairs of times are too few: it takes {least}.", where)
     if not (np.isfinite(times).all() and np.isfinite(others).all()):
         raise UnusableClock("A time is not finite.", where, "Leave out pairs without a time.")
-    if np.any(wrong := np.diff(times) <= 0):
+    if np.any(wrong := np.diff(times) < _FINEST):
         raise UnusableClock(f"The source's times do not increase after pair {int(np.argmax(wrong))}.", where)
     return _Pairs(times, others - times, source, target, resolution, tolerance)
 
