@@ -37,9 +37,10 @@ _MOST_FOLLOWED = 4_000_000  # pulses, of all ways together
 _MOST_CROWDED = 3  # seeds with thousands of candidates, which tell nothing
 _PER_SEED = 3  # ways that begin at one seed
 _AGREEING = 2  # seeds with one candidate each that are enough
-_MARGIN = 5.0, 12.0  # pulses, and standard deviations, by which other ways must be worse
+_MARGIN = 5.0, 4.0  # pulses, and standard deviations, by which other ways must be worse
 _CHANCE = 1e-4  # expected number of trains without relation that would fit as well
 _JUDGED = 1000  # pulses before and after one, that tell which of its partners are possible
+_MOST_JUDGED = 201  # partners, the nearest
 _NAMED = 12  # shifts that a message spells out
 
 
@@ -180,7 +181,7 @@ def pair(
     ------
     AmbiguousPairing
         Another pairing fits as well: a periodic train without an anchor, a repeated pattern, a pause so long that the
-        clocks may have parted by a period. It names the shifts that may be.
+        clocks may have parted by a period. It names the shifts that may be, of very many the nearest to one of them.
     PairingRefused
         A train is too short or not of increasing finite times, the trains do not match, or contradict the anchors.
     InvalidParameters
@@ -371,11 +372,12 @@ def _worse(best: _Counts, other: _Counts) -> bool:
     """Tell whether so many more pulses have no partner that chance does not explain it.
 
     Pulses that miss a partner by chance do so on every way of a periodic train alike, but for those that happen to be
-    missing in both trains at once; the number of these, a square root of it, is how much two ways differ by chance.
+    missing in both trains at once: where n of these are expected, each spares two pulses, and the ways' difference has
+    a variance of 2 * 2**2 * n.
     """
-    missing = 2 * (best.source - best.pairs) * (best.target - best.pairs) / max(1, best.pairs)
+    both = (best.source - best.pairs) * (best.target - best.pairs) / max(1, best.pairs)
     expected = best.alone * (other.source + other.target) / max(1, best.source + best.target)
-    return other.alone - expected >= _MARGIN[0] + _MARGIN[1] * math.sqrt(missing)
+    return other.alone - expected >= _MARGIN[0] + _MARGIN[1] * math.sqrt(8 * both)
 
 
 def _shared(one: _Way, other: _Way) -> Indices:
@@ -434,6 +436,7 @@ def _possible(task: _Trains, best: _Way) -> list[int]:
     around = seeds.around_both(index, len(task.source))
     found = seeds.sift(task.source, task.target, index, np.flatnonzero(allowed), around, task.bounds, 0).candidates
     found = found[_overlaps(task, index, found) >= task.fewest]
+    found = found[np.argsort(np.abs(found - partner), kind="stable")][:_MOST_JUDGED]
     part = slice(max(0, index - _JUDGED), index + _JUDGED)
     predicted = best.model.convert(task.source[part])
     local = _counted(task, best, predicted)
