@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike
 
 from adamacs.core.clocks import mapping, seeds
 from adamacs.core.clocks.tracking import FAR, Rate, Slip, track
-from adamacs.core.clocks.trains import Bounds, Floats, Indices, Prior, checked, match, nearest, prior
+from adamacs.core.clocks.trains import Bounds, Floats, Indices, Mask, Prior, checked, match, nearest, prior
 from adamacs.core.errors import AmbiguousPairing, PairingRefused, UnusableClock
 
 MAX_DRIFT = 500.0  # ppm
@@ -39,6 +39,7 @@ _PER_SEED = 3  # ways that begin at one seed
 _AGREEING = 2  # seeds with one candidate each that are enough
 _MARGIN = 5.0, 4.0  # pulses, and standard deviations, by which other ways must be worse
 _CHANCE = 1e-4  # expected number of trains without relation that would fit as well
+_PAUSE, _EDGE = 3, 3  # intervals that make a pause, and pulses beside one
 _JUDGED = 1000  # pulses before and after one, that tell which of its partners are possible
 _MOST_JUDGED = 201  # partners, the nearest
 _NAMED = 12  # shifts that a message spells out
@@ -73,19 +74,23 @@ class Pairing:
 
 @dataclass(frozen=True)
 class _Counts:
-    """Pairs, and pulses of both trains where these overlap."""
+    """Pulses of both trains where these overlap, and those of them without a partner."""
 
-    pairs: int
     source: int
     target: int
+    source_alone: int
+    target_alone: int
 
     @property
     def alone(self) -> int:
-        return self.source + self.target - 2 * self.pairs
+        return self.source_alone + self.target_alone
 
     @property
     def score(self) -> float:
-        return 2 * self.pairs / max(1, self.source + self.target)
+        return 1 - self.alone / max(1, self.source + self.target)
+
+
+_NOTHING = _Counts(0, 0, 0, 0)
 
 
 @dataclass(frozen=True)
@@ -100,6 +105,7 @@ class _Way:
     source: Indices
     target: Indices
     counts: _Counts
+    edges: _Counts  # of the pulses beside pauses
 
     def partner(self, index: int) -> int | None:
         """Return the target's pulse that a pulse of the source is paired with."""
@@ -122,6 +128,12 @@ class _Trains:
     def interval(self) -> float:
         """Median interval of the target (s)."""
         return float(np.median(np.diff(self.target))) if len(self.target) > 1 else math.inf
+
+    @cached_property
+    def edges(self) -> tuple[Mask, Mask]:
+        """Which pulses of both trains are beside a pause."""
+        source, target = (_beside_pauses(train, self.interval) for train in (self.source, self.target))
+        return source, target
 
     @property
     def most_ways(self) -> int:
@@ -327,7 +339,7 @@ def _follow(task: _Trains, begin: tuple[int, int]) -> _Way | None:
         return None
     followed = task.source[found.source]
     tolerance = _tolerance(np.abs(task.target[found.target] - fit.model.convert(followed)), bounds.jitter)
-    way = _Way(begin, fit.model, found.slips, tolerance, followed, found.source, found.target, _Counts(0, 0, 0))
+    way = _Way(begin, fit.model, found.slips, tolerance, followed, found.source, found.target, _NOTHING, _NOTHING)
     return _matched(task, way)
 
 
@@ -359,13 +371,50 @@ def _matched(task: _Trains, way: _Way) -> _Way:
     reach = FAR * task.interval / max(task.bounds.wander, 1e-12)
     near = np.abs(way.followed[nearest(way.followed, task.source)] - task.source) <= reach
     source, target = match(predicted, task.target, np.where(near, way.tolerance, -1.0))
-    counts = replace(_counted(task, way, predicted), pairs=len(source))
-    return replace(way, source=source, target=target, counts=counts)
+    counts, edges = _counted(task, predicted, slice(None), source, target, way.tolerance)
+    return replace(way, source=source, target=target, counts=counts, edges=edges)
+
+
+def _counted(
+    task: _Trains, predicted: Floats, part: slice, source: Indices, target: Indices, tolerance: float
+) -> tuple[_Counts, _Counts]:
+    """Count pulses with and without partners where a part of the source, as predicted, and the target overlap.
+
+    Returns
+    -------
+    counts, edges
+        Of all pulses, and of those beside pauses.
+    """
+    low, high = max(predicted[0], task.target[0]) - tolerance, min(predicted[-1], task.target[-1]) + tolerance
+    numbers: list[list[int]] = [[], []]
+    for train, paired, edges in zip((predicted, task.target), (source, target), (task.edges[0][part], task.edges[1])):
+        inside = slice(*np.searchsorted(train, [low, high]))
+        alone = np.ones(len(train), bool)
+        alone[paired] = False
+        alone, edge = alone[inside], edges[inside]
+        numbers[0] += [len(alone), int(np.count_nonzero(alone))]
+        numbers[1] += [int(np.count_nonzero(edge)), int(np.count_nonzero(alone & edge))]
+    counts, edge_counts = (_Counts(kind[0], kind[2], kind[1], kind[3]) for kind in numbers)
+    return counts, edge_counts
+
+
+def _beside_pauses(train: Floats, interval: float) -> Mask:
+    """Tell which pulses are among the last before a pause, or the first after one."""
+    after = np.flatnonzero(np.diff(train) > _PAUSE * interval) + 1
+    beside = np.zeros(len(train) + 2 * _EDGE, bool)
+    for step in range(-_EDGE, _EDGE):
+        beside[after + step + _EDGE] = True
+    return beside[_EDGE : len(train) + _EDGE]
 
 
 def _rivals(best: _Way, other: _Way) -> bool:
     """Tell whether another way pairs otherwise, and is not clearly worse."""
-    return len(_shared(best, other)) < len(other.source) - _MARGIN[0] and not _worse(best.counts, other.counts)
+    return len(_shared(best, other)) < len(other.source) - _MARGIN[0] and not _much_worse(best, other)
+
+
+def _much_worse(best: _Way, other: _Way) -> bool:
+    """Tell whether another way is clearly worse: anywhere, or beside pauses, where frames of a burst are told apart."""
+    return _worse(best.counts, other.counts) or _worse(best.edges, other.edges)
 
 
 def _worse(best: _Counts, other: _Counts) -> bool:
@@ -375,7 +424,7 @@ def _worse(best: _Counts, other: _Counts) -> bool:
     missing in both trains at once: where n of these are expected, each spares two pulses, and the ways' difference has
     a variance of 2 * 2**2 * n.
     """
-    both = (best.source - best.pairs) * (best.target - best.pairs) / max(1, best.pairs)
+    both = best.source_alone * best.target_alone / max(1, min(best.source, best.target))
     expected = best.alone * (other.source + other.target) / max(1, best.source + best.target)
     return other.alone - expected >= _MARGIN[0] + _MARGIN[1] * math.sqrt(8 * both)
 
@@ -439,20 +488,17 @@ def _possible(task: _Trains, best: _Way) -> list[int]:
     found = found[np.argsort(np.abs(found - partner), kind="stable")][:_MOST_JUDGED]
     part = slice(max(0, index - _JUDGED), index + _JUDGED)
     predicted = best.model.convert(task.source[part])
-    local = _counted(task, best, predicted)
+    local = _moved(task, best, predicted, part, 0.0)
     moves = task.target[found] - task.target[partner]
-    return [
-        int(place) for place, move in zip(found, moves) if not _worse(local, _counted(task, best, predicted + move))
-    ]
+    ways = (_moved(task, best, predicted, part, move) for move in moves)
+    return [int(place) for place, way in zip(found, ways) if not _much_worse(local, way)]
 
 
-def _counted(task: _Trains, way: _Way, predicted: Floats) -> _Counts:
-    """Count the pulses with and without partners where predicted times and the target overlap."""
-    met = len(match(predicted, task.target, way.tolerance)[0])
-    low = max(predicted[0], task.target[0]) - way.tolerance
-    high = min(predicted[-1], task.target[-1]) + way.tolerance
-    source, target = (int(np.subtract(*np.searchsorted(train, [high, low]))) for train in (predicted, task.target))
-    return _Counts(met, max(source, met), max(target, met))
+def _moved(task: _Trains, best: _Way, predicted: Floats, part: slice, move: float) -> _Way:
+    """Return what a part of a way would be, moved by some time (s)."""
+    source, target = match(predicted + move, task.target, best.tolerance)
+    counts, edges = _counted(task, predicted + move, part, source, target, best.tolerance)
+    return replace(best, source=source, target=target, counts=counts, edges=edges)
 
 
 def _slipped(slip: Slip, swapped: bool) -> AmbiguousPairing:
