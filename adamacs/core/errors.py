@@ -107,6 +107,30 @@ class MissingFile(UnreadableFile):
     """A recording's file is not where it should be: it was moved, or its share is not mounted."""
 
 
+class UnusableClock(AdamacsError):
+    """A clock or counter cannot be followed: it jumps, stands still or runs back, or too few times tell of it."""
+
+
+class PairingRefused(AdamacsError):
+    """The pulses of two clocks cannot be paired: too few, of another train, or against what is known of them."""
+
+
+class AmbiguousPairing(PairingRefused):
+    """The pulses of two clocks fit each other in more than one way, and nothing tells which is right.
+
+    Parameters
+    ----------
+    what, where, hint
+        As of every error.
+    shifts
+        What may be: for each possible pairing, by how many places the second train's index is ahead of the first's.
+    """
+
+    def __init__(self, what: str, where: Any = None, hint: str | None = None, shifts: tuple[int, ...] = ()) -> None:
+        super().__init__(what, where, hint)
+        self.shifts = shifts
+
+
 class UnsafePath(AdamacsError):
     """A path leads out of the root it must stay under."""
 

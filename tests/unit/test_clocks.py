@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
+import sys
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
@@ -54,3 +56,8 @@ def test_a_real_files_time_is_utc_in_any_zone(tmp_path, monkeypatch):
 def test_now_carries_no_zone():
     before = datetime.now(UTC).replace(tzinfo=None)
     assert before <= clocks.now() <= datetime.now(UTC).replace(tzinfo=None)
+
+
+def test_clocks_are_imported_without_numpy():
+    code = "import sys, adamacs.core.clocks; sys.exit('numpy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

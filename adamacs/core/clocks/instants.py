@@ -1,4 +1,4 @@
-"""Instants: naive UTC in every row. The only module that converts times."""
+"""Instants of the calendar: naive UTC in every row."""
 
 from __future__ import annotations
 

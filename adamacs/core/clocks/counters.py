@@ -1,0 +1,247 @@
+"""Counters of few bits, and frames that were dropped: unrolled, found, and repaired with a record of every repair."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from adamacs.core.errors import InvalidParameters, UnusableClock
+
+Floats = NDArray[np.float64]
+Indices = NDArray[np.int64]
+
+FACTOR = 1.5  # periods: an interval beyond lacks a frame
+SHARE = 0.9  # of the intervals, the shortest: what the period is the median of
+MOST_MISSING = 1000  # frames in one gap: more is a pause
+_MOST_BITS = 62  # of a counter that int64 can unroll
+
+
+@dataclass(frozen=True)
+class Gap:
+    """Frames that are missing between two others.
+
+    Attributes
+    ----------
+    index
+        Of the last frame before the gap, in the times as they were found.
+    missing
+        How many frames.
+    start, stop
+        s: times of the frames before and after.
+    """
+
+    index: int
+    missing: int
+    start: float
+    stop: float
+
+
+@dataclass(frozen=True)
+class Repair:
+    """Times with the missing ones put in.
+
+    Attributes
+    ----------
+    times
+        float64, (frame,): s, those that were found and the ones between.
+    inserted
+        int64, (inserted,): which of `times` were put in.
+    repairs
+        Every gap that was filled.
+    left
+        Gaps that stayed: they are so long that the camera paused.
+    """
+
+    times: Floats
+    inserted: Indices
+    repairs: tuple[Gap, ...]
+    left: tuple[Gap, ...]
+
+
+def unroll(counts: ArrayLike, bits: int, *, largest_step: int | None = None, two_way: bool = False) -> Indices:
+    """Return what a counter of few bits would have shown had it never wrapped.
+
+    Parameters
+    ----------
+    counts
+        Integers, (sample,): 0 up to 2**bits - 1.
+    bits
+        1 to 62.
+    largest_step
+        The furthest that the counter may go between two samples; a quarter of its range by default. A step beyond it
+        means that the counter was reset, or that samples are missing.
+    two_way
+        The counter may also run back, as that of a wheel.
+
+    Returns
+    -------
+    int64, (sample,)
+        From the first count on.
+
+    Raises
+    ------
+    UnusableClock
+        A count is out of range or no integer, or a step is too large.
+    InvalidParameters
+        No such counter can be unrolled.
+
+    >>> unroll([254, 255, 1], 8).tolist()
+    [254, 255, 257]
+    """
+    size, limit = _limits(bits, largest_step, two_way)
+    values = np.asarray(counts)
+    if values.ndim != 1 or (values.size and values.dtype.kind not in "iu"):
+        raise UnusableClock(f"Counts are integers in one row, not {values.dtype} of shape {values.shape}.")
+    if values.size == 0:
+        return np.empty(0, np.int64)
+    if values.min() < 0 or values.max() >= size:
+        raise UnusableClock(f"A count of {bits} bits lies in 0 to {size - 1}; there is one outside.")
+    steps = np.mod(np.diff(values.astype(np.int64)), np.int64(size))
+    if two_way:
+        steps = np.where(steps >= size // 2, steps - size, steps)
+    if np.any(wrong := np.abs(steps) > limit):
+        at = int(np.argmax(wrong))
+        hint = "Was it reset, or are samples missing?"
+        raise UnusableClock(f"The counter goes {steps[at]} after sample {at}, further than {limit}.", hint=hint)
+    if np.abs(steps).sum(dtype=float) >= 2.0**_MOST_BITS:
+        raise UnusableClock(f"The counter goes further than {_MOST_BITS} bits hold.")
+    return np.cumsum(np.concatenate([values[:1].astype(np.int64), steps]))
+
+
+def _limits(bits: int, largest_step: int | None, two_way: bool) -> tuple[int, int]:
+    if not 1 <= bits <= _MOST_BITS:
+        raise InvalidParameters(f"A counter has 1 to {_MOST_BITS} bits, not {bits}.")
+    size = 1 << bits
+    most = size // 2 - two_way if two_way else size - 1
+    limit = max(1, size // 4) if largest_step is None else largest_step
+    if not 0 < limit <= most:
+        if largest_step is None:
+            return size, most
+        raise InvalidParameters(f"A step of {limit} cannot be told in {bits} bits; the largest is {most}.")
+    return size, limit
+
+
+def period_of(times: ArrayLike, *, share: float = SHARE) -> float:
+    """Return the period (s) of a train with gaps: the median of the shortest intervals, a given share of all.
+
+    Raises
+    ------
+    UnusableClock
+        There are fewer than two times, one is not finite, or they do not increase.
+    """
+    intervals = np.sort(np.diff(_increasing(times)))
+    if len(intervals) == 0:
+        raise UnusableClock("One time has no period.")
+    return float(np.median(intervals[: max(1, int(share * len(intervals)))]))
+
+
+def find_gaps(times: ArrayLike, *, factor: float = FACTOR, share: float = SHARE) -> tuple[Gap, ...]:
+    """Find dropped frames by their times: an interval longer than `factor` periods lacks a frame or more.
+
+    This is the lab's rule for OptiTrack, whose period is the median of the shortest 90 % of the intervals.
+
+    Parameters
+    ----------
+    times
+        (frame,): s, increasing.
+    factor
+        Of the period, more than 1.
+    share
+        Of the intervals, for the period.
+
+    Raises
+    ------
+    UnusableClock
+        A time is not finite, or they do not increase.
+    InvalidParameters
+        The factor is not more than 1, or the share not in (0, 1].
+    """
+    if not factor > 1 or not 0 < share <= 1:
+        raise InvalidParameters(f"A factor is more than 1 and a share in (0, 1], not {factor} and {share}.")
+    found = _increasing(times)
+    if len(found) < 2:
+        return ()
+    intervals, period = np.diff(found), period_of(found, share=share)
+    at = np.flatnonzero(intervals > factor * period)
+    return _gaps(found, at, np.maximum(np.rint(intervals[at] / period) - 1, 1))
+
+
+def find_gaps_by_counter(times: ArrayLike, frames: ArrayLike, *, bits: int | None = None) -> tuple[Gap, ...]:
+    """Find dropped frames by the number that each frame carries: a step of n lacks n - 1 frames.
+
+    Parameters
+    ----------
+    times
+        (frame,): s, increasing.
+    frames
+        Integers, (frame,): numbers of the frames.
+    bits
+        Of the counter, where it wraps; without it, numbers only grow.
+
+    Raises
+    ------
+    UnusableClock
+        There are not as many numbers as times, a number is repeated or too far from the one before.
+    """
+    found, numbers = _increasing(times), np.asarray(frames)
+    if numbers.shape != found.shape:
+        raise UnusableClock(f"There are {found.size} times but {numbers.size} numbers of frames.")
+    if bits is not None:
+        numbers = unroll(numbers, bits)
+    if numbers.size and numbers.dtype.kind not in "iu":
+        raise UnusableClock(f"Numbers of frames are integers, not {numbers.dtype}.")
+    steps = np.diff(numbers.astype(np.int64))
+    if np.any(wrong := steps <= 0):
+        first = int(np.argmax(wrong))
+        raise UnusableClock(f"Frame {first + 1} has the number {numbers[first + 1]} after {numbers[first]}.")
+    at = np.flatnonzero(steps > 1)
+    return _gaps(found, at, steps[at] - 1)
+
+
+def repair(times: ArrayLike, gaps: tuple[Gap, ...], *, most_missing: int = MOST_MISSING) -> Repair:
+    """Put the missing times in, evenly between their neighbours.
+
+    Parameters
+    ----------
+    times
+        (frame,): s, increasing.
+    gaps
+        Of these times.
+    most_missing
+        A gap that lacks more frames is a pause; it stays, and is listed.
+
+    Raises
+    ------
+    UnusableClock
+        A gap is of other times.
+    """
+    found = _increasing(times)
+    for gap in gaps:
+        if not 0 <= gap.index < len(found) - 1 or (gap.start, gap.stop) != (found[gap.index], found[gap.index + 1]):
+            raise UnusableClock(f"The gap after frame {gap.index} is not one of these times.")
+    filled = tuple(gap for gap in gaps if gap.missing <= most_missing)
+    counts = np.ones(len(found), np.int64)
+    for gap in filled:
+        counts[gap.index] += gap.missing
+    owner = np.repeat(np.arange(len(found)), counts)  # of each frame, the last one before it that was found
+    place = np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
+    steps = np.diff(found, append=found[-1:]) / counts
+    inserted = np.flatnonzero(place).astype(np.int64)
+    whole = np.asarray(found[owner] + place * steps[owner])
+    return Repair(whole, inserted, filled, tuple(gap for gap in gaps if gap.missing > most_missing))
+
+
+def _gaps(times: Floats, at: Indices, missing: NDArray[np.generic]) -> tuple[Gap, ...]:
+    columns = at.tolist(), missing.tolist(), times[at].tolist(), times[at + 1].tolist()
+    return tuple(Gap(index, int(count), start, stop) for index, count, start, stop in zip(*columns))
+
+
+def _increasing(times: ArrayLike) -> Floats:
+    found = np.asarray(times, float)
+    if found.ndim != 1 or not np.isfinite(found).all():
+        raise UnusableClock("Times are finite numbers in one row.", hint="Leave out frames without a time.")
+    if np.any(wrong := np.diff(found) <= 0):
+        raise UnusableClock(f"Times do not increase after frame {int(np.argmax(wrong))}.")
+    return found
