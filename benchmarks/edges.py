@@ -1,9 +1,10 @@
 """How long it takes to find all edges of a recording's digital lines, beside reading their bytes with h5py.
 
 One JSON line per recording: an hour of 20 kHz with 8 digital and 6 analog channels, as the rigs have them, once without
-and once with a line clock on bit 3, which changes almost every sample. Both sides run in turn, in fresh processes, on the
-same file, which the system holds in memory; `base` reads the whole digital array at once, `ours` reads it in blocks and
-pairs the edges of all 8 lines. Times are medians; peaks are those of the process, its imports included.
+and once with a line clock on bit 3, which changes almost every sample: there the pulses that are found take more memory
+than the words. Both sides run in turn, in fresh processes, on the same file, which the system holds in memory; `base`
+reads the whole digital array at once, `ours` reads the header, then the words in blocks, and pairs the edges of all 8
+lines. Times are medians; peaks are those of the process, its imports included.
 """
 
 from __future__ import annotations
@@ -25,7 +26,16 @@ from adamacs.demo.wavesurfer import Analog, Digital, Sweep, WaveSurfer, write_wa
 RATIO, MEMORY = 2.0, 500.0  # times the reading, MB
 RATE = 20_000
 # Hz and share of the time that each line is high: gate, shutter, frames, lines, tracking, gate, LED, camera.
-LINES = ((1 / 600, 0.9), (1 / 300, 0.8), (30.0, 0.5), (0.0, 0.5), (240.0, 0.3), (1 / 900, 0.95), (0.2, 0.5), (50.0, 0.2))
+LINES = (
+    (1 / 600, 0.9),
+    (1 / 300, 0.8),
+    (30.0, 0.5),
+    (0.0, 0.5),
+    (240.0, 0.3),
+    (1 / 900, 0.95),
+    (0.2, 0.5),
+    (50.0, 0.2),
+)
 LINE_CLOCK = 7_900.0  # Hz
 
 BASE = """
@@ -67,7 +77,9 @@ def main() -> None:
         with tempfile.TemporaryDirectory(dir=options.folder) as folder:
             path = Path(folder) / "aux.h5"
             samples, pulses = write(path, round(options.minutes * 60), clock)
-            print(json.dumps({"benchmark": "edges", "what": what} | compare(path, samples, pulses, options)), flush=True)
+            print(
+                json.dumps({"benchmark": "edges", "what": what} | compare(path, samples, pulses, options)), flush=True
+            )
 
 
 def write(path: Path, seconds: int, line_clock: float) -> tuple[int, int]:

@@ -81,8 +81,8 @@ class WaveSurfer:
     Attributes
     ----------
     version
-        `0.5` (trials, analog alone), `0.801` (trials), `0.912` and `0.933` (sweeps), `0.97` and `0.982` (a flat header),
-        or `1.0.2`, which is older than 0.97 and like 0.933.
+        `0.5` (trials, analog alone), `0.801` (trials), `0.912` and `0.933` (sweeps), `1.0.2` (older than 0.97, and like
+        0.933), or `0.97` and `0.982` (a flat header).
     sample_rate
         Hz as asked for; from 0.913 on the header tells what the board makes of it.
     start
@@ -215,7 +215,7 @@ def _flat(settings: WaveSurfer) -> dict[str, Any]:
 
 def _nested(settings: WaveSurfer) -> dict[str, Any]:
     """Return the inputs as versions tell them that keep everything under `Acquisition`."""
-    both = [*settings.channels, *settings.lines]
+    both: list[Analog | Digital] = [*settings.channels, *settings.lines]
     values: dict[str, Any] = {
         "SampleRate": settings.written_rate,
         "Duration": settings.duration,

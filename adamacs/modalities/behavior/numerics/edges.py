@@ -141,8 +141,9 @@ def digital_pulses(
         seen = block if wanted is None else block & wanted
         if last is not None and seen[0] != last:
             _note_edges(edges, np.array([samples]), np.array([seen[0] ^ last]))
-        found = np.flatnonzero(seen[1:] != seen[:-1])
-        _note_edges(edges, found + (samples + 1), seen[found] ^ seen[found + 1])
+        flips = seen[1:] ^ seen[:-1]
+        found = np.flatnonzero(flips != 0)
+        _note_edges(edges, found + (samples + 1), flips.take(found))
         first = seen[0] if first is None else first
         last, samples = seen[-1], samples + block.size
     return {
@@ -289,9 +290,7 @@ def without_short(pulses: Pulses, min_width: int) -> Pulses:
     """Leave out and count pulses of fewer than `min_width` samples; open ones are kept."""
     kept = (pulses.stop - pulses.start >= min_width) | pulses.is_open
     dropped = pulses.dropped + int(np.count_nonzero(~kept))
-    return Pulses(
-        pulses.start[kept], pulses.stop[kept], pulses.starts_open, pulses.ends_open, pulses.samples, dropped
-    )
+    return Pulses(pulses.start[kept], pulses.stop[kept], pulses.starts_open, pulses.ends_open, pulses.samples, dropped)
 
 
 def _blocks(signal: Signal) -> Iterator[NDArray[Any]]:
@@ -314,10 +313,11 @@ def _note_edges(edges: dict[int, list[Indices]], places: Indices, flips: NDArray
     """Give every line the places at which its bit flipped."""
     if not places.size:
         return
+    any_flip = int(np.bitwise_or.reduce(flips))
     for bit, found in edges.items():
-        flipped = (flips & flips.dtype.type(1 << bit)) != 0
-        if flipped.any():
-            found.append(places[flipped])
+        if any_flip >> bit & 1:
+            flipped = np.flatnonzero((flips & flips.dtype.type(1 << bit)) != 0)  # faster than a mask: most are few
+            found.append(places.take(flipped))
 
 
 def _joined(parts: list[Indices]) -> Indices:
@@ -326,11 +326,12 @@ def _joined(parts: list[Indices]) -> Indices:
 
 def _pulses(edges: Indices, active: bool, samples: int, min_width: int) -> Pulses:
     """Pair edges, which alternate, from what the signal was at its first sample on."""
-    bounds = np.concatenate([np.zeros(int(active), np.int64), edges])
-    ends_open = bool(bounds.size % 2)
-    bounds = np.append(bounds, samples) if ends_open else bounds
-    found = Pulses(bounds[0::2].copy(), bounds[1::2].copy(), active, ends_open, samples)
-    return without_short(found, min_width)
+    first = int(active)
+    ends_open = bool((edges.size + first) % 2)
+    start = np.concatenate([np.zeros(first, np.int64), edges[first::2]])
+    stop = np.concatenate([edges[1 - first :: 2], np.full(int(ends_open), samples, np.int64)])
+    found = Pulses(start, stop, active, ends_open, samples)
+    return without_short(found, min_width) if min_width > 1 else found
 
 
 def _open_marks(count: int, starts_open: bool, ends_open: bool) -> NDArray[np.bool_]:

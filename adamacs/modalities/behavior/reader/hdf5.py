@@ -8,7 +8,7 @@ small.
 
 from __future__ import annotations
 
-import os
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,9 +25,9 @@ from adamacs.core.formats.source import COPY, opened
 
 _MOST_VALUES = 4096  # of a header's array
 _MOST_TEXT = 1 << 20  # bytes
-_MOST_CHUNKS = 2_000_000  # 23 days in chunks of a second
-_CACHE = 16 << 20  # bytes per array: any packed chunk stays unpacked until the next block
-_PACKED_CHUNK, _UNPACKED_CHUNK = 1 << 19, 8 << 20  # bytes; deflate makes at most 1032 times as many
+_MOST_CHUNKS = 500_000  # 6 days in chunks of a second
+_PACKED_CHUNK, _UNPACKED_CHUNK = 1 << 19, 1 << 20  # bytes; deflate makes at most 1032 times as many
+_CACHE = 2 * _UNPACKED_CHUNK  # bytes per array: a packed chunk stays unpacked until the next block; more is slower
 _GZIP, _SHUFFLE, _FLETCHER32, _LZF = 1, 2, 3, 32000
 _FILTERS = {_GZIP: "gzip", _SHUFFLE: "shuffle", _FLETCHER32: "fletcher32", _LZF: "lzf"}
 _REPACK = "Write it anew with small chunks and gzip or nothing: h5repack -l CHUNK=1x20000 -f GZIP=1 OLD NEW."
@@ -92,17 +92,19 @@ class Hdf5:
     def names(self) -> tuple[str, ...]:
         """Return what stands at the top of the file."""
         with self.reading("/"):
-            return tuple(self.file)
+            return tuple(name for name in self.file if isinstance(name, str))  # bytes where they are no text
 
     def find(self, place: str) -> h5py.Group | h5py.Dataset | None:
         """Return a group or an array, or None where there is none of that name; links elsewhere are refused."""
         node: Any = self.file
         with self.reading(place):
-            for name in place.split("/"):
+            for depth, name in enumerate(names := place.split("/"), start=1):
                 if not isinstance(node, h5py.Group) or (link := node.get(name, getlink=True)) is None:
                     return None
                 if not isinstance(link, h5py.HardLink):
-                    raise self.fail(f"{place} is a link to elsewhere, which is not followed.", _FOREIGN)
+                    raise self.fail(
+                        f"{'/'.join(names[:depth])} is a link to elsewhere, which is not followed.", _FOREIGN
+                    )
                 node = node[name]
         if not isinstance(node, h5py.Group | h5py.Dataset):
             raise self.fail(f"{place} is neither a group nor an array.", _FOREIGN)
@@ -127,15 +129,13 @@ class Hdf5:
                 if dataset.dtype.kind in "fiub":
                     return None
                 raise self.fail(f"{place} holds neither text nor numbers ({dataset.dtype}).", _FOREIGN)
-            found: list[str] = []
-            left = _MOST_TEXT - dataset.size * (known.length or 0)
-            for index in np.ndindex(dataset.shape) if left >= 0 else ():
-                value = dataset[index]  # one by one: all may point at the same long text
-                left -= 0 if known.length else len(value)
-                if left < 0:
-                    break
-                found.append(_decoded(value))
-        if left < 0:
+            if known.length is None:
+                found = _each_text(dataset)
+            elif known.length * dataset.size <= _MOST_TEXT:
+                found = [_decoded(value) for value in np.asarray(dataset[()]).ravel()]
+            else:
+                found = None
+        if found is None:
             raise self.fail(f"{place} holds more than {_MOST_TEXT} bytes of text.", _FOREIGN)
         return tuple(found)
 
@@ -193,26 +193,27 @@ class Hdf5:
     def _written_in_chunks(self, dataset: h5py.Dataset, place: str) -> int:
         """Return how many samples lie before the first chunk that was never written."""
         packed = self._check_filters(dataset, place)
-        if dataset.size == 0:
-            return 0
+        stored = dataset.id.get_storage_size()
+        if stored > self.stamp[0]:
+            raise self.fail(f"The file has {self.stamp[0]} bytes, less than {place} claims to hold.")
+        if not packed and stored >= dataset.size * dataset.id.get_type().get_size():
+            chunks = math.prod(-(-size // step) for size, step in zip(dataset.shape, dataset.chunks))
+            if stored == chunks * _nominal(dataset):  # every chunk is there
+                return int(dataset.shape[-1])
         if (count := dataset.id.get_num_chunks()) > _MOST_CHUNKS:
             raise self.fail(f"{place} lies in {count} chunks.", _REPACK)
-        starts, places, sizes = np.zeros((3, count), dtype=np.float64)  # exact up to 2^53, and beyond any file
-
-        def note(chunk: Any, number: list[int] = [0]) -> None:  # noqa: B006 - the counter of this call
-            starts[number[0]], places[number[0]], sizes[number[0]] = chunk.chunk_offset[-1], chunk.byte_offset, chunk.size
-            number[0] += 1
-
-        dataset.id.chunk_iter(note)
-        if count and ((places + sizes).max() > self.stamp[0] or sizes.sum() > self.stamp[0]):
+        chunks_found: list[Any] = []
+        dataset.id.chunk_iter(chunks_found.append)
+        if any(chunk.byte_offset + chunk.size > self.stamp[0] for chunk in chunks_found):
             raise self.fail(f"The file has {self.stamp[0]} bytes, less than {place} claims to hold.")
-        if packed and count and sizes.max() > _PACKED_CHUNK:
-            raise self.fail(f"{place} has packed chunks of {int(sizes.max())} bytes.", _REPACK)
+        if packed and (largest := max((chunk.size for chunk in chunks_found), default=0)) > _PACKED_CHUNK:
+            raise self.fail(f"{place} has packed chunks of {largest} bytes.", _REPACK)
+        starts = np.array([float(chunk.chunk_offset[-1]) for chunk in chunks_found])  # exact up to 2^53
         return self._before_a_hole(dataset, np.unique(starts, return_counts=True), place)
 
     def _before_a_hole(self, dataset: h5py.Dataset, found: tuple[NDArray[Any], NDArray[Any]], place: str) -> int:
         starts, counts = found
-        across = int(np.prod([-(-size // step) for size, step in zip(dataset.shape[:-1], dataset.chunks[:-1])]))
+        across = math.prod(-(-size // step) for size, step in zip(dataset.shape[:-1], dataset.chunks[:-1]))
         step = dataset.chunks[-1]
         whole = (starts == np.arange(starts.size) * float(step)) & (counts == across)
         if not whole.all():
@@ -228,10 +229,26 @@ class Hdf5:
             raise self.fail(f"{place} is packed by filter {unknown[0]}.", _REPACK)
         if len(set(filters)) < len(filters) or {_GZIP, _LZF} <= set(filters):
             raise self.fail(f"{place} is packed more than once.", _REPACK)
-        nominal = float(np.prod(np.asarray(dataset.chunks, dtype=np.float64))) * dataset.id.get_type().get_size()
-        if filters and nominal > _UNPACKED_CHUNK:
-            raise self.fail(f"{place} is packed in chunks of {nominal:.0f} bytes.", _REPACK)
+        if filters and (nominal := _nominal(dataset)) > _UNPACKED_CHUNK:
+            raise self.fail(f"{place} is packed in chunks of {nominal} bytes.", _REPACK)
         return bool(filters)
+
+
+def _each_text(dataset: h5py.Dataset) -> list[str] | None:
+    """Read texts of any length one by one, as all may point at the same long one; None where they are too much."""
+    found: list[str] = []
+    left = _MOST_TEXT
+    for index in np.ndindex(dataset.shape):
+        found.append(_decoded(dataset[index]))
+        left -= len(found[-1])
+        if left < 0:
+            return None
+    return found
+
+
+def _nominal(dataset: h5py.Dataset) -> int:
+    """Return the bytes of one chunk that is not packed."""
+    return math.prod(dataset.chunks) * int(dataset.id.get_type().get_size())
 
 
 @contextmanager
@@ -266,7 +283,7 @@ def opened_hdf5(path: Path, expected: Stamp | None = None) -> Iterator[Hdf5]:
     if expected not in (None, stamp):
         raise UnreadableFile("The file changed since its header was read.", path, "Read its header again.")
     with complaints(path, "/"):
-        file = h5py.File(path, "r", locking=False, rdcc_nbytes=_CACHE)  # a share may not know locks
+        file = h5py.File(path, "r", rdcc_nbytes=_CACHE)
     try:
         yield Hdf5(path, file, stamp)
     finally:
@@ -277,7 +294,7 @@ def opened_hdf5(path: Path, expected: Stamp | None = None) -> Iterator[Hdf5]:
 
 def _stamp(path: Path) -> Stamp:
     with complaints(path, "/"):
-        found = os.stat(path, follow_symlinks=False)
+        found = path.lstat()
     return found.st_size, found.st_mtime_ns
 
 

@@ -31,7 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adamacs.core.errors import InvalidRequest, UnreadableFile, nearest
-from adamacs.modalities.behavior.reader.hdf5 import Held, Hdf5, Stamp, complaints, opened_hdf5
+from adamacs.modalities.behavior.reader.hdf5 import Hdf5, Held, Stamp, complaints, opened_hdf5
 
 BLOCK = 1 << 18  # samples
 NOMINAL = (0.0, 10 / 2**15)  # V per count of a board of 16 bits and +-10 V
@@ -82,7 +82,7 @@ class AnalogChannel:
     is_calibrated: bool = True
 
     def volts(self, counts: NDArray[np.integer[Any]]) -> NDArray[np.float64]:
-        """Return what was measured, in `unit`: polynomial of the counts over scale; float64, in the shape of `counts`."""
+        """Return what was measured, in `unit`: polynomial over scale; float64, in the shape of `counts`."""
         values = np.full(counts.shape, self.coefficients[-1])
         for coefficient in self.coefficients[-2::-1]:
             values *= counts
@@ -173,9 +173,7 @@ class OpenRecording:
         self.recording = recording
         self._file = file
 
-    def words(
-        self, sweep: int = 0, *, start: int = 0, stop: int | None = None, block: int = BLOCK
-    ) -> Blocks:
+    def words(self, sweep: int = 0, *, start: int = 0, stop: int | None = None, block: int = BLOCK) -> Blocks:
         """Return the digital words, unsigned, (sample,).
 
         Raises
@@ -214,9 +212,7 @@ class OpenRecording:
         convert = self.recording.channels[row].volts
         return Blocks(lambda first, last: convert(self._read(held, row, first, last)), *bounds, block)
 
-    def all_volts(
-        self, sweep: int = 0, *, start: int = 0, stop: int | None = None, block: int = BLOCK
-    ) -> Blocks:
+    def all_volts(self, sweep: int = 0, *, start: int = 0, stop: int | None = None, block: int = BLOCK) -> Blocks:
         """Return all analog channels in their units (V), for one pass over the file; float64, (channel, sample)."""
         place, bounds = self._bounds(sweep, start, stop)
         held = self._held(f"{place}/analogScans")
@@ -474,7 +470,8 @@ class _Header:
             bits = 8 * scans.dataset.dtype.itemsize
             if scans.rows != 1 or bits not in (8, 16, 32) or bits < len(lines):
                 raise self.file.fail(
-                    f"{name}/digitalScans has {scans.rows} rows of {bits} bits, but the header names {len(lines)} lines."
+                    f"{name}/digitalScans has {scans.rows} rows of {bits} bits, "
+                    f"but the header names {len(lines)} lines."
                 )
             counts.append(scans.written)
         if min(counts) != max(counts):
