@@ -132,23 +132,25 @@ def digital_pulses(
     mask = sum(1 << bit for bit in bits)
     first = last = None
     samples = 0
+    changed = np.empty(0, np.bool_)  # one for all blocks: new memory would cost as much as the comparison
     for block in _blocks(words):
         if not block.size:
             continue
         _check_words(block, mask)
-        wanted = None if mask == np.iinfo(block.dtype).max else block.dtype.type(mask)
         # Alone the lines asked for: a fast clock on another one would make almost every sample a change.
-        seen = block if wanted is None else block & wanted
+        seen = block if mask == np.iinfo(block.dtype).max else block & block.dtype.type(mask)
         if last is not None and seen[0] != last:
             _note_edges(edges, np.array([samples]), np.array([seen[0] ^ last]))
-        flips = seen[1:] ^ seen[:-1]
-        found = np.flatnonzero(flips != 0)
-        _note_edges(edges, found + (samples + 1), flips.take(found))
+        changed = changed if changed.size >= seen.size - 1 else np.empty(seen.size - 1, np.bool_)
+        found = np.flatnonzero(np.not_equal(seen[1:], seen[:-1], out=changed[: seen.size - 1]))
+        before = seen.take(found)
+        found += 1
+        _note_edges(edges, found + samples, before ^ seen.take(found))
         first = seen[0] if first is None else first
         last, samples = seen[-1], samples + block.size
     return {
         bit: _pulses(
-            _joined(edges[bit]),
+            edges.pop(bit),  # given up one by one: a line clock has more edges than the words have bytes
             first is not None and bool(int(first) >> bit & 1) != (bit in inverted),
             samples,
             min_width if isinstance(min_width, int) else min_width.get(bit, 1),
@@ -271,7 +273,7 @@ def photodiode_bursts(
         raise InvalidRequest("Rate and fraction are above 0, gap and length of a burst not below it.")
     low, high = _extremes(signal)
     if not high - low >= min_range:
-        return _pulses(np.empty(0, np.int64), False, sum(block.size for block in _blocks(signal)), 1)
+        return _pulses([], False, sum(block.size for block in _blocks(signal)), 1)
     lit = _crossings(signal, lambda values: values - low, fraction * (high - low), 0.0, False, 1)
     joined = merged(lit, math.floor(merge_gap * sample_rate + _SLACK))
     return without_short(joined, math.ceil(min_length * sample_rate - _SLACK))
@@ -316,21 +318,19 @@ def _note_edges(edges: dict[int, list[Indices]], places: Indices, flips: NDArray
     any_flip = int(np.bitwise_or.reduce(flips))
     for bit, found in edges.items():
         if any_flip >> bit & 1:
-            flipped = np.flatnonzero((flips & flips.dtype.type(1 << bit)) != 0)  # faster than a mask: most are few
-            found.append(places.take(flipped))
+            found.append(places.take(np.flatnonzero((flips & flips.dtype.type(1 << bit)) != 0)))
 
 
-def _joined(parts: list[Indices]) -> Indices:
-    return np.concatenate(parts) if parts else np.empty(0, np.int64)
-
-
-def _pulses(edges: Indices, active: bool, samples: int, min_width: int) -> Pulses:
+def _pulses(edges: list[Indices], active: bool, samples: int, min_width: int) -> Pulses:
     """Pair edges, which alternate, from what the signal was at its first sample on."""
-    first = int(active)
-    ends_open = bool((edges.size + first) % 2)
-    start = np.concatenate([np.zeros(first, np.int64), edges[first::2]])
-    stop = np.concatenate([edges[1 - first :: 2], np.full(int(ends_open), samples, np.int64)])
-    found = Pulses(start, stop, active, ends_open, samples)
+    start, stop = [np.zeros(int(active), np.int64)], [np.empty(0, np.int64)]
+    is_active = active
+    for part in edges:  # without joining them first, which would take as much memory again
+        start.append(part[int(is_active) :: 2])
+        stop.append(part[int(not is_active) :: 2])
+        is_active ^= bool(part.size % 2)
+    stop.append(np.full(int(is_active), samples, np.int64))
+    found = Pulses(np.concatenate(start), np.concatenate(stop), active, is_active, samples)
     return without_short(found, min_width) if min_width > 1 else found
 
 
@@ -384,7 +384,7 @@ def _crossings(
         edges.append(changes + samples)
         above_before, below_before = bool(above[-1]), bool(below[-1])
         samples += block.size
-    return _pulses(_joined(edges), samples > 0 and first != inverted, samples, min_width)
+    return _pulses(edges, samples > 0 and first != inverted, samples, min_width)
 
 
 def _run_starts(holds: NDArray[np.bool_], before: bool) -> Indices:

@@ -27,7 +27,7 @@ _MOST_VALUES = 4096  # of a header's array
 _MOST_TEXT = 1 << 20  # bytes
 _MOST_CHUNKS = 500_000  # 6 days in chunks of a second
 _PACKED_CHUNK, _UNPACKED_CHUNK = 1 << 19, 1 << 20  # bytes; deflate makes at most 1032 times as many
-_CACHE = 2 * _UNPACKED_CHUNK  # bytes per array: a packed chunk stays unpacked until the next block; more is slower
+_CACHE = 0  # bytes: a block is read once, and most chunks lie in one block
 _GZIP, _SHUFFLE, _FLETCHER32, _LZF = 1, 2, 3, 32000
 _FILTERS = {_GZIP: "gzip", _SHUFFLE: "shuffle", _FLETCHER32: "fletcher32", _LZF: "lzf"}
 _REPACK = "Write it anew with small chunks and gzip or nothing: h5repack -l CHUNK=1x20000 -f GZIP=1 OLD NEW."
@@ -56,8 +56,12 @@ class Held:
 
     Attributes
     ----------
+    place
+        Its name in the file.
     dataset
         As the file claims it: (row, sample), or (sample,).
+    dimensions
+        2 or 1.
     rows
         1 where the array has one dimension.
     claimed
@@ -66,7 +70,9 @@ class Held:
         Samples from the first one on that are in the file.
     """
 
+    place: str
     dataset: h5py.Dataset
+    dimensions: int
     rows: int
     claimed: int
     written: int
@@ -158,7 +164,7 @@ class Hdf5:
         rows, claimed = (1, *dataset.shape)[-2:]
         with self.reading(place):
             written = self._written(dataset, place)
-        return Held(dataset, rows, claimed, written)
+        return Held(place, dataset, dataset.ndim, rows, claimed, written)
 
     def _small(self, place: str) -> h5py.Dataset | None:
         """Return an array of a header, refused where it is more than a header holds."""

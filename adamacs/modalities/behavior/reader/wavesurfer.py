@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 from adamacs.core.errors import InvalidRequest, UnreadableFile, nearest
 from adamacs.modalities.behavior.reader.hdf5 import Hdf5, Held, Stamp, complaints, opened_hdf5
 
-BLOCK = 1 << 18  # samples
+BLOCK = 1 << 19  # samples
 NOMINAL = (0.0, 10 / 2**15)  # V per count of a board of 16 bits and +-10 V
 _TIMEBASE = 100e6  # Hz, of the boards: a sample takes a whole number of its ticks
 _ASKED_RATES = 0.9125  # versions below tell the rate that was asked for
@@ -244,9 +244,9 @@ class OpenRecording:
 
     def _read(self, held: Held, rows: Any, first: int, last: int) -> NDArray[Any]:
         """Return counts or words in this machine's byte order; `rows` is None for the only one."""
-        dataset = held.dataset
-        with complaints(self.recording.path, f"{dataset.name}, samples {first} to {last}"):
-            values = dataset[first:last] if dataset.ndim == 1 else dataset[0 if rows is None else rows, first:last]
+        with complaints(self.recording.path, held.place):
+            part = slice(first, last) if held.dimensions == 1 else (0 if rows is None else rows, slice(first, last))
+            values: NDArray[Any] = held.dataset[part]
         return values.astype(values.dtype.newbyteorder("="), copy=False)
 
 
