@@ -542,6 +542,8 @@ def test_a_file_that_changed_since_its_header_was_read_is_refused(tmp_path: Path
         ("header/AIChannelScales", None, "one scale for each of 3 channels"),
         ("header/AIChannelScales", [1.0, 0.0, 1.0], "scale of channel wheel is 0"),
         ("header/AIScalingCoefficients", np.ones((2, 4)), "shape (2, 4) holds no polynomials of 3"),
+        ("header/AIScalingCoefficients", np.full((3, 4), 1e300), "channel stimulus make no number of a count"),
+        ("header/AIChannelScales", [1e-320, 1.0, 1.0], "channel stimulus make no number of a count"),
         ("header/AIScalingCoefficients", np.ones((3, 1)), "shape (3, 1) holds no polynomials of 3"),
         ("header/AIScalingCoefficients", np.full((3, 4), np.inf), "holds no polynomials of 3"),
         ("header/AIScalingCoefficients", np.ones((3, 2, 2)), "holds no polynomials of 3"),
@@ -602,6 +604,25 @@ def test_long_text_that_every_name_points_at_costs_no_more_than_one(tmp_path: Pa
     assert "more than 1048576 bytes of text" in refusal(path)
 
 
+def test_a_text_that_claims_2_gb_and_a_heap_that_leads_nowhere_are_refused_at_once(tmp_path: Path) -> None:
+    """HDF5 itself would set the memory aside, and search a heap with an object of 2^64 bytes for ever."""
+    path = record(tmp_path / "aux.h5", replace(RIG, objects=True)).path
+    assert read_wavesurfer(path).lines == tuple(line.name for line in LINES)
+    whole = bytearray(path.read_bytes())
+    with h5py.File(path) as file:
+        length = file["header/DIChannelNames"].id.get_offset()
+        heap = int.from_bytes(whole[length + 4 : length + 12], "little")
+    for place, value, what in (
+        (length + 3, 127, "more than 1048576 bytes of text"),
+        (length + 12, 250, "has no text 250"),
+        (heap, 0, "is no heap"),
+        (heap + 15, 255, "is no heap"),
+        (heap + 31, 255, "has no text"),
+    ):
+        path.write_bytes(whole[:place] + bytes([value]) + whole[place + 1 :])
+        assert what in refusal(path)
+
+
 _FUZZ = """
 import sys
 from pathlib import Path
@@ -636,7 +657,7 @@ def test_mutated_bytes_raise_only_typed_errors(tmp_path: Path) -> None:
     lines = (" ".join(f"{p}:{v}" for p, v in zip(*both, strict=True)) for both in zip(rounds, values, strict=True))
     limit = "import resource; resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))\n"
     run = subprocess.run(
-        [sys.executable, "-c", limit + _FUZZ, str(tmp_path)],
+        [sys.executable, "-W", "error", "-c", limit + _FUZZ, str(tmp_path)],
         input="\n".join(lines),
         capture_output=True,
         text=True,

@@ -9,11 +9,12 @@ small.
 from __future__ import annotations
 
 import math
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import h5py
 import numpy as np
@@ -25,6 +26,9 @@ from adamacs.core.formats.source import COPY, opened
 
 _MOST_VALUES = 4096  # of a header's array
 _MOST_TEXT = 1 << 20  # bytes
+_MOST_TEXTS, _MOST_HEAP = 256, 2 << 20  # of any length; bytes
+_TEXT = struct.Struct("<IQI")  # length, where its heap begins, its number there
+_HEAP, _OBJECT = struct.Struct("<4s4xQ"), struct.Struct("<H6xQ")  # magic, bytes; number, bytes
 _MOST_CHUNKS = 500_000  # 6 days in chunks of a second
 _PACKED_CHUNK, _UNPACKED_CHUNK = 1 << 19, 1 << 20  # bytes; deflate makes at most 1032 times as many
 _CACHE = 0  # bytes: a block is read once, and most chunks lie in one block
@@ -72,6 +76,7 @@ class Held:
 
     place: str
     dataset: h5py.Dataset
+    dtype: np.dtype[Any]
     dimensions: int
     rows: int
     claimed: int
@@ -118,32 +123,28 @@ class Hdf5:
 
     def numbers(self, place: str) -> NDArray[np.float64] | None:
         """Return a small array of numbers; None where there is none, or where it is empty or text."""
-        dataset = self._small(place)
-        if dataset is None or dataset.dtype.kind not in "fiub":
-            return None
         with self.reading(place):
+            dataset = self._small(place)
+            if dataset is None or dataset.dtype.kind not in "fiub":
+                return None
             return np.asarray(dataset[()], dtype=np.float64)
 
     def text(self, place: str) -> tuple[str, ...] | None:
         """Return a small array of text; None where there is none, or where it is empty or numbers."""
-        dataset = self._small(place)
-        if dataset is None:
-            return None
         with self.reading(place):
+            dataset = self._small(place)
+            if dataset is None:
+                return None
             known = h5py.check_string_dtype(dataset.dtype)
+            if known is None and dataset.dtype.kind in "fiub":
+                return None
             if known is None:
-                if dataset.dtype.kind in "fiub":
-                    return None
                 raise self.fail(f"{place} holds neither text nor numbers ({dataset.dtype}).", _FOREIGN)
             if known.length is None:
-                found = _each_text(dataset)
-            elif known.length * dataset.size <= _MOST_TEXT:
-                found = [_decoded(value) for value in np.asarray(dataset[()]).ravel()]
-            else:
-                found = None
-        if found is None:
-            raise self.fail(f"{place} holds more than {_MOST_TEXT} bytes of text.", _FOREIGN)
-        return tuple(found)
+                return self._texts(dataset, place)
+            if known.length * dataset.size > _MOST_TEXT:
+                raise self.fail(f"{place} holds more than {_MOST_TEXT} bytes of text.", _FOREIGN)
+            return tuple(_decoded(value) for value in np.asarray(dataset[()]).ravel())
 
     def held(self, place: str) -> Held | None:
         """Return a long array of whole numbers, and how much of it was written; None where there is none.
@@ -157,26 +158,44 @@ class Hdf5:
         dataset = self.find(place)
         if dataset is None:
             return None
-        if not isinstance(dataset, h5py.Dataset) or dataset.shape is None or dataset.ndim not in (1, 2):
-            raise self.fail(f"{place} is no array of scans.", _FOREIGN)
-        if dataset.dtype.kind not in "iu":
-            raise self.fail(f"{place} holds {dataset.dtype}, and not counts.", _FOREIGN)
-        rows, claimed = (1, *dataset.shape)[-2:]
         with self.reading(place):
-            written = self._written(dataset, place)
-        return Held(place, dataset, dataset.ndim, rows, claimed, written)
+            if not isinstance(dataset, h5py.Dataset) or dataset.shape is None or dataset.ndim not in (1, 2):
+                raise self.fail(f"{place} is no array of scans.", _FOREIGN)
+            if dataset.dtype.kind not in "iu":
+                raise self.fail(f"{place} holds {dataset.dtype}, and not counts.", _FOREIGN)
+            rows, claimed = (1, *dataset.shape)[-2:]
+            return Held(place, dataset, dataset.dtype, dataset.ndim, rows, claimed, self._written(dataset, place))
+
+    def _texts(self, dataset: h5py.Dataset, place: str) -> tuple[str, ...]:
+        """Read texts of any length from the heap that they lie in.
+
+        HDF5 itself sets aside what a damaged text claims to have (2 GB), and can search a damaged heap for ever.
+        Source: HDF5 File Format Specification 3.0, III.E, global heap.
+        """
+        offset, size = dataset.id.get_offset(), dataset.id.get_storage_size()
+        if offset is None and not size:
+            return ("",) * dataset.size
+        if offset is None or dataset.size > _MOST_TEXTS or size != _TEXT.size * dataset.size:
+            raise self.fail(f"{place} holds {dataset.size} texts in {size} bytes, or in chunks.", _FOREIGN)
+        found: list[str] = []
+        left = _MOST_TEXT
+        with self.path.open("rb") as file:
+            for length, address, number in _TEXT.iter_unpack(_exactly(file, offset, size)):
+                left -= length
+                if left < 0:
+                    raise self.fail(f"{place} holds more than {_MOST_TEXT} bytes of text.", _FOREIGN)
+                at = self.file.userblock_size + address
+                found.append(_decoded(_in_heap(file, at, number, length) if length else b""))
+        return tuple(found)
 
     def _small(self, place: str) -> h5py.Dataset | None:
         """Return an array of a header, refused where it is more than a header holds."""
         dataset = self.find(place)
-        if not isinstance(dataset, h5py.Dataset):
+        if not isinstance(dataset, h5py.Dataset) or dataset.shape is None or dataset.size == 0:
             return None
-        with self.reading(place):
-            if dataset.shape is None or dataset.size == 0:
-                return None
-            if dataset.size > _MOST_VALUES:
-                raise self.fail(f"{place} claims {dataset.size} values, more than a header holds.", _FOREIGN)
-            self._written(dataset, place)
+        if dataset.size > _MOST_VALUES:
+            raise self.fail(f"{place} claims {dataset.size} values, more than a header holds.", _FOREIGN)
+        self._written(dataset, place)
         return dataset
 
     def _written(self, dataset: h5py.Dataset, place: str) -> int:
@@ -240,16 +259,30 @@ class Hdf5:
         return bool(filters)
 
 
-def _each_text(dataset: h5py.Dataset) -> list[str] | None:
-    """Read texts of any length one by one, as all may point at the same long one; None where they are too much."""
-    found: list[str] = []
-    left = _MOST_TEXT
-    for index in np.ndindex(dataset.shape):
-        found.append(_decoded(dataset[index]))
-        left -= len(found[-1])
-        if left < 0:
-            return None
-    return found
+def _in_heap(file: BinaryIO, at: int, number: int, length: int) -> bytes:
+    """Return the first bytes of one object of the heap that begins at a byte of the file."""
+    magic, size = _HEAP.unpack(_exactly(file, at, _HEAP.size))
+    if magic != b"GCOL" or not _HEAP.size < size <= _MOST_HEAP:
+        raise ValueError(f"at byte {at} is no heap")
+    heap = _exactly(file, at, size)
+    place = _HEAP.size
+    while place + _OBJECT.size <= size:
+        found, held = _OBJECT.unpack_from(heap, place)
+        place += _OBJECT.size
+        if found == number and length <= held <= size - place:
+            return heap[place : place + length]
+        if found in (0, number):  # 0 is what is free
+            break
+        place += -(-held // 8) * 8
+    raise ValueError(f"the heap at byte {at} has no text {number} of {length} bytes")
+
+
+def _exactly(file: BinaryIO, at: int, size: int) -> bytes:
+    file.seek(at)
+    data = file.read(size)
+    if len(data) < size:
+        raise ValueError(f"the file ends before byte {at + size}")
+    return data
 
 
 def _nominal(dataset: h5py.Dataset) -> int:

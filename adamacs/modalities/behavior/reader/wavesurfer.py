@@ -184,7 +184,7 @@ class OpenRecording:
         place, bounds = self._bounds(sweep, start, stop)
         held = self._held(f"{place}/digitalScans")
         lines = len(self.recording.lines)
-        unsigned = np.dtype(f"u{held.dataset.dtype.itemsize}")
+        unsigned = np.dtype(f"u{held.dtype.itemsize}")
 
         def read(first: int, last: int) -> NDArray[Any]:
             words = self._read(held, None, first, last).astype(unsigned, copy=False)
@@ -406,7 +406,7 @@ class _Header:
             raise self.file.fail(f"header/{places[3]} does not give one scale for each of {len(names)} channels.")
         polynomials = self._polynomials(active)
         units = units if len(units) == len(names) else ("",) * len(names)
-        return tuple(
+        channels = tuple(
             AnalogChannel(
                 names[number],
                 units[number],
@@ -416,6 +416,15 @@ class _Header:
             )
             for row, number in enumerate(np.flatnonzero(active))
         )
+        for channel in channels:
+            self._check_range(channel)
+        return channels
+
+    def _check_range(self, channel: AnalogChannel) -> None:
+        """Refuse a polynomial and scale by which the largest count is no number."""
+        largest = sum(abs(coefficient) * 2.0 ** (15 * order) for order, coefficient in enumerate(channel.coefficients))
+        if not largest < abs(channel.scale) * 1e300:
+            raise self.file.fail(f"Coefficients and scale of channel {channel.name} make no number of a count.")
 
     def _scale(self, name: str, scale: float) -> float:
         if scale == 0 or not math.isfinite(scale):
@@ -462,12 +471,12 @@ class _Header:
                 raise self.file.fail(
                     f"{name}/analogScans has {scans.rows} rows, but the header names {len(channels)} active channels."
                 )
-            if scans.dataset.dtype.kind != "i" or scans.dataset.dtype.itemsize != 2:
-                raise self.file.fail(f"{name}/analogScans holds {scans.dataset.dtype}, and not counts of 16 bits.")
+            if scans.dtype.kind != "i" or scans.dtype.itemsize != 2:
+                raise self.file.fail(f"{name}/analogScans holds {scans.dtype}, and not counts of 16 bits.")
             counts.append(scans.written)
         if lines:
             scans = self._scans(f"{name}/digitalScans")
-            bits = 8 * scans.dataset.dtype.itemsize
+            bits = 8 * scans.dtype.itemsize
             if scans.rows != 1 or bits not in (8, 16, 32) or bits < len(lines):
                 raise self.file.fail(
                     f"{name}/digitalScans has {scans.rows} rows of {bits} bits, "
