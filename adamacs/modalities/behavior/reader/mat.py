@@ -2,8 +2,8 @@
 
 SciPy reads the values, but it trusts what it reads: cells within cells, a few thousand deep, overflow its stack and end
 the process, and a cell that claims 30,000 x 30,000 members asks for 7 GB before the first of them is looked at. Hence
-every element of the variable is walked here first, and SciPy is given only what was found to fit. What is no plain value
-(function handles, objects, tables, sparse matrices) and what nobody asked for is blanked before: SciPy never meets it.
+every element of the variable is walked here first, and SciPy is given only what was found to fit. What is no plain
+value (function handles, objects, tables, sparse matrices) and what nobody asked for is blanked: SciPy never meets it.
 
 The format is MathWorks' "MAT-File Format" (level 5).
 """
@@ -68,7 +68,8 @@ class Variable:
     ----------
     value
         A struct is a dict, an array of structs (other than one) and a cell are lists in MATLAB's order, text is str (a
-        list where it has several rows), numbers are arrays of MATLAB's class and shape, logicals arrays of bool.
+        list where it has several rows), numbers are arrays of MATLAB's class and shape, logicals arrays of bool. In a
+        list, None stands for what was not read.
     warnings
         What was left out, by its path.
     """
@@ -338,7 +339,8 @@ def _plain(value: Any, ignore: frozenset[str]) -> Any:
         return _plain(members[0], ignore) if single else [_plain(member, ignore) for member in members]
     if value.dtype.kind in "US":
         lines = value.ravel().tolist()
-        return lines if len(lines) > 1 else "".join(lines)
+        text = "".join(lines)
+        return None if text.startswith(_BLANK) else lines if len(lines) > 1 else text
     return value
 
 
@@ -346,5 +348,5 @@ def _read(value: mat_struct, ignore: frozenset[str]) -> Iterator[tuple[str, Any]
     """Yield the fields of a struct that were read."""
     for name in value._fieldnames:
         plain = _plain(value.__dict__[name], ignore)
-        if name not in ignore and not (isinstance(plain, str) and plain.startswith(_BLANK)):
+        if name not in ignore and plain is not None:
             yield name, plain
