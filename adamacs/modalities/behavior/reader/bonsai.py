@@ -31,6 +31,7 @@ Dialect = Literal["events", "master_trigger", "harp_acquiring", "ungated"]
 _LARGEST = 1 << 26  # bytes; an hour of stimuli takes some hundred thousand
 _LONGEST_LINE = 1 << 16  # bytes
 _MOST_ROWS = 1_000_000
+_IN_CELLS: tuple[Dialect, ...] = ("events", "harp_acquiring")  # without parentheses that say where a stimulus ends
 _LONGEST_NAME = 100  # characters of a type or class
 
 _UTF16 = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
@@ -294,6 +295,7 @@ class _Reading:
         self.start: datetime | None = None
         self.rows: list[StimulusRow] = []
         self.warnings: list[str] = []
+        self._lines_read = 0
         self._known: dict[str, Stimulus] = {}  # the same text stands in a log a thousand times
 
     def log(self) -> StimulusLog:
@@ -303,10 +305,20 @@ class _Reading:
             self._read_log()
         if not self.rows:
             self.warnings.append("The log holds no stimulus.")
+        elif self.dialect in _IN_CELLS:
+            self._require_end(self.rows[-1])
         return StimulusLog(self.dialect, self.clock, self.start, tuple(self.rows), tuple(self.warnings))
 
     def _fail(self, line: int, what: str, hint: str) -> UnreadableFile:
         return self.source.fail(f"Line {line}: {what}", hint)
+
+    def _require_end(self, last: StimulusRow) -> None:
+        """Refuse a stimulus that may be cut off: parts may be missing, so half of one would be another stimulus."""
+        if not self.source.tail(2).rstrip(b"\0").endswith((b"\n", b"\r")) and last.line == self._lines_read:
+            what = f"the file ends within the stimulus {_shown(last.text)}, or its last line was not ended."
+            raise self._fail(
+                last.line, what, "Did the copy from the rig finish? If the stimulus is whole, end its line."
+            )
 
     def _read_table(self) -> None:
         lines = _lines(self.source)
@@ -314,6 +326,7 @@ class _Reading:
         value = header.index("Value")
         timed = [column for column, name in enumerate(header) if any(word in name.lower() for word in _TIMES)]
         for number, line in lines:
+            self._lines_read = number
             cells = _cells(line)
             if len(cells) <= value:
                 what = f"there are {len(cells)} columns, but Value is number {value + 1}: {_shown(line)}."
@@ -328,6 +341,7 @@ class _Reading:
         opens, closes = _OPENS.get(self.dialect), _CLOSES.get(self.dialect)
         counting, outside = opens is None, 0
         for number, line in _lines(self.source):
+            self._lines_read = number
             if opens and opens.search(line):
                 counting = True
             if closes and closes.search(line):
