@@ -232,11 +232,10 @@ class _Reading:
             self.warnings.append(f"{lacking} no stop in {_ROOT}.TrialEndTimestamp.")
             stops = np.concatenate([stops, np.full(count - stops.size, np.nan)])
         starts, stops = starts[:count], stops[:count]
-        self.refuse(~np.isfinite(starts), f"{_ROOT}.TrialStartTimestamp", "is no time")
-        self.refuse(np.isinf(stops), f"{_ROOT}.TrialEndTimestamp", "is no time")
-        self.refuse(
-            np.diff(starts, prepend=-np.inf) <= 0, f"{_ROOT}.TrialStartTimestamp", "is not behind the one before"
-        )
+        behind = np.append(-np.inf, starts[:-1])[:count]
+        self.refuse(np.isnan(starts) | _is_no_time(starts), f"{_ROOT}.TrialStartTimestamp", "is no time")
+        self.refuse(starts <= behind, f"{_ROOT}.TrialStartTimestamp", "is not behind the one before")
+        self.refuse(_is_no_time(stops), f"{_ROOT}.TrialEndTimestamp", "is no time")
         self.refuse(stops < starts, f"{_ROOT}.TrialEndTimestamp", "lies before the trial's start")
         return starts, stops
 

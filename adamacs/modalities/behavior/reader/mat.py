@@ -264,9 +264,9 @@ class _Walk:
             return self._numbers(count, at, end, _TEXTS)
         if kind not in _NUMBERS:
             raise self._fail(at, f"is of the unknown class {kind}")
-        for _ in range(2 if flags & _COMPLEX else 1):
-            at = self._numbers(count, at, end, _WIDTHS)
-        return at
+        if flags & _COMPLEX:  # asked for MATLAB's classes, SciPy would leave out the imaginary part
+            raise self._fail(at, "holds complex numbers, which are not read", "Nothing that is measured here has any.")
+        return self._numbers(count, at, end, _WIDTHS)
 
     def _numbers(self, count: int, at: int, end: int, widths: dict[int, int]) -> int:
         self._spend(at, 0, 8 * count)
