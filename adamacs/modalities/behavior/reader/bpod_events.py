@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -130,12 +131,17 @@ def _derived(trial: BpodTrial, states: Sequence[StateRule], events: Sequence[Eve
         if rule.visited and not len(trial.states.get(rule.visited, ())):
             continue
         for name, visits in trial.states.items():
-            if all(fnmatchcase(name, pattern) for pattern in rule.states):
+            if _fits(name, rule.states):
                 yield DERIVED + rule.event, visits[:, 0 if rule.edge == "entry" else 1]
     for event in events:
         for name, times in trial.events.items():
-            if fnmatchcase(name, event.pattern):
+            if _fits(name, (event.pattern,)):
                 yield DERIVED + event.event.format(name), times
+
+
+@lru_cache(maxsize=4096)  # every trial of a session has the same few names
+def _fits(name: str, patterns: tuple[str, ...]) -> bool:
+    return all(fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def _raw(trial: BpodTrial) -> Iterator[_Times]:
