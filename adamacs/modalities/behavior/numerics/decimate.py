@@ -33,8 +33,8 @@ class DecimationFilter:
     sample_rate, kept_rate
         Hz, before and after.
     cutoff
-        Hz: half of the amplitude passes. Below `passband` all of it does to 0.01 %, above half the kept rate less than
-        0.01 %. None where every sample is kept.
+        Hz: half of the amplitude passes. Below `passband` all of it does to 0.02 %, above half the kept rate less than
+        0.02 %. None where every sample is kept.
     passband
         Hz.
     taps

@@ -19,7 +19,7 @@ from adamacs.core.errors import InvalidParameters
 _HALF = 0.5  # turns: of two samples that are further apart nobody knows which way the wheel went
 _FALL = 2  # samples in a row that may lie within one fall of the output
 _NOISE = 0.02  # turns: how far noise may throw a sample of a resting wheel
-_ORDER = 2  # of the polynomial under which speed is taken
+_ORDER = 3  # of the polynomial under which speed is taken
 
 
 @dataclass(frozen=True)
@@ -185,10 +185,10 @@ class Wheel:
 
 
 def compute_speed(position: NDArray[np.float64], sample_rate: float, *, window: float = 0.25) -> NDArray[np.float64]:
-    """Return the speed of a wheel: the slope of the parabola that fits the positions around each sample best.
+    """Return the speed of a wheel: the slope of the cubic that fits the positions around each sample best.
 
     That is the filter of Savitzky and Golay (1964, Analytical Chemistry 36:1627), as scipy has it. It keeps the area
-    under a movement and does not shift it; at both ends the parabola of the last whole window is taken. Decimate a
+    under a movement and does not shift it; at both ends the cubic of the last whole window is taken. Decimate a
     recording at 20 kHz first.
 
     Parameters
@@ -198,7 +198,7 @@ def compute_speed(position: NDArray[np.float64], sample_rate: float, *, window: 
     sample_rate
         Hz.
     window
-        s over which each parabola is fitted, rounded to an odd number of samples.
+        s over which each cubic is fitted, rounded to an odd number of samples.
 
     Returns
     -------
@@ -207,11 +207,11 @@ def compute_speed(position: NDArray[np.float64], sample_rate: float, *, window: 
     Raises
     ------
     InvalidParameters
-        The window has fewer than 3 samples, or more than the recording.
+        The window has fewer than 5 samples, or more than the recording.
     """
     samples = 2 * round(window * sample_rate / 2) + 1 if math.isfinite(window * sample_rate) else 0
-    if samples <= _ORDER or samples > len(position):
-        what = f"A window of {window} s has {samples} samples; it needs from {_ORDER + 1} to {len(position)} here."
+    if samples < _ORDER + 2 or samples > len(position):
+        what = f"A window of {window} s has {samples} samples; it needs from {_ORDER + 2} to {len(position)} here."
         raise InvalidParameters(what)
     return signal.savgol_filter(position, samples, _ORDER, deriv=1, delta=1 / sample_rate, mode="interp")
 

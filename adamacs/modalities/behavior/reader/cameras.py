@@ -38,7 +38,7 @@ CAMERA = "camera"  # the clock of the camera itself
 _WIDE = 17  # columns from which on a table is Bonsai's, with the time in the last
 _LEAST_TICKS = 1_000_000_000  # no counter of frames gets so far
 _SAMPLE = 1000  # rows from which the columns are recognised
-_COUNT = re.compile(r"\d{1,18}", re.ASCII)
+_COUNT = re.compile(r"\d{1,19}", re.ASCII)
 _RATES = (2.0, 2000.0)  # Hz; three decades, so that of s, ms, us and ns one alone fits
 _DECIMAL = {"ms": 10**3, "us": 10**6, "ns": 10**9}  # ticks per second
 _TICKS = {**_DECIMAL, "100 ns": 10**7, "8 ns": 125_000_000}  # .NET's, and that of GigE cameras at 125 MHz
@@ -191,7 +191,7 @@ def _mostly(texts: Sequence[str], is_such: Callable[[str], bool]) -> bool:
 
 
 def _is_count(text: str) -> bool:
-    return _COUNT.fullmatch(text) is not None
+    return _COUNT.fullmatch(text) is not None and int(text) < 1 << 63
 
 
 def _counts(texts: Sequence[str]) -> NDArray[np.int64]:
