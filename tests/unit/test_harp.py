@@ -153,20 +153,25 @@ def test_a_dump_cut_within_a_message_is_refused_and_the_byte_is_named(tmp_path: 
         harp.read_registers(path)
 
 
-def test_messages_are_found_across_the_parts_in_which_a_long_dump_is_looked_at(tmp_path: Path) -> None:
-    values = np.arange(60_000, dtype=np.uint32).reshape(-1, 1)
-    path = demo.write_events(tmp_path / "long.bin", 44, np.arange(60_000) * 7, values)
-    sound = harp.read_registers(path)
-    assert np.array_equal(sound.register(44).values, values)
-    content = bytearray(path.read_bytes())
-    size = len(content) // 60_000
-    hurt = [harp._BLOCK // size, 2 * harp._BLOCK // size, 3 * harp._BLOCK // size]  # the messages on the borders
+@pytest.mark.parametrize("alike", (True, False))
+def test_messages_are_found_across_the_parts_in_which_a_long_dump_is_looked_at(tmp_path: Path, alike: bool) -> None:
+    values = [np.arange(n, n + (1 if alike else 1 + n % 3), dtype=np.uint32) for n in range(60_000)]
+    written = [demo.message(44, row, ticks=7 * n) for n, row in enumerate(values)]
+    ends = np.cumsum([0, *map(len, written)])
+    hurt = [int(np.searchsorted(ends, part * harp._BLOCK)) - 1 for part in (1, 2, 3)]  # those on the borders
+    content = bytearray(b"".join(written))
     for number in hurt:
-        content[number * size + size - 2] ^= 255
+        content[ends[number + 1] - 2] ^= 255
+    path = tmp_path / "long.bin"
     path.write_bytes(content)
     read = harp.read_registers(path)
-    assert read.bad.tolist() == [[number * size, number * size + size] for number in hurt]
-    assert np.array_equal(read.register(44).values, np.delete(values, hurt, axis=0))
+    assert read.bad.tolist() == [[ends[number], ends[number + 1]] for number in hurt]
+    found = {}
+    for register in read.registers:
+        found.update(zip(register.byte.tolist(), register.values.tolist(), strict=True))
+    left = [number for number in range(60_000) if number not in hurt]
+    assert [found[byte] for byte in sorted(found)] == [values[number].tolist() for number in left]
+    assert sorted(found) == ends[left].tolist()
 
 
 @pytest.mark.parametrize(

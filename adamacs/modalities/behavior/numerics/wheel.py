@@ -136,10 +136,13 @@ class Wheel:
         low, high = self._calibration.low, self._calibration.high
         for block in blocks:
             phases = (np.asarray(block, np.float64) - low) / (high - low)
-            if not np.isfinite(phases).all():
+            lowest, highest = (phases.min(), phases.max()) if len(phases) else (0.0, 1.0)
+            if not (np.isfinite(lowest) and np.isfinite(highest)):
                 raise InvalidParameters("A sample of the wheel is not finite.", hint="Is this channel the wheel's?")
-            self.outside += int(np.count_nonzero((phases < -_NOISE) | (phases > 1 + _NOISE)))
-            yield np.clip(phases, 0, 1)
+            if lowest < 0 or highest > 1:
+                self.outside += int(np.count_nonzero((phases < -_NOISE) | (phases > 1 + _NOISE)))
+                phases = np.clip(phases, 0, 1)
+            yield phases
 
     def _settle(self, phases: NDArray[np.float64], turns: int) -> tuple[int, NDArray[np.float64], int]:
         """Place all samples about which those behind them have nothing more to say.
@@ -148,21 +151,22 @@ class Wheel:
         it (turns), and its whole turns.
         """
         falls, last = self._find_falls(phases)
+        if not falls:
+            whole = _whole_turns(phases[: last + 1], turns)
+            return last, whole + phases[: last + 1], int(whole[-1])
         kept = np.ones(last + 1, bool)
         for first, behind in falls:
             kept[first:behind] = False
         places = np.flatnonzero(kept)
-        known = phases[places]
-        whole = turns - np.concatenate([[0], np.cumsum(np.rint(np.diff(known)).astype(np.int64))])
-        positions = whole + known
-        if falls:
-            positions = np.interp(np.arange(last + 1), places, positions)
-        return last, positions, int(whole[-1])
+        whole = _whole_turns(phases[places], turns)
+        return last, np.interp(np.arange(last + 1), places, whole + phases[places]), int(whole[-1])
 
     def _find_falls(self, phases: NDArray[np.float64]) -> tuple[list[tuple[int, int]], int]:
         """Return samples within falls (first, one behind the last), and the last sample that is settled, in none."""
         count = len(phases) - _FALL - 1  # steps with enough samples behind them
-        quick = np.flatnonzero(np.abs(_shorter(phases[1 : count + 1] - phases[:count])) > self._step)
+        steps = phases[1 : count + 1] - phases[:count]
+        far = np.flatnonzero(np.abs(steps) > self._step)
+        quick = far[np.abs(_shorter(steps[far])) > self._step]
         length = np.zeros(len(quick), np.int64)
         for fallen in range(_FALL, 0, -1):  # the fewest that explain it
             way = np.abs(_shorter(phases[quick + fallen + 1] - phases[quick]))
@@ -214,6 +218,16 @@ def compute_speed(position: NDArray[np.float64], sample_rate: float, *, window: 
         what = f"A window of {window} s has {samples} samples; it needs from {_ORDER + 2} to {len(position)} here."
         raise InvalidParameters(what)
     return signal.savgol_filter(position, samples, _ORDER, deriv=1, delta=1 / sample_rate, mode="interp")
+
+
+def _whole_turns(phases: NDArray[np.float64], turns: int) -> NDArray[np.int64]:
+    """Return the whole turns at each sample, int64, `turns` at the first, by the shorter way from one to the next."""
+    steps = np.diff(phases)
+    wraps = np.flatnonzero(np.abs(steps) > _HALF)
+    whole = np.zeros(len(phases), np.int64)
+    whole[0] = turns
+    whole[wraps + 1] = np.where(steps[wraps] > 0, -1, 1)
+    return np.cumsum(whole)
 
 
 def _shorter(turns: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -42,6 +42,7 @@ _PLAIN = {1: "<u1", 2: "<u2", 4: "<u4", 8: "<u8", 0x81: "<i1", 0x82: "<i2", 0x84
 _TYPES = {**_PLAIN, **{code | _STAMPED: name for code, name in _PLAIN.items()}, _STAMPED: "<u1"}  # the last: time alone
 _WIDTHS = np.array([np.dtype(_TYPES[code]).itemsize if code in _TYPES else 0 for code in range(256)], np.int32)
 _BLOCK = 1 << 18  # bytes looked at together
+_LONG_RUN = 500  # messages alike from which on they are taken together
 _BEHIND = 8  # zeros behind the last byte, so that a header can be looked for anywhere
 _SIZES = 1 << 17  # more than any message has bytes
 _MOST_REGISTERS = 1024  # kinds of content in one dump; a device has at most 256 registers
@@ -125,7 +126,7 @@ class RegisterDump:
 def read_registers(path: Path, *, zero: int | None = None) -> RegisterDump:
     """Read a dump of Harp messages, of one register or of many, and verify every checksum.
 
-    Memory is about four times that of the file.
+    Memory is about six times that of the file.
 
     Parameters
     ----------
@@ -263,9 +264,33 @@ def _find_messages(data: NDArray[np.uint8], size: int) -> tuple[NDArray[np.int64
     starts, bad = array("q"), _Bad()
     at = 0
     while at < size:
+        run, behind = _find_run(data, sums, at)
+        if len(run) >= _LONG_RUN:
+            starts.frombytes(run.tobytes())
+            at = behind
+            continue
         headers = _headers(data, sums, at, min(at + _BLOCK, size))
         at = _walk(headers, starts, bad, lambda place: _may_begin(data, sums, place))
     return np.frombuffer(starts, np.int64).copy() if starts else np.zeros(0, np.int64), bad.as_array()
+
+
+def _find_run(data: NDArray[np.uint8], sums: NDArray[np.uint8], at: int) -> tuple[NDArray[np.int64], int]:
+    """Return where sound messages with the same header begin, int64, the first at `at`, and the byte behind the last.
+
+    Most dumps are of one register, and are one such run: this is the same as looking at every byte, but faster.
+    """
+    first = _headers(data, sums, at, at + 1)
+    if not first.sound[0]:
+        return np.zeros(0, np.int64), at
+    size = int(first.size[0])
+    count = max(1, min(len(sums) - at, 16 * _BLOCK) // size)
+    rows = data[at : at + count * size].reshape(count, size)
+    header = slice(1, 7 if rows[0, 1] == _EXTENDED else 5)
+    begins = at + size * np.arange(count)
+    total = sums[begins + size - 2] - sums[begins] + rows[:, 0]
+    fits = _KINDS[rows[:, 0]] & (rows[:, header] == rows[0, header]).all(axis=1) & (total == rows[:, -1])
+    length = count if fits.all() else int(np.argmin(fits))
+    return begins[:length], at + size * length
 
 
 class _Bad:
