@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -19,8 +20,11 @@ if TYPE_CHECKING:
 
     from adamacs.core.settings import Settings
 
-MODALITIES: tuple[str, ...] = ("imaging",)
-SPINE: tuple[str, ...] = ("subject", "surgery", "equipment", "session", "scan", "operations", "ledger")
+MODALITIES: tuple[str, ...] = ("imaging", "behavior")
+SPINE: tuple[str, ...] = (
+    *("subject", "surgery", "equipment", "session", "scan", "clock", "event", "trial", "sync"),
+    *("operations", "ledger"),
+)
 
 __all__ = ["MODALITIES", "SPINE", "connect", "imaging", "initialise", "modalities", "modules", "table_name"]  # noqa: F822
 
@@ -50,6 +54,7 @@ def connect(settings: Settings | None = None) -> dj.Connection:
     connection = database.open_connection(settings)
     _settings.use(settings)
     meta.activate(modules(), settings.database.prefix, connection, create=False)
+    _hand_down()
     return connection
 
 
@@ -70,18 +75,43 @@ def initialise(settings: Settings) -> None:
     connection = database.open_connection(settings)
     _settings.use(settings)
     meta.activate(modules(), settings.database.prefix, connection, create=True)
+    _hand_down()
+
+
+def _hand_down() -> None:
+    """Tell the tables of the spine what the modalities declare: they know none of them."""
+    event, trial = (import_module(f"adamacs.schemas.{name}") for name in ("event", "trial"))
+    for modality in modalities():
+        event.IMPORTERS.update(modality.importers)
+        trial.IMPORTERS.update(modality.trial_importers)
 
 
 def modalities() -> tuple[Modality, ...]:
     """Return what each modality declares, the spine first."""
-    ingested = ("session.Session", "scan.Scan", "scan.ScanFile")
-    spine = Modality(
+    return (*_spine(), *(import_module(f"adamacs.modalities.{name}.modality").MODALITY for name in MODALITIES))
+
+
+def _spine() -> Iterator[Modality]:
+    ingested = ("session.Session", "scan.Scan", "scan.ScanFile", "event.BehaviorRecording")
+    yield Modality(
         name="scan",
         tables="adamacs.schemas.scan",
         fills={"cpu": ("ScanFileChecksum",)},
         staged_by=dict.fromkeys(ingested, "adamacs ingest apply FOLDER"),
     )
-    return (spine, *(import_module(f"adamacs.modalities.{name}.modality").MODALITY for name in MODALITIES))
+    yield Modality(
+        name="event",
+        tables="adamacs.schemas.event",
+        fills={"cpu": ("EventImport",)},
+        needs={"EventImport": ("store:derived",)},
+    )
+    yield Modality(name="trial", tables="adamacs.schemas.trial", fills={"cpu": ("TrialImport",)})
+    yield Modality(
+        name="sync",
+        tables="adamacs.schemas.sync",
+        fills={"cpu": ("ClockSync",)},
+        needs={"ClockSync": ("store:derived",)},
+    )
 
 
 def modules() -> tuple[ModuleType, ...]:

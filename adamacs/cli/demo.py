@@ -59,13 +59,15 @@ def demo(size: str, as_json: bool) -> None:
         tally = _run(settings, size, stages)
         with stages("score"):
             scores = score_lab(settings)
+            events = score_events(settings)
         with stages("report"):
             _report(home / REPORT, scores, anew=bool(tally.done))
-        summary = _summary(scores, stages)
+        summary = _summary(scores, stages) | {"events": events}
     if as_json:
         print_json(summary)
     else:
         click.echo(_table(scores))
+        click.echo("".join(f"\n{_told_of_events(scan_id, found)}" for scan_id, found in events.items()))
         click.echo(f"\nreport:   {home / REPORT}\nlab home: {home}\n\nask it:   cd {home}, then run python:")
         click.echo(_TEN_LINES)
     sys.exit(1 if tally.failed else 0)
@@ -168,6 +170,46 @@ def score_lab(settings: Settings) -> dict[str, ScanScore]:
         rate = (pipeline.imaging.ScanInfo & key).fetch1("fps")
         scores[key["scan_id"]] = score_scan(truth, fs=rate, **_recovered(key))
     return scores
+
+
+def score_events(settings: Settings) -> dict[str, dict[str, float]]:
+    """Compare the events of every scan with a rig beside it with the truth, on the rig's clock and on Bpod's.
+
+    Returns
+    -------
+    Per scan: events that there were and those that the tables hold, the largest error of one (µs), and by how much the
+    offset (µs) and the drift (parts per million) of Bpod's clock are wrong.
+    """
+    from adamacs import pipeline
+    from adamacs.analysis.events import events_between, on_scan_time
+
+    scores = {}
+    for key in (pipeline.scan.Scan & pipeline.sync.ClockSync).keys(order_by="KEY"):
+        with np.load(settings.home / "truth" / f"{key['scan_id']}_rig.npz") as truth:
+            true = {name: truth[name] for name in truth.files if name != "bpod_clock"}
+            offset, drift = truth["bpod_clock"]
+        found = events_between(key, event_types=list(true)).groupby("event_type")["start"]
+        starts = {name: group.to_numpy() for name, group in found}
+        same = [name for name in true if len(starts.get(name, ())) == len(true[name])]
+        row = (pipeline.sync.ClockSync & key).fetch1()
+        middle = np.mean(row["pairs"][0])
+        scores[key["scan_id"]] = {
+            "event_types": len(true),
+            "events_true": sum(map(len, true.values())),
+            "events_found": sum(map(len, starts.values())),
+            "event_error_us": 1e6 * max(float(np.abs(starts[name] - true[name]).max()) for name in same),
+            "offset_error_us": 1e6 * abs(float(on_scan_time(key, "bpod", middle) - (middle * (1 + drift) - offset))),
+            "drift_error_ppm": abs(row["clock_drift"] - 1e6 * drift),
+        }
+    return scores
+
+
+def _told_of_events(scan_id: str, found: dict[str, float]) -> str:
+    return (
+        f"{scan_id}: {found['events_found']} of {found['events_true']} events of {found['event_types']} types, "
+        f"off by at most {found['event_error_us']:.0f} µs; "
+        f"Bpod's clock off by {found['offset_error_us']:.0f} µs and {found['drift_error_ppm']:.2f} ppm"
+    )
 
 
 def _recovered(key: dict[str, Any]) -> dict[str, Any]:

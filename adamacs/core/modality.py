@@ -191,6 +191,11 @@ class Modality:
         files are looked at by `adamacs.core.formats`.
     units
         What grows within folders, beside the recording folders.
+    importers
+        Per source of events, such as `wavesurfer`, the `module:function` of (files, setup type, Settings) to
+        `adamacs.core.events.ImportedEvents`.
+    trial_importers
+        The same to a tuple of `adamacs.core.events.ImportedTrial`, for sources that know of trials.
     """
 
     name: str
@@ -206,6 +211,8 @@ class Modality:
     readers: Mapping[str, str] = field(default_factory=dict)
     whole: Mapping[str, str] = field(default_factory=dict)
     units: tuple[Unit, ...] = ()
+    importers: Mapping[str, str] = field(default_factory=dict)
+    trial_importers: Mapping[str, str] = field(default_factory=dict)
 
     def import_code(self, tool: str) -> str:
         """Return the Python code that imports one of the tools as a run would."""

@@ -1,8 +1,8 @@
-"""What a setup type says of its wiring: channels, scan time, readers, and how Bpod's trials are aligned.
+"""What a setup type says of its wiring: channels, scan time, readers, its wheel, and how Bpod's trials are aligned.
 
-These are the tables `[[channel]]`, `[clock]` and `[[align]]` of its file, and what cannot be although each key by
-itself has a fitting value. Digital lines are counted by the bits of the digital word: bit 0 is the least significant
-bit and is line DI0. Defaults of the detectors are those of the lab's former code.
+These are the tables `[[channel]]`, `[clock]`, `[wheel]` and `[[align]]` of its file, and what cannot be although each
+key by itself has a fitting value. Digital lines are counted by the bits of the digital word: bit 0 is the least
+significant bit and is line DI0. Defaults of the detectors are those of the lab's former code.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ STREAMS: Final[Mapping[str, str]] = {
     "frames": "seconds since the first two-photon frame",
 }
 POLARITIES: Final = ("high", "low")
+WHEEL: Final = "treadmill"  # the channel whose volts `[wheel]` explains
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,62}")
 _EVENT = re.compile(r"(?:[A-Za-z][A-Za-z0-9_]*)?(?:<stimulus>|<id>)?")
@@ -56,7 +57,6 @@ _OF_KINDS: Final[Mapping[str, Collection[str]]] = {  # keys that mean something 
     "share": (*_TRAINS, "gate"),
     "merge": ("pulses", "onsets"),
     "shortest": ("pulses", "onsets"),
-    "open_end": ("pulses", "gate"),
     "gap": ("frames",),
     "step": ("level",),
     "hold": ("level",),
@@ -139,7 +139,6 @@ class Channel:
     )
     merge: float = toml.key("s; pulses no further apart are one.", 0.0, **_NOT_NEGATIVE)
     shortest: float = toml.key("s; shorter pulses, once merged, are none.", 0.0, **_NOT_NEGATIVE)
-    open_end: float = toml.key("s, how long an event is said to last whose end is not recorded.", 1.0, **_POSITIVE)
     gap: float | None = toml.key(
         "Where frames are further apart than this many periods, the missing ones are filled in and recorded as such; "
         "a period is the median of the shortest 90 % of the intervals. Absent: nothing is filled in.",
@@ -171,6 +170,11 @@ class Channel:
     def known_as(self) -> tuple[str, ...]:
         """Every name under which a file may list it, the canonical one first."""
         return (self.name, *self.names)
+
+    @property
+    def event_type(self) -> str:
+        """Under which its events are stored: where their type depends on what Bonsai wrote, the channel's own name."""
+        return self.event.partition("<")[0] or self.name
 
     @property
     def place(self) -> tuple[bool, int] | None:
@@ -213,6 +217,26 @@ class Clock:
 
 
 @dataclass(frozen=True)
+class Wheel:
+    """What the volts of the channel `treadmill` mean: the output of a rotary encoder, which begins anew every turn."""
+
+    circumference: float = toml.key("cm that the animal runs in one turn of the wheel.", **_POSITIVE)
+    low: float = toml.key("V at the beginning of a turn.", 0.0)
+    high: float = toml.key("V at the end of a turn.", 5.0)
+    direction: int = toml.key(
+        "`1`: running forward raises the voltage; `-1`: it lowers it.",
+        1,
+        fits=(1, -1).__contains__,
+        takes="It takes 1 or -1.",
+    )
+    fastest: float = toml.key(
+        "cm/s beyond which no animal runs; what is faster is a sample taken while the output fell back.",
+        300.0,
+        **_POSITIVE,
+    )
+
+
+@dataclass(frozen=True)
 class Align:
     """How Bpod's trials are placed on scan time: pairs of Bpod's events and pulses of a channel, by order."""
 
@@ -234,18 +258,16 @@ class Align:
     from_end: bool = toml.key(
         "Whether pairs are counted from the last pulse, as when Bpod ran before the recording did.", False
     )
-    drift: float | None = toml.key(
-        "s. Where the clocks drift apart by this much or more, a straight line is fitted, otherwise the offset is the "
-        "median one; absent: always an offset.",
-        None,
-        **_POSITIVE,
-    )
     verified: bool = toml.key("Whether this was compared with the lab's own recordings or documents.", True)
     missing: str = toml.key("What a lab must find out where `verified` is false.", "")
 
 
 def misfits(
-    channels: tuple[Channel, ...], clock: Clock, parsers: tuple[str, ...], aligns: tuple[Align, ...]
+    channels: tuple[Channel, ...],
+    clock: Clock,
+    parsers: tuple[str, ...],
+    aligns: tuple[Align, ...],
+    wheel: Wheel | None = None,
 ) -> Iterator[Problem]:
     """Yield what cannot be of a setup type's wiring, although each key by itself has a fitting value."""
     gates = [channel.name for channel in channels if channel.kind == "gate"]
@@ -254,6 +276,8 @@ def misfits(
         yield from _at(f"channel {number}", chain(*found, _unverified(channel)))
     yield from _shared(channels)
     yield from _of_streams(channels, clock, parsers, aligns)
+    if wheel:
+        yield from _at("wheel", _of_wheel(wheel, channels))
     for number, align in enumerate(aligns, 1):
         yield from _at(f"align {number}", chain(_of_align(align, channels, gates), _unverified(align)))
 
@@ -360,6 +384,15 @@ def _of_streams(
             yield _wrong(key, what, f'Add "{parser}" to parsers.')
     if aligns and clock.stream == "bpod":
         yield _wrong("align", "Bpod's own clock is scan time: nothing is to be aligned.", "Leave it out.")
+
+
+def _of_wheel(wheel: Wheel, channels: tuple[Channel, ...]) -> Iterator[Problem]:
+    if wheel.high <= wheel.low:
+        what = f"The output cannot rise from {wheel.low:g} to {wheel.high:g} V."
+        yield _wrong("high", what, "Where running forward lowers it, write direction = -1.")
+    if not any(channel.name == WHEEL and channel.kind == "waveform" for channel in channels):
+        what = f"There is no channel {WHEEL} of kind waveform whose volts it could explain."
+        yield _wrong("circumference", what, "Describe that channel, or leave the wheel out.")
 
 
 def _of_align(align: Align, channels: tuple[Channel, ...], gates: list[str]) -> Iterator[Problem]:

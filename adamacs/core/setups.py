@@ -19,7 +19,7 @@ from adamacs.core import toml
 from adamacs.core.errors import UnknownSetup, nearest, visible
 from adamacs.core.modality import Problem
 from adamacs.core.names import fold, natural_order
-from adamacs.core.setup_wiring import PARSERS, Align, Channel, Clock, misfits
+from adamacs.core.setup_wiring import PARSERS, Align, Channel, Clock, Wheel, misfits
 
 SHIPPED = Path(__file__).with_name("setup_types")
 RIGS_FILE = "rigs.toml"
@@ -129,6 +129,10 @@ class SetupType:
         (),
     )
     clock: Clock = toml.key("Which stream is scan time.", Clock())
+    wheel: Wheel | None = toml.key(
+        "What the volts of the channel `treadmill` mean; absent: no position and no speed is made of them.",
+        None,
+    )
     channel: tuple[Channel, ...] = toml.key(
         "The channels of its auxiliary recording, a table `[[channel]]` for each.", ()
     )
@@ -364,7 +368,7 @@ def _misfits(setup: SetupType, rigs: Collection[str], modalities: Collection[str
     for name in setup.modalities:
         if modalities is not None and name not in modalities:
             yield Problem("error", f"There is no modality {name!r}.", "modalities", nearest(name, modalities))
-    yield from misfits(setup.channel, setup.clock, setup.parsers, setup.align)
+    yield from misfits(setup.channel, setup.clock, setup.parsers, setup.align, setup.wheel)
     for spelling in setup.spellings:
         if not fold(spelling):
             yield Problem("error", f"{spelling!r} is no spelling.", "spellings", "It takes letters or digits.")

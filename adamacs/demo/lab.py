@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from adamacs.core import setups, tokens
 from adamacs.core.errors import InvalidSetting, nearest
-from adamacs.demo import scanimage
+from adamacs.demo import bpod, rig, scanimage
 from adamacs.demo.movie import Design, Recording, Truth
 
 USER = "demo"  # the invented person's folder on the share
@@ -47,7 +47,7 @@ class TrueScan:
     subject, session_id, scan_id, setup
         As the folder's name and the header tell.
     folder, files
-        On the share.
+        On the share; the files are those of the microscope.
     truth
         Beside the share: read it with `Truth.load`.
     planes, channels, flyback
@@ -78,6 +78,7 @@ class _Part:
     setup: str
     design: Design
     minutes: float = 0.0  # from the session's first scan to this one
+    with_rig: bool = False  # auxiliary channels and Bpod are recorded beside the frames
     frames_per_file: float = math.inf
 
 
@@ -86,7 +87,12 @@ _FIRST, _SECOND = datetime(2026, 2, 10, 9, 30), datetime(2026, 2, 12, 14, 5)
 _LABS: Mapping[str, tuple[_Part, ...]] = {
     "demo": (
         _Part(
-            "ANM-0001", _FIRST, "mini2p1_openfield", Design(frames=1600, silent=2, least_spikes=18), frames_per_file=500
+            "ANM-0001",
+            _FIRST,
+            "mini2p1_openfield",
+            Design(frames=1600, silent=2, least_spikes=18),
+            frames_per_file=500,
+            with_rig=True,
         ),
         _Part(
             "ANM-0001",
@@ -163,13 +169,24 @@ def write(
         raise InvalidSetting(f"There is no synthetic lab of size {size!r}.", hint=nearest(size, list(_LABS)))
     beside = truth if truth is not None else share.parent / "truth"
     return tuple(
-        _write_scan(part, Recording(part.design, seed, number), share / USER, beside, threads)
+        _write_scan(part, Recording(part.design, seed, number), share / USER, beside, threads, seed)
         for number, part in enumerate(_LABS[size])
     )
 
 
+def _write_rig(part: _Part, stem: Path, truth: Path, seed: int) -> None:
+    """Write what the rig recorded beside the frames, and the truth about it."""
+    design = part.design
+    seconds = design.frames / design.frame_rate + 3
+    ran = rig.record(setups.load().setups[part.setup], seconds, seed=seed).with_frames(design.frames, design.frame_rate)
+    ran.write(stem.with_suffix(".h5"))
+    if ran.task is not None:
+        bpod.write_bpod(stem.with_suffix(".mat"), ran.task.session)
+    ran.save_truth(truth)
+
+
 def write_setups(home: Path, *, paramset_idx: int | None = None) -> None:
-    """Tell a lab home that its setups record frames alone, which is all that the synthetic lab writes of them.
+    """Tell a lab home what its setups record: most of them frames alone, which is all that is written of them here.
 
     A file that is there is kept.
 
@@ -181,25 +198,38 @@ def write_setups(home: Path, *, paramset_idx: int | None = None) -> None:
     folder = home / setups.FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     shipped = setups.load().setups
+    with_rig = {part.setup for parts in _LABS.values() for part in parts if part.with_rig}
     for name in sorted({part.setup for parts in _LABS.values() for part in parts}):
-        lists = {key: json.dumps(getattr(shipped[name], key)) for key in ("spellings", "rigs", "modalities")}
+        told = ("spellings", "rigs", "modalities", *(["parsers"] if name in with_rig else []))
         lines = [
             f'name = "{name}"',
-            'description = "Synthetic: two-photon frames, nothing beside them."',
-            *(f"{key} = {texts}" for key, texts in lists.items()),
+            'description = "Synthetic: two-photon frames, and little beside them."',
+            *(f"{key} = {json.dumps(getattr(shipped[name], key))}" for key in told),
             *(["automatic = true"] if paramset_idx is not None else []),
-            "",
-            "[[expected]]",
-            'files = "*.tif"',
-            'what = "the frames"',
+            *_expected("*.tif", "the frames", least=1),
         ]
         if paramset_idx is not None:
             lines += ["", "[[stage]]", 'table = "imaging.ProcessingTask"', f"values.paramset_idx = {paramset_idx}"]
+        if name in with_rig:
+            lines += _expected("*.h5", "the auxiliary channels", least=0) + _expected(
+                "*.mat", "Bpod's session", least=0
+            )
+            lines += ["", _wiring(shipped[name])]
         if not (path := folder / f"{name}.toml").exists():
             path.write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
 
 
-def _write_scan(part: _Part, recording: Recording, home: Path, truth: Path, threads: int) -> TrueScan:
+def _expected(files: str, what: str, *, least: int) -> list[str]:
+    return ["", "[[expected]]", f'files = "{files}"', f'what = "{what}"', f"least = {least}"]
+
+
+def _wiring(setup: setups.SetupType) -> str:
+    """Return what the file of a setup type says of its channels, as it is written there."""
+    text = setup.source.read_text(encoding="utf-8")
+    return text[min(text.index(table) for table in ("[[align]]", "[[channel]]")) :].rstrip()
+
+
+def _write_scan(part: _Part, recording: Recording, home: Path, truth: Path, threads: int, seed: int) -> TrueScan:
     design = part.design
     start = part.begun + timedelta(minutes=part.minutes)
     # a token is stamped when the files are gathered, some minutes behind the recording
@@ -209,6 +239,8 @@ def _write_scan(part: _Part, recording: Recording, home: Path, truth: Path, thre
     stem = f"{scan_id}_{INITIALS}_{part.subject}"
     files = scanimage.write(folder, stem, microscope(part, start), _pages(recording, threads))
     recording.truth.save(truth / f"{scan_id}.npz")
+    if part.with_rig:
+        _write_rig(part, folder / stem, truth / f"{scan_id}_rig.npz", seed)
     return TrueScan(
         subject=part.subject,
         session_id=session_id,

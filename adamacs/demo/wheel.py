@@ -1,11 +1,15 @@
-"""The analog output of a wheel's rotary encoder, from the way that a mouse ran."""
+"""The way that a mouse ran, and the analog output of its wheel's rotary encoder."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+_MEAN = 12.0  # cm/s
+_WAVES = ((14.0, 0.11), (8.0, 0.37))  # cm/s and Hz
 
 
 def wheel_volts(
@@ -50,6 +54,21 @@ def wheel_volts(
         if rng.random() < caught:
             volts[place] = rng.uniform(low, high)
     return np.clip(volts, low, high)
+
+
+def walk(samples: int, sample_rate: float, *, seed: int = 0) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return how a mouse ran: position (cm, from 0) and speed (cm/s), each (sample,).
+
+    It runs, slows down and now and then turns back. The speed is a sum of two slow waves, so that the position is known
+    exactly, and not as a sum over samples.
+    """
+    times = np.arange(samples) / sample_rate
+    speed, position = np.full(samples, _MEAN), _MEAN * times
+    for (swing, pace), phase in zip(_WAVES, np.random.default_rng(seed).uniform(0, 2 * math.pi, 2), strict=True):
+        angle = 2 * math.pi * pace
+        speed += swing * np.cos(angle * times + phase)
+        position += swing / angle * (np.sin(angle * times + phase) - math.sin(phase))
+    return position, speed
 
 
 def _wraps(turns: NDArray[np.float64]) -> Sequence[int]:

@@ -6,6 +6,7 @@ import shlex
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 from adamacs import pipeline
@@ -100,9 +101,8 @@ def _fetched(table: Any, planned: Sequence[Row]) -> Iterator[dict[str, Any]]:
 
 
 def table_of(name: str) -> Any:
-    """Return the table that people know under a name, such as `scan.Scan`."""
-    module, _, table = name.partition(".")
-    return getattr(getattr(pipeline, module), table)
+    """Return the table that people know under a name, such as `scan.Scan`, or `event.BehaviorRecording.File`."""
+    return reduce(getattr, name.split("."), pipeline)
 
 
 def compare(rows: Sequence[Row], held: Held, settings: Settings) -> Comparison:

@@ -26,12 +26,14 @@ REPOSITORY = Path(__file__).parents[2]
 CONTRACT = tomllib.loads(Path(__file__).with_name("contract.toml").read_text(encoding="utf-8"))
 
 # Module of the elements -> distribution and file. Of several variants the one that the lab's database descends from;
-# event, trial, train and model join when their modules are built.
+# train and model join when their modules are built.
 ELEMENTS = {
     "lab": ("element-lab", "element_lab/lab.py"),
     "subject": ("element-animal", "element_animal/subject.py"),
     "surgery": ("element-animal", "element_animal/surgery.py"),
     "session": ("element-session", "element_session/session_with_id.py"),
+    "event": ("element-event", "element_event/event.py"),
+    "trial": ("element-event", "element_event/trial.py"),
     "scan": ("element-calcium-imaging", "element_calcium_imaging/scan.py"),
     "imaging": ("element-calcium-imaging", "element_calcium_imaging/imaging.py"),  # the variant with Curation
 }

@@ -496,10 +496,10 @@ def test_files_are_claimed_by_the_patterns_of_modalities_each_once():
     assert Patterns([video, aux, Modality("x", "")]).claims(names) == {"video": 2, "behavior": 3}
 
 
-def test_imaging_claims_its_tiffs(lab):
+def test_each_modality_claims_its_files(lab):
     record(lab, "demo", FLAT, files=("a.tif", "b.TIFF", "c.h5"))
     (found,) = Finder(lab).look().changed
-    assert found.claims == {"imaging": 2}
+    assert found.claims == {"imaging": 2, "behavior": 1}
 
 
 def test_names_that_other_systems_do_not_tell_apart_or_open_are_told(lab):

@@ -55,7 +55,7 @@ def add(home: Path, text: str, name: str = "own.toml") -> Path:
 
 def refusal(home: Path) -> str:
     with pytest.raises(InvalidSetting) as caught:
-        setups.load(home, modalities=("imaging",))
+        setups.load(home, modalities=pipeline.MODALITIES)
     return str(caught.value)
 
 
@@ -434,7 +434,7 @@ def test_bpod_s_trials_are_aligned_as_the_lab_s_documents_say():
     told = {s.name: s.align[0] for s in SHIPPED.setups.values() if s.align}
     for name in ("mini2p1_openfield", "mini2p2_openfield"):
         align = told.pop(name)
-        assert (align.channel, align.only_with, align.drift) == ("bpod_visual", ("SoftCode10", "SoftCode15"), 0.001)
+        assert (align.channel, align.only_with) == ("bpod_visual", ("SoftCode10", "SoftCode15"))
         assert align.events == ("bpod_trial_start", "bpod_at_target")
     odd = told.pop("bench2p_oddball")
     assert (odd.channel, odd.events, odd.from_end) == ("bpod_ttl", ("bpod_firststim_oddball",), True)
@@ -464,6 +464,7 @@ WIRED = (
 ALIGN = '[[align]]\nchannel = "trial"\nevents = ["bpod_trial_start"]\n'
 THIRD = '[[channel]]\nname = "x"\nkind = "pulses"\n'
 LEVEL = '[[channel]]\nname = "x"\nkind = "level"\n'
+TREADMILL = WIRED + '[[channel]]\nname = "treadmill"\nkind = "waveform"\nanalog = 1\n[wheel]\n'
 
 
 def test_everything_that_a_channel_may_say_is_read(home):
@@ -471,20 +472,33 @@ def test_everything_that_a_channel_may_say_is_read(home):
         home,
         WIRED + THIRD + 'analog = 2\nwhat = "xs"\nnames = ["An X"]\nevent = "aux_x_<id>"\nneeded = false\n'
         'verified = false\nmissing = "All."\npolarity = "low"\nthreshold = 2\nshare = 0.25\nmerge = 0.5\n'
-        "shortest = 0.125\nopen_end = 3\nrate = [1, 2.5]\nleast = 1\nmost = 9\n"
+        "shortest = 0.125\nrate = [1, 2.5]\nleast = 1\nmost = 9\n"
         'no_more_than = "trial"\nafter = { gate = "gate", seconds = 1 }\n'
         + ALIGN
         + 'only_with = ["SoftCode10"]\nafter = { gate = "gate" }\ndrop_first = true\ndrop_last = true\n'
-        'from_end = true\ndrift = 0.5\n[clock]\nstream = "aux"\notherwise = "bpod"\n',
+        'from_end = true\n[clock]\nstream = "aux"\notherwise = "bpod"\n',
     )
     setup = setups.load(home).find("own")
     x = setup.channel[2]
     assert (x.analog, x.names, x.event, x.needed, x.polarity) == (2, ("An X",), "aux_x_<id>", False, "low")
-    assert (x.threshold, x.share, x.merge, x.shortest, x.open_end) == (2.0, 0.25, 0.5, 0.125, 3.0)
+    assert (x.threshold, x.share, x.merge, x.shortest) == (2.0, 0.25, 0.5, 0.125)
     assert type(x.threshold) is type(x.rate[0]) is float
     assert (x.rate, x.least, x.most, x.no_more_than) == ((1.0, 2.5), 1, 9, "trial")
     assert (x.after.gate, x.after.seconds) == ("gate", 1.0)
-    assert (setup.align[0].drift, setup.align[0].after.seconds, setup.clock.otherwise) == (0.5, 0.0, "bpod")
+    assert (setup.align[0].after.seconds, setup.clock.otherwise) == (0.0, "bpod")
+
+
+def test_everything_that_a_wheel_may_say_is_read_and_shown(home, monkeypatch):
+    add(home, TREADMILL + "circumference = 47\nlow = 0.2\nhigh = 4.8\ndirection = -1\nfastest = 150\n")
+    wheel = setups.load(home).find("own").wheel
+    assert [getattr(wheel, field.name) for field in fields(wheel)] == [47.0, 0.2, 4.8, -1, 150.0]
+    monkeypatch.setenv("ADAMACS_HOME", str(home))
+    assert "wheel:      47 cm a turn, 0.2 to 4.8 V, forward lowers it" in run("show", "own").output
+    assert json.loads(run("show", "own", "--json").output)["wheel"]["circumference"] == 47.0
+
+
+def test_nobody_knows_the_wheels_of_what_ships():
+    assert {setup.wheel for setup in SHIPPED.setups.values()} == {None}
 
 
 @pytest.mark.parametrize(
@@ -538,7 +552,7 @@ def test_everything_that_a_channel_may_say_is_read(home):
             "align 1, events: This does not fit. It takes names such as",
         ),
         (WIRED + ALIGN.replace('"bpod_trial_start"', ""), "align 1, events: This does not fit."),
-        (WIRED + ALIGN + "drift = 0", "align 1, drift: 0 does not fit. It takes a number above 0."),
+        (WIRED + ALIGN + "drop_last = 1", "align 1, drop_last: 1 does not fit. It takes true or false."),
         (WIRED.replace(', "bpod"', "") + ALIGN, "align: Bpod's trials are read by bpod."),
         (WIRED.replace("wavesurfer", "bonsai_log"), "channel: The channels are read by wavesurfer."),
         (
@@ -549,6 +563,27 @@ def test_everything_that_a_channel_may_say_is_read(home):
         (WIRED + '[clock]\notherwise = "aux"', "clock, otherwise: It is that stream itself."),
         (WIRED + ALIGN + '[clock]\nstream = "bpod"', "align: Bpod's own clock is scan time"),
         (SOUND + '[clock]\nstream = "bpod"', "clock, stream: Bpod's session is read by bpod."),
+        (TREADMILL, "wheel, circumference: This key is missing. It takes a number."),
+        (TREADMILL + "circumference = 0", "wheel, circumference: 0 does not fit. It takes a number above 0."),
+        (
+            TREADMILL + "circumference = 47.1\ncircumfrence = 1",
+            "wheel, circumfrence: There is no such key. Did you mean",
+        ),
+        (TREADMILL + "circumference = 47.1\ndirection = 0", "wheel, direction: 0 does not fit. It takes 1 or -1."),
+        (TREADMILL + "circumference = 47.1\ndirection = true", "wheel, direction: True does not fit."),
+        (
+            TREADMILL + "circumference = 47.1\nfastest = -1",
+            "wheel, fastest: -1 does not fit. It takes a number above 0.",
+        ),
+        (TREADMILL + "circumference = 47.1\nlow = 5", "wheel, high: The output cannot rise from 5 to 5 V."),
+        (
+            WIRED + "[wheel]\ncircumference = 47.1",
+            "wheel, circumference: There is no channel treadmill of kind waveform",
+        ),
+        (
+            TREADMILL.replace("waveform", "level") + "circumference = 47.1",
+            "wheel, circumference: There is no channel treadmill of kind waveform",
+        ),
         (SOUND + "[[clock]]", "clock: This does not fit. It takes a table."),
         (SOUND + "a = 1" + "0" * 5000, "This is not valid TOML: Exceeds the limit"),
     ],
@@ -561,9 +596,7 @@ def test_what_is_wrong_with_a_wiring_is_told_with_its_key_and_cure(home, text, s
 
 
 def test_every_fault_of_every_channel_is_told_at_once(home):
-    path = add(
-        home, WIRED + THIRD + 'line = 1\nanalog = 1\nmissing = "y"\n' + THIRD + "line = 0\n" + ALIGN + "drift = 1\n"
-    )
+    path = add(home, WIRED + THIRD + 'line = 1\nanalog = 1\nmissing = "y"\n' + THIRD + "line = 0\n" + ALIGN)
     assert [problem.where for problem in setups.check(path, home)] == [
         "channel 3, analog",
         "channel 3, missing",

@@ -351,9 +351,8 @@ def _extremes(signal: Signal) -> tuple[float, float]:
         )
     low, high = math.inf, -math.inf
     for block in _blocks(signal):
-        present = block if block.dtype.kind in "iub" else block[~np.isnan(block)]
-        if present.size:
-            low, high = min(low, float(present.min())), max(high, float(present.max()))
+        if block.size:  # what is missing is passed over, and a comparison with NaN changes nothing
+            low, high = min(low, float(np.fmin.reduce(block))), max(high, float(np.fmax.reduce(block)))
     return (low, high) if low <= high else (math.nan, math.nan)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -20,6 +21,7 @@ _HALF = 0.5  # turns: of two samples that are further apart nobody knows which w
 _FALL = 2  # samples in a row that may lie within one fall of the output
 _NOISE = 0.02  # turns: how far noise may throw a sample of a resting wheel
 _ORDER = 3  # of the polynomial under which speed is taken
+_STRETCH = 1 << 17  # samples whose speed is taken at once
 
 
 @dataclass(frozen=True)
@@ -159,7 +161,10 @@ class Wheel:
             kept[first:behind] = False
         places = np.flatnonzero(kept)
         whole = _whole_turns(phases[places], turns)
-        return last, np.interp(np.arange(last + 1), places, whole + phases[places]), int(whole[-1])
+        fallen, positions = np.flatnonzero(~kept), np.empty(last + 1)
+        positions[places] = whole + phases[places]
+        positions[fallen] = np.interp(fallen, places, positions[places])
+        return last, positions, int(whole[-1])
 
     def _find_falls(self, phases: NDArray[np.float64]) -> tuple[list[tuple[int, int]], int]:
         """Return samples within falls (first, one behind the last), and the last sample that is settled, in none."""
@@ -188,7 +193,13 @@ class Wheel:
         return (turns - (origin or 0.0)) * (self._calibration.direction * self._calibration.circumference)
 
 
-def compute_speed(position: NDArray[np.float64], sample_rate: float, *, window: float = 0.25) -> NDArray[np.float64]:
+def compute_speed(
+    position: NDArray[np.float64],
+    sample_rate: float,
+    *,
+    window: float = 0.25,
+    kind: type[np.floating[Any]] = np.float64,
+) -> NDArray[Any]:
     """Return the speed of a wheel: the slope of the cubic that fits the positions around each sample best.
 
     That is the filter of Savitzky and Golay (1964, Analytical Chemistry 36:1627), as scipy has it. It keeps the area
@@ -203,10 +214,12 @@ def compute_speed(position: NDArray[np.float64], sample_rate: float, *, window: 
         Hz.
     window
         s over which each cubic is fitted, rounded to an odd number of samples.
+    kind
+        Of the result: float32 takes half of the memory.
 
     Returns
     -------
-    cm/s, float64 (sample,).
+    cm/s, (sample,).
 
     Raises
     ------
@@ -217,7 +230,16 @@ def compute_speed(position: NDArray[np.float64], sample_rate: float, *, window: 
     if samples < _ORDER + 2 or samples > len(position):
         what = f"A window of {window} s has {samples} samples; it needs from {_ORDER + 2} to {len(position)} here."
         raise InvalidParameters(what)
-    return signal.savgol_filter(position, samples, _ORDER, deriv=1, delta=1 / sample_rate, mode="interp")
+    how = {"polyorder": _ORDER, "deriv": 1, "delta": 1 / sample_rate}
+    half, speed = samples // 2, np.empty(len(position), kind)
+    speed[:half] = signal.savgol_filter(position[:samples], samples, **how, mode="interp")[:half]
+    speed[-half:] = signal.savgol_filter(position[-samples:], samples, **how, mode="interp")[-half:]
+    taps = signal.savgol_coeffs(samples, **how)
+    for start in range(half, len(position) - half, _STRETCH):
+        around = position[start - half : min(start + _STRETCH, len(position) - half) + half]
+        found = signal.oaconvolve(around - around[0], taps, mode="valid")  # by Fourier: the window may be long
+        speed[start : start + len(found)] = found
+    return speed
 
 
 def _whole_turns(phases: NDArray[np.float64], turns: int) -> NDArray[np.int64]:

@@ -1,0 +1,144 @@
+"""What an importer makes of the files of one source: events, long pulse trains and trials, on the source's clock."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Events:
+    """All events of one type.
+
+    Attributes
+    ----------
+    event_type
+        Such as `main_track_gate`.
+    start, stop
+        s on the source's clock, float64 (event,), in the order of `start`; NaN where an event has no end, or where it
+        was still going on when the recording ended.
+    description
+        Of the type, in a few words.
+    """
+
+    event_type: str
+    start: NDArray[np.float64]
+    stop: NDArray[np.float64]
+    description: str = ""
+
+
+@dataclass(frozen=True)
+class Repair:
+    """Pulses that were missing between two others, and put in.
+
+    Attributes
+    ----------
+    first
+        0-based index, in the repaired train, of the first that was put in.
+    count
+        How many.
+    start, stop
+        s on the source's clock: the pulses before and after.
+    """
+
+    first: int
+    count: int
+    start: float
+    stop: float
+
+
+@dataclass(frozen=True)
+class Series:
+    """A long train of pulses, such as the frames of a camera: kept as one array, not as a row for each.
+
+    Attributes
+    ----------
+    event_type
+        Such as `mini2p_frames`.
+    times
+        s on the source's clock, float64 (pulse,), never falling.
+    description
+        Of the type, in a few words.
+    repairs
+        Where missing pulses were put in: each is among `times`, and its place is told.
+    """
+
+    event_type: str
+    times: NDArray[np.float64]
+    description: str = ""
+    repairs: tuple[Repair, ...] = ()
+
+
+@dataclass(frozen=True)
+class ImportedChannel:
+    """A channel of a source, and where it was found in its file.
+
+    Attributes
+    ----------
+    channel, kind
+        The canonical name, and what it carries, as its setup type says.
+    place
+        Such as `digital line 2`.
+    label
+        Its name in the file.
+    is_proven
+        False where another channel could stand in its place and nothing would tell: neither a name, nor a rate, nor a
+        count, nor a level.
+    """
+
+    channel: str
+    kind: str
+    place: str
+    label: str = ""
+    is_proven: bool = True
+
+
+@dataclass(frozen=True)
+class ImportedEvents:
+    """What the files of one source hold.
+
+    Attributes
+    ----------
+    events, series
+        No event type stands in both, and none twice.
+    remarks
+        What a person should know of how it was read: pulses that were cut off, channels nobody claims.
+    channels
+        Which line or input of the file was taken for which channel; empty for sources without.
+    """
+
+    events: tuple[Events, ...] = ()
+    series: tuple[Series, ...] = ()
+    remarks: tuple[str, ...] = ()
+    channels: tuple[ImportedChannel, ...] = ()
+
+
+@dataclass(frozen=True)
+class ImportedTrial:
+    """One trial of a source.
+
+    Attributes
+    ----------
+    trial_id
+        1 for the first.
+    source_trial
+        As the source itself counts.
+    trial_type
+        As the source names it; empty where it does not.
+    start, stop
+        s on the source's clock; NaN where it was not recorded.
+    attributes
+        What is told of the trial, by name.
+    """
+
+    trial_id: int
+    source_trial: int
+    trial_type: str
+    start: float
+    stop: float
+    attributes: Mapping[str, str] = field(default_factory=dict)

@@ -1,0 +1,158 @@
+"""The voltages of an auxiliary recording that are kept as such, decimated, and how the animal moved on its wheel.
+
+Reader, wiring and numerics put together, in one pass over the file and block by block. No table is known here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import tee, zip_longest
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adamacs.core.channels import Wiring
+from adamacs.core.errors import UnreadableFile
+from adamacs.core.settings import Settings
+from adamacs.core.setup_wiring import WHEEL
+from adamacs.modalities.behavior.importers import wiring_of
+from adamacs.modalities.behavior.numerics.decimate import DecimationFilter, decimate, decimation_filter
+from adamacs.modalities.behavior.numerics.wheel import Wheel, WheelCalibration, compute_speed
+from adamacs.modalities.behavior.reader.wavesurfer import AuxRecording, OpenRecording, read_wavesurfer
+
+SPEED_WINDOW = 0.25  # s
+_KEPT_RATE = 2000.0  # Hz, about: of 20 kHz every tenth sample, as the lab's former code kept them
+_BLOCK = 1 << 16  # samples read at once: what is made of them stays small, and in the cache
+_NOTHING = np.empty(0)
+
+
+@dataclass(frozen=True, eq=False)
+class Waveform:
+    """A decimated voltage.
+
+    Attributes
+    ----------
+    volts
+        V, float32 (sample,); in the unit of the channel where the rig entered an amplifier's.
+    how
+        How it was decimated.
+    first_time
+        s on the source's clock; sample i was at `first_time + i / how.kept_rate`.
+    """
+
+    volts: NDArray[np.float32]
+    how: DecimationFilter
+    first_time: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class Movement:
+    """How the animal moved on its wheel, at the times of the decimated voltage.
+
+    Attributes
+    ----------
+    position
+        cm since the first sample, forward positive, float64 (sample,).
+    speed
+        cm/s, float32 (sample,).
+    calibration
+        What the volts were taken for.
+    window
+        s over which each speed was taken.
+    fallen, jumps, outside
+        Samples of the recording, before it was decimated, that were replaced, that nothing explains, and that lie
+        beyond the range of the output; as `Wheel` counts them.
+    """
+
+    position: NDArray[np.float64]
+    speed: NDArray[np.float32]
+    calibration: WheelCalibration
+    window: float
+    fallen: int
+    jumps: int
+    outside: int
+
+
+def read_waveform(files: Sequence[Path], channel: str, setup_type: str, settings: Settings) -> Waveform:
+    """Return the decimated voltage of one channel of an auxiliary recording.
+
+    Raises
+    ------
+    UnreadableFile
+        The file is none of WaveSurfer, or has no such channel.
+    """
+    recording, wiring = _wired(files, setup_type, settings)
+    how = _filter_of(recording)
+    with recording.open() as samples:
+        volts = np.empty(_kept(recording, how), np.float32)
+        _gather([volts], decimate(_blocks(samples, wiring, channel), how))
+    return Waveform(volts, how)
+
+
+def read_treadmill(files: Sequence[Path], setup_type: str, settings: Settings) -> tuple[Waveform, Movement | None]:
+    """Return the decimated voltage of the wheel and, where its setup type says what the volts mean, the movement.
+
+    The position is unrolled at the full rate, because a filter would blur the places where the output falls back.
+
+    Raises
+    ------
+    UnreadableFile
+        The file is none of WaveSurfer, has no such channel, or is too short to take a speed from it.
+    """
+    recording, wiring = _wired(files, setup_type, settings)
+    if wiring.setup.wheel is None:
+        return read_waveform(files, WHEEL, setup_type, settings), None
+    how, told = _filter_of(recording), wiring.setup.wheel
+    calibration = WheelCalibration(told.circumference, told.low, told.high, told.direction, told.fastest)
+    wheel = Wheel(calibration, recording.sample_rate)
+    with recording.open() as samples:
+        plain, unrolled = tee(_blocks(samples, wiring, WHEEL))
+        count = _kept(recording, how)
+        volts, position = np.empty(count, np.float32), np.empty(count)
+        _gather([volts, position], decimate(plain, how), decimate(wheel.positions(unrolled), how))
+    speed = _speed(position, how.kept_rate, recording.path)
+    movement = Movement(position, speed, calibration, SPEED_WINDOW, wheel.fallen, wheel.jumps, wheel.outside)
+    return Waveform(volts, how), movement
+
+
+def _wired(files: Sequence[Path], setup_type: str, settings: Settings) -> tuple[AuxRecording, Wiring]:
+    (path,) = files
+    recording = read_wavesurfer(path)
+    return recording, wiring_of(recording, setup_type, settings)
+
+
+def _filter_of(recording: AuxRecording) -> DecimationFilter:
+    return decimation_filter(recording.sample_rate, max(1, round(recording.sample_rate / _KEPT_RATE)))
+
+
+def _blocks(samples: OpenRecording, wiring: Wiring, channel: str) -> Iterable[NDArray[np.float64]]:
+    """Return what is recorded on the input of a channel, V, (sample,)."""
+    wire = wiring.find(channel)
+    if wire is None or wire.input.is_digital:
+        what = f"It has no channel {channel} any more that is a voltage: {wiring.setup.name} was described anew."
+        raise UnreadableFile(what, samples.recording.path, "Delete its import of events; it is then read as it is now.")
+    return samples.volt_blocks(samples.recording.channels[wire.input.index].name, block=_BLOCK)
+
+
+def _kept(recording: AuxRecording, how: DecimationFilter) -> int:
+    return -(-recording.sweeps[0].samples // how.factor)
+
+
+def _gather(whole: Sequence[NDArray[Any]], *streams: Iterable[NDArray[np.float64]]) -> None:
+    """Fill arrays with streams, which are taken in turn, so that none waits for another in memory."""
+    filled = [0] * len(whole)
+    for parts in zip_longest(*streams, fillvalue=_NOTHING):
+        for number, part in enumerate(parts):
+            whole[number][filled[number] : filled[number] + len(part)] = part
+            filled[number] += len(part)
+
+
+def _speed(position: NDArray[np.float64], rate: float, path: Path) -> NDArray[np.float32]:
+    least = SPEED_WINDOW * rate + 1
+    if len(position) < least:
+        what = f"It lasts {len(position) / rate:g} s: a speed is taken over {SPEED_WINDOW} s."
+        raise UnreadableFile(what, path, "Was the recording stopped at once? Then take it out of the folder.")
+    return compute_speed(position, rate, window=SPEED_WINDOW, kind=np.float32)

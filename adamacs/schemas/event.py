@@ -1,0 +1,213 @@
+"""What happened during a scan: events and pulse trains, each on the clock of the source that told of it."""
+
+from __future__ import annotations
+
+import datajoint as dj
+import numpy as np
+
+from adamacs.core import settings
+from adamacs.core.modality import named
+from adamacs.schemas import scan as scan_schema
+from adamacs.schemas.clock import Clock
+from adamacs.schemas.scan import Scan, ScanFile, ScanSetup
+from adamacs.storage import arrays
+
+schema = dj.Schema()
+
+IMPORTERS: dict[str, str] = {}
+"""Per source, the `module:function` that reads its files; `adamacs.pipeline` hands down what the modalities declare."""
+
+
+@schema
+class EventType(dj.Manual):
+    definition = """
+    # A kind of event
+    event_type : varchar(64)
+    ---
+    event_type_description = '' : varchar(255)
+    """
+
+
+@schema
+class AlignmentEvent(dj.Manual):
+    definition = """
+    # A window around events, for peri-event averages
+    alignment_name : varchar(32)
+    ---
+    alignment_description = '' : varchar(1000)
+    -> EventType.proj(alignment_event_type='event_type')
+    alignment_time_shift : float64  # s, added to the time that is aligned to
+    -> EventType.proj(start_event_type='event_type')
+    start_time_shift     : float64  # s, added to the last such event before it: where the window begins
+    -> EventType.proj(end_event_type='event_type')
+    end_time_shift       : float64  # s, added to the first such event after it: where the window ends
+    """
+
+
+@schema
+class BehaviorRecording(dj.Manual):
+    definition = """
+    # What was recorded beside the frames of a scan: auxiliary channels, behaviour, stimuli
+    -> Scan
+    ---
+    recording_start_time = null : datetime(6)   # naive UTC, where a file tells it
+    recording_duration = null   : float64       # s, of the source whose clock is scan time
+    recording_notes = ''        : varchar(255)
+    """
+
+    class Source(dj.Part):
+        definition = """
+        # A program or device that left files
+        -> master
+        source : varchar(32)  # such as wavesurfer or bpod
+        ---
+        -> Clock
+        """
+
+    class File(dj.Part):
+        definition = """
+        # A file of a source
+        -> BehaviorRecording.Source
+        -> ScanFile
+        """
+
+
+@schema
+class EventImport(dj.Imported):
+    definition = """
+    # Everything that happened according to one source, as its files were read
+    -> BehaviorRecording.Source
+    ---
+    event_count : int32          # events and pulses together
+    remarks     : varchar(4095)  # what a person should know of how the files were read
+    """
+
+    class Channel(dj.Part):
+        definition = """
+        # A channel of the source, and where it was found in its file
+        -> master
+        channel_name : varchar(64)  # canonical name, as in the setup type
+        ---
+        channel_kind  : varchar(16)   # what it carries, such as pulses or waveform
+        channel_place : varchar(64)   # such as digital line 2, bit 2 of the word
+        channel_label : varchar(255)  # its name in the file
+        is_proven     : bool          # false: another could stand in its place and nothing would tell
+        """
+
+    class Event(dj.Part):
+        definition = """
+        # Something that happened once
+        -> master
+        event_id : int32  # 1..n, in order of time
+        ---
+        -> EventType
+        event_start_time      : float64  # s, on the clock of the source
+        event_end_time = null : float64  # s, on the clock of the source; null where it has no end
+        """
+
+    class EventSeries(dj.Part):
+        definition = """
+        # A long train of pulses
+        -> master
+        -> EventType
+        ---
+        pulse_count       : int32    # length of the train
+        first_time = null : float64  # s, on the clock of the source
+        last_time = null  : float64  # s, on the clock of the source
+        median_interval = null : float64  # s
+        times : <array@derived>  # float64, (pulse,), s on the clock of the source
+        """
+
+    class Repair(dj.Part):
+        definition = """
+        # Pulses of a train that were missing in the file and were put in, evenly between their neighbours
+        -> EventImport.EventSeries
+        repair_id : int32  # 1..n, in order of time
+        ---
+        first_index  : int32    # of the first that was put in, 0-based in the stored train
+        repair_count : int32    # how many were put in
+        gap_start    : float64  # s, on the clock of the source: the pulse before
+        gap_stop     : float64  # s, on the clock of the source: the pulse after
+        """
+
+    def make_fetch(self, key):  # the setup type, and the rows of the source's files
+        setup = (ScanSetup & key).to_arrays("setup_type")
+        rows = (ScanFile & (BehaviorRecording.File & key)).to_dicts(order_by="file_id")
+        return (setup[0] if len(setup) else "", rows)
+
+    def make_compute(self, key, setup_type, rows):
+        files = [scan_schema.require_unchanged(row) for row in rows]
+        found = named(IMPORTERS[key["source"]])(files, setup_type, settings.active())
+        kinds = {one.event_type: one.description for one in (*found.events, *found.series)}
+        series = [self._series(key, one) for one in found.series]
+        repairs = [_repair_row(one.event_type, n, gap) for one in found.series for n, gap in enumerate(one.repairs, 1)]
+        return kinds, _about(found), _channel_rows(found.channels), _event_rows(found.events), series, repairs
+
+    def _series(self, key, one):
+        where = {**key, "event_type": one.event_type}
+        times = np.asarray(one.times, np.float64)
+        return {
+            "event_type": one.event_type,
+            "pulse_count": len(times),
+            "first_time": float(times[0]) if len(times) else None,
+            "last_time": float(times[-1]) if len(times) else None,
+            "median_interval": float(np.median(np.diff(times))) if len(times) > 1 else None,
+            "times": arrays.write("derived", arrays.path_of("EventSeries", where, "times"), times),
+        }
+
+    def make_insert(self, key, kinds, about, channels, events, series, repairs):
+        # Another import may have brought a type along meanwhile: it has the same name, and its own description.
+        described = [{"event_type": name, "event_type_description": text} for name, text in kinds.items()]
+        EventType.insert(described, skip_duplicates=True)
+        self.insert1({**key, **about})
+        self.Channel.insert([{**key, **row} for row in channels])
+        self.Event.insert([{**key, **row} for row in events])
+        self.EventSeries.insert([{**key, **row} for row in series])
+        self.Repair.insert([{**key, **row} for row in repairs])
+
+
+def _event_rows(events):
+    """Return the rows of all events, numbered in order of time; of those at one time, by the name of their type."""
+    flat = [
+        (float(start), one.event_type, float(stop))
+        for one in events
+        for start, stop in zip(one.start, one.stop, strict=True)
+    ]
+    return [
+        {
+            "event_id": number,
+            "event_type": event_type,
+            "event_start_time": start,
+            "event_end_time": None if np.isnan(stop) else stop,
+        }
+        for number, (start, event_type, stop) in enumerate(sorted(flat, key=lambda event: event[:2]), 1)
+    ]
+
+
+def _repair_row(event_type, number, gap):
+    return {
+        "event_type": event_type,
+        "repair_id": number,
+        "first_index": gap.first,
+        "repair_count": gap.count,
+        "gap_start": gap.start,
+        "gap_stop": gap.stop,
+    }
+
+
+def _about(found):
+    count = sum(len(one.start) for one in found.events) + sum(len(one.times) for one in found.series)
+    return {"event_count": count, "remarks": "\n".join(found.remarks)[:4095]}
+
+
+def _channel_rows(channels):
+    return [
+        {
+            "channel_name": one.channel,
+            "channel_kind": one.kind,
+            "channel_place": one.place,
+            "channel_label": one.label[:255],
+            "is_proven": one.is_proven,
+        }
+        for one in channels
+    ]

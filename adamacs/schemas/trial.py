@@ -1,0 +1,136 @@
+"""Trials and blocks of a recording, and which events fell into them, on the clock of the source that knows of them."""
+
+from __future__ import annotations
+
+import math
+
+import datajoint as dj
+import numpy as np
+
+from adamacs.core import settings
+from adamacs.core.modality import named
+from adamacs.schemas import scan as scan_schema
+from adamacs.schemas.event import BehaviorRecording, EventImport
+from adamacs.schemas.scan import ScanFile, ScanSetup
+
+schema = dj.Schema()
+
+IMPORTERS: dict[str, str] = {}
+"""Per source, the `module:function` that reads its trials; `adamacs.pipeline` hands down what modalities declare."""
+
+
+@schema
+class TrialType(dj.Manual):
+    definition = """
+    # A kind of trial
+    trial_type : varchar(64)
+    ---
+    trial_type_description = '' : varchar(255)
+    """
+
+
+@schema
+class TrialImport(dj.Imported):
+    definition = """
+    # All trials according to one source
+    -> EventImport
+    ---
+    trial_count : int32  # length of the list
+    """
+
+    class Trial(dj.Part):
+        definition = """
+        # One trial
+        -> master
+        trial_id : int32  # 1..n, in order of time
+        ---
+        source_trial : int32  # as the source itself counts
+        -> [nullable] TrialType
+        trial_start_time       : float64  # s, on the clock of the source
+        trial_stop_time = null : float64  # s, on the clock of the source; null where it was not recorded
+        """
+
+    class Attribute(dj.Part):
+        definition = """
+        # Something that is told of a trial
+        -> TrialImport.Trial
+        attribute_name : varchar(64)  # such as timeout
+        ---
+        attribute_value : varchar(255)  # such as true
+        """
+
+    class TrialEvent(dj.Part):
+        definition = """
+        # An event of the same source that began within a trial
+        -> TrialImport.Trial
+        -> EventImport.Event
+        """
+
+    class Block(dj.Part):
+        definition = """
+        # Trials that belong together
+        -> master
+        trial_block_id : int32  # 1..n, in order of time
+        ---
+        block_start_time : float64  # s, on the clock of the source
+        block_stop_time  : float64  # s, on the clock of the source
+        """
+
+    class BlockTrial(dj.Part):
+        definition = """
+        # A trial of a block
+        -> TrialImport.Block
+        -> TrialImport.Trial
+        """
+
+    @property
+    def key_source(self):
+        return EventImport & [{"source": source} for source in IMPORTERS]
+
+    def make_fetch(self, key):  # the setup type, the rows of the source's files, numbers and times (s) of its events
+        setup = (ScanSetup & key).to_arrays("setup_type")
+        rows = (ScanFile & (BehaviorRecording.File & key)).to_dicts(order_by="file_id")
+        events = (EventImport.Event & key).to_arrays("event_id", "event_start_time", order_by="event_id")
+        return (setup[0] if len(setup) else "", rows, *(column.tolist() for column in events))
+
+    def make_compute(self, key, setup_type, rows, event_ids, times):
+        files = [scan_schema.require_unchanged(row) for row in rows]
+        trials = named(IMPORTERS[key["source"]])(files, setup_type, settings.active())
+        types = sorted({trial.trial_type for trial in trials} - {""})
+        links = _links(trials, event_ids, times)
+        return types, [_row(trial) for trial in trials], [dict(trial.attributes) for trial in trials], links
+
+    def make_insert(self, key, types, trials, attributes, links):
+        # Another import may have brought a type along meanwhile: it has the same name.
+        TrialType.insert([{"trial_type": name} for name in types], skip_duplicates=True)
+        self.insert1({**key, "trial_count": len(trials)})
+        self.Trial.insert([{**key, **trial} for trial in trials])
+        self.Attribute.insert(
+            [
+                {**key, "trial_id": trial["trial_id"], "attribute_name": name, "attribute_value": value}
+                for trial, said in zip(trials, attributes, strict=True)
+                for name, value in said.items()
+            ]
+        )
+        self.TrialEvent.insert([{**key, "trial_id": trial, "event_id": event} for trial, event in links])
+
+
+def _links(trials, event_ids, times):
+    """Return (trial_id, event_id) of every event that began within a trial; one without a stop ends with the next."""
+    starts = np.array([trial.start for trial in trials])
+    stops = np.array([trial.stop for trial in trials])
+    stops = np.where(np.isnan(stops), np.append(starts[1:], np.inf)[: len(starts)], stops)
+    instants = np.asarray(times)
+    place = np.searchsorted(starts, instants, side="right") - 1
+    inside = (place >= 0) & (instants < stops[np.maximum(place, 0)]) if len(starts) else np.zeros(len(instants), bool)
+    return [(trials[place[at]].trial_id, event_ids[at]) for at in np.flatnonzero(inside).tolist()]
+
+
+def _row(trial):
+    return {
+        "trial_id": trial.trial_id,
+        "source_trial": trial.source_trial,
+        "trial_type": trial.trial_type or None,
+        "trial_start_time": trial.start,
+        "trial_stop_time": None if math.isnan(trial.stop) else trial.stop,
+    }

@@ -1,0 +1,133 @@
+"""Bpod's clock is placed on scan time as it truly ran, its trials are rows, and what cannot be paired says so."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from adamacs import pipeline
+from adamacs.analysis.events import count_events, events_between, nearest_events
+from adamacs.core.clocks.mapping import ClockModel
+from adamacs.core.errors import InvalidKey, UnusableClock
+from adamacs.demo import bpod, rig
+from adamacs.workers import loop, roles
+from tests.integration.test_events import SHIPPED, errors, ingest, lab, plan, put, recordings  # noqa: F401 - fixtures
+from tests.integration.test_ingest import command
+
+ALIGNED = {name: setup for name, setup in SHIPPED.items() if setup.align}
+SECONDS = 60.0
+
+
+def work(lab):  # noqa: F811
+    tables = [pipeline.event.EventImport, pipeline.trial.TrialImport, pipeline.sync.ClockSync]
+    return loop.drain(roles.named("cpu"), lab.settings, tables)
+
+
+def played(lab, folder, setup, ran):  # noqa: F811
+    """Put a recording on the share with its auxiliary recording and its Bpod session."""
+    place = put(lab, folder, setup, ran)
+    bpod.write_bpod(place / f"{folder.name}.mat", ran.task.session)
+    return place
+
+
+@pytest.mark.parametrize("name", ALIGNED)
+def test_any_time_of_bpod_converts_to_the_true_scan_time(lab, recordings, name):  # noqa: F811
+    setup = ALIGNED[name]
+    ran = rig.record(setup, SECONDS, seed=3)
+    place = played(lab, recordings[0], setup, ran)
+    ingest(lab, place)
+    assert work(lab).failed == []
+    row = pipeline.sync.ClockSync.fetch1()
+    model = ClockModel.from_json(row["clock_mapping"])
+    trials = (pipeline.trial.TrialImport.Trial()).to_dicts(order_by="trial_id")
+    session = ran.task.session
+    assert [trial["trial_start_time"] for trial in trials] == [trial.start for trial in session.trials]
+    starts = np.array([trial.start for trial in session.trials])
+    off = model.convert(starts) - ran.task.scan_time(starts)
+    assert np.abs(off).max() < 1.5e-4  # a cycle of Bpod, and a sample
+    assert row["clock_drift"] == pytest.approx(1e6 * ran.task.drift, abs=3.0)
+    assert row["pairs_used"] + row["pairs_rejected"] >= 0.8 * len(ran.task.told)
+    assert row["pairs"].shape == (3, row["pairs_used"] + row["pairs_rejected"])
+    assert plan(lab, place).state == "unchanged"
+
+
+def test_events_of_all_clocks_are_asked_on_scan_time(lab, recordings):  # noqa: F811
+    setup = ALIGNED["mini2p1_openfield"]
+    ran = rig.record(setup, SECONDS, seed=3)
+    ingest(lab, played(lab, recordings[0], setup, ran))
+    key = {"scan_id": pipeline.scan.Scan.to_arrays("scan_id")[0]}
+    assert work(lab).failed == []
+    found = events_between(key, 10.0, 20.0, ["bpod_trial_start", "aux_bpod_visual", "mini2p_frames"])
+    assert found["start"].is_monotonic_increasing
+    starts = ran.task.scan_time(np.array([trial.start for trial in ran.task.session.trials]))
+    inside = starts[(starts >= 10) & (starts < 20)]
+    np.testing.assert_allclose(found[found["event_type"] == "bpod_trial_start"]["start"], inside, atol=1.5e-4)
+    frames = ran.pulses["two_photon_frames"][:, 0] / ran.sample_rate
+    assert count_events(key)["mini2p_frames"] == len(frames)
+    told = ran.pulses["bpod_visual"][:, 0] / ran.sample_rate
+    nearest = nearest_events(key, "aux_bpod_visual", starts)
+    marked = np.array([bool(trial.events) for trial in ran.task.session.trials])
+    assert np.abs(nearest - starts)[marked].max() < 2e-4
+    assert set(nearest) <= set(told)
+    with pytest.raises(InvalidKey, match="aux_bpod_visual"):
+        events_between(key, event_types=["aux_bpod_visuals"])
+    shown = command(lab, "sync", key["scan_id"], "--json")
+    assert shown.returncode == 0, shown.stderr
+    clocks = {line["clock"]: line for line in json.loads(shown.stdout)["clocks"]}
+    assert clocks["aux"]["scan_time"]
+    assert clocks["bpod"]["drift_ppm"] == pytest.approx(1e6 * ran.task.drift, abs=3.0)
+    assert "ppm (linear)" in command(lab, "sync", key["scan_id"]).stdout
+
+
+def test_trials_have_their_types_attributes_and_events(lab, recordings):  # noqa: F811
+    setup = ALIGNED["mini2p1_openfield"]
+    ran = rig.record(setup, SECONDS, seed=3)
+    ingest(lab, played(lab, recordings[0], setup, ran))
+    assert work(lab).failed == []
+    trial, event = pipeline.trial, pipeline.event
+    session = ran.task.session
+    assert trial.TrialImport.fetch1("trial_count") == len(session.trials)
+    types = trial.TrialImport.Trial.to_arrays("trial_type", order_by="trial_id").tolist()
+    assert types == [str(one.type) for one in session.trials]
+    marks = trial.TrialImport.TrialEvent * event.EventImport.Event & {"event_type": "raw_bpod_SoftCode10"}
+    assert set(marks.to_arrays("trial_id")) == {n for n, one in enumerate(session.trials, 1) if one.events}
+    starts = trial.TrialImport.TrialEvent * event.EventImport.Event & {"event_type": "bpod_trial_start"}
+    assert sorted(starts.to_arrays("trial_id")) == list(range(1, len(session.trials) + 1))
+
+
+def test_a_session_of_another_recording_is_never_paired(lab, recordings):  # noqa: F811
+    setup = ALIGNED["mini2p1_openfield"]
+    ran = rig.record(setup, SECONDS, seed=3)
+    other = rig.record(setup, SECONDS, seed=4)
+    ingest(lab, played(lab, recordings[0], setup, replace(ran, task=other.task)))
+    (failed,) = work(lab).failed
+    assert "sync.ClockSync" in failed
+    assert len(pipeline.sync.ClockSync()) == 0
+    key = {"scan_id": pipeline.scan.Scan.to_arrays("scan_id")[0]}
+    with pytest.raises(UnusableClock, match="adamacs why sync\\.ClockSync"):
+        events_between(key)
+    assert len(events_between(key, event_types=["shutter"])) > 0  # what is on scan time can be asked
+    shown = command(lab, "sync", key["scan_id"])
+    assert (shown.returncode, "NOT PLACED" in shown.stdout) == (1, True)
+    why = command(lab, "why", "sync.ClockSync", f"scan_id={key['scan_id']},clock=bpod")
+    assert "failed" in why.stdout
+    assert len(pipeline.trial.TrialImport.Trial()) == len(other.task.session.trials)  # on their own clock
+
+
+def test_a_setup_that_says_nothing_of_trials_leaves_them_on_their_own_clock(lab, recordings):  # noqa: F811
+    setup = replace(SHIPPED["bench2p_SP"])
+    ran = replace(rig.record(setup), task=rig.record(ALIGNED["bench2p_lineartrack"]).task)
+    ingest(lab, played(lab, recordings[0], setup, ran))
+    (failed,) = work(lab).failed
+    assert "does not say how times of bpod are placed on aux" in failed
+    assert len(pipeline.trial.TrialImport.Trial()) > 0
+
+
+def test_a_damaged_session_is_refused_at_planning_with_the_field(lab, recordings):  # noqa: F811
+    setup = ALIGNED["mini2p1_openfield"]
+    place = played(lab, recordings[0], setup, rig.record(setup, seed=3))
+    bpod.write_bpod(place / f"{place.name}.mat", bpod.Session(trials=(bpod.Trial(float("nan"), 1.0),)))
+    assert "SessionData" in errors(plan(lab, place))
