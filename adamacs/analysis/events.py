@@ -80,7 +80,8 @@ def nearest_events(key: Mapping[str, Any], event_type: str, times: ArrayLike) ->
 
     Returns
     -------
-    s of scan time, in the shape of `times`; of two that are as near the earlier one.
+    s of scan time, in the shape of `times`; of two that are as near the earlier one. NaN for NaN, and where the train
+    is silent.
 
     Raises
     ------
@@ -89,9 +90,11 @@ def nearest_events(key: Mapping[str, Any], event_type: str, times: ArrayLike) ->
     """
     starts = events_between(key, event_types=[event_type])["start"].to_numpy()
     wanted = np.asarray(times, np.float64)
+    if not len(starts):
+        return np.full(wanted.shape, np.nan)
     right = np.clip(np.searchsorted(starts, wanted), 1, max(len(starts) - 1, 1))
     before, after = starts[right - 1], starts[np.minimum(right, len(starts) - 1)]
-    return np.where(wanted - before <= after - wanted, before, after)
+    return np.where(np.isnan(wanted), np.nan, np.where(wanted - before <= after - wanted, before, after))
 
 
 def on_scan_time(key: Mapping[str, Any], clock: str, times: ArrayLike) -> Floats:
@@ -117,14 +120,18 @@ def _scan(key: Mapping[str, Any]) -> dict[str, Any]:
 
 def _model(scan: Mapping[str, Any], clock: str) -> ClockModel | None:
     """Return the mapping of a clock to scan time; None where it is scan time."""
-    clocks = {row["clock"]: row["is_scan_time"] for row in (pipeline.clock.Clock & scan).to_dicts()}
+    clocks = {row["clock"]: row for row in (pipeline.clock.Clock & scan).to_dicts()}
     if clock not in clocks:
         raise InvalidKey(f"The scan has no clock {clock!r}.", scan, nearest(clock, list(clocks)))
-    if clocks[clock]:
+    if clocks[clock]["is_scan_time"]:
         return None
+    if not clocks[clock]["is_placed"]:
+        what = f"Times of {clock} are on its own clock: the setup type does not say how it is placed on scan time."
+        raise UnusableClock(what, scan, "Add [[align]] to its file, then `adamacs ingest apply` the folder again.")
     stored = (pipeline.sync.ClockSync & scan & {"clock": clock}).to_arrays("clock_mapping")
     if not len(stored):
-        why = describe({"scan_id": scan["scan_id"], "clock": clock})
+        source = (pipeline.event.BehaviorRecording.Source & scan & {"clock": clock}).fetch1("source")
+        why = describe({"scan_id": scan["scan_id"], "source": source})
         what = f"Times of {clock} are not on scan time (yet)."
         raise UnusableClock(what, scan, f"`adamacs why sync.ClockSync {why}` tells the reason.")
     return ClockModel.from_json(stored[0])

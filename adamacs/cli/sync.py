@@ -39,7 +39,7 @@ def _clocks(scan: Any) -> list[dict[str, Any]]:
     from adamacs import pipeline
 
     synced = {row["clock"]: row for row in (pipeline.sync.ClockSync & scan).to_dicts()}
-    rows = (pipeline.clock.Clock & scan).to_dicts(order_by="clock")
+    rows = (pipeline.clock.Clock * pipeline.event.BehaviorRecording.Source & scan).to_dicts(order_by="clock")
     return [{**row, "sync": synced.get(row["clock"])} for row in rows]
 
 
@@ -49,8 +49,10 @@ def _line(row: dict[str, Any]) -> dict[str, Any]:
     line = {"clock": row["clock"], "zero": row["zero"], "placed": bool(row["is_scan_time"] or found)}
     if row["is_scan_time"]:
         return {**line, "scan_time": True}
+    if not row["is_placed"]:
+        return {**line, "why": "the setup type does not say how: add [[align]] to its file"}
     if found is None:
-        return {**line, "why": f"adamacs why sync.ClockSync scan_id={row['scan_id']},clock={row['clock']}"}
+        return {**line, "why": f"adamacs why sync.ClockSync scan_id={row['scan_id']},source={row['source']}"}
     return {
         **line,
         "model": found["clock_model"],

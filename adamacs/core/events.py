@@ -24,12 +24,15 @@ class Events:
         was still going on when the recording ended.
     description
         Of the type, in a few words.
+    values
+        What was measured of each, float64 (event,), such as the volts of a plateau; None where nothing is.
     """
 
     event_type: str
     start: NDArray[np.float64]
     stop: NDArray[np.float64]
     description: str = ""
+    values: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True)

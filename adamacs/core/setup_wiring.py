@@ -39,14 +39,14 @@ PARSERS: Final[Mapping[str, str]] = {
 }
 STREAMS: Final[Mapping[str, str]] = {
     "aux": "seconds since the start of the auxiliary sweep",
-    "bpod": "seconds since the start of Bpod's session",
+    "bpod": "seconds since Bpod's state machine was switched on",
     "frames": "seconds since the first two-photon frame",
 }
 POLARITIES: Final = ("high", "low")
 WHEEL: Final = "treadmill"  # the channel whose volts `[wheel]` explains
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,62}")
-_EVENT = re.compile(r"(?:[A-Za-z][A-Za-z0-9_]*)?(?:<stimulus>|<id>)?")
+_EVENT = re.compile(r"(?:[A-Za-z][A-Za-z0-9_]{0,99})?(?:<stimulus>|<id>)?")
 _BPOD_EVENT = re.compile(r"(?:raw_)?bpod_[A-Za-z0-9_]+")
 _ANALOG_KINDS = ("level", "waveform")
 _TRAINS = ("pulses", "onsets", "frames")
@@ -174,7 +174,7 @@ class Channel:
     @property
     def event_type(self) -> str:
         """Under which its events are stored: where their type depends on what Bonsai wrote, the channel's own name."""
-        return self.event.partition("<")[0] or self.name
+        return self.name if "<" in self.event else self.event or self.name
 
     @property
     def place(self) -> tuple[bool, int] | None:
@@ -238,7 +238,7 @@ class Wheel:
 
 @dataclass(frozen=True)
 class Align:
-    """How Bpod's trials are placed on scan time: pairs of Bpod's events and pulses of a channel, by order."""
+    """How Bpod's trials are placed on scan time: which of its events are the same as the pulses of a channel."""
 
     channel: str = toml.key("The channel whose onsets are paired.")
     events: tuple[str, ...] = toml.key(

@@ -275,8 +275,15 @@ def load(home: Path | None = None, *, modalities: Collection[str] | None = None)
 def load_usable(home: Path, *, modalities: Collection[str] | None = None) -> Registry:
     """Return the same where some files are broken: a mistake in one of them stops no recording of another setup type.
 
-    Nothing stands in for what a broken file describes: `find` refuses it.
+    Nothing stands in for what a broken file describes: `find` refuses it. The files are read again only where one of
+    them changed: a bulk ingest asks for every scan.
     """
+    times = tuple((path, path.stat().st_mtime_ns) for path in files_of(home) if path.exists())
+    return _usable(home, times, None if modalities is None else tuple(modalities))
+
+
+@lru_cache(maxsize=4)
+def _usable(home: Path, times: tuple[tuple[Path, int], ...], modalities: tuple[str, ...] | None) -> Registry:
     registry, faults = _gathered(home, _files(home), modalities)
     sound = {name: setup for name, setup in registry.setups.items() if not faults[setup.source]}
     broken = {path: _subject(path) for path, problems in faults.items() if problems and path.name != RIGS_FILE}

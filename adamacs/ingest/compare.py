@@ -10,6 +10,7 @@ from functools import reduce
 from typing import Any
 
 from adamacs import pipeline
+from adamacs.core import places
 from adamacs.core.errors import describe
 from adamacs.core.modality import Problem, Row
 from adamacs.core.settings import Settings
@@ -21,6 +22,7 @@ _IDENTITY = {
     "session.Session": ("subject", "session_date"),
     "scan.Scan": ("acq_software",),
     "scan.ScanPath": ("root", "path"),
+    "clock.Clock": ("is_scan_time",),
     "scan.ScanFile": ("root", "file_path", "file_size", "file_time"),
 }
 _AT_ONCE = 200  # keys in one query
@@ -140,15 +142,19 @@ def _corrections(row: Row, held: Mapping[str, Any]) -> Iterator[Change]:
             yield Change(row.table, key, name, held[name], row.values[name])
 
 
+def _place(row: Mapping[str, Any]) -> str:
+    return places.spell(row["root"], row["file_path"])
+
+
 def _changed_files(rows: Sequence[Row], missing: Sequence[Row], held: Held) -> list[Problem]:
     """Tell of files that came or went since the scan was ingested."""
     scan = next((row for row in rows if row.table == "scan.Scan"), None)
     if scan is None or scan in missing:
         return []
     key = {name: scan.values[name] for name in ("session_id", "scan_id")}
-    came = [str(row.values["file_path"]) for row in missing if row.table == "scan.ScanFile"]
+    came = [_place(row.values) for row in missing if row.table == "scan.ScanFile"]
     planned = {row.values["file_id"] for row in rows if row.table == "scan.ScanFile"}
-    went = [str(row["file_path"]) for row in held.of_scan("scan.ScanFile", key) if row["file_id"] not in planned]
+    went = [_place(row) for row in held.of_scan("scan.ScanFile", key) if row["file_id"] not in planned]
     hint = f"`adamacs remove {key['scan_id']}`, then ingest its folder by name."
     told = (("came", came), ("went", went))
     return [

@@ -32,7 +32,7 @@ class RemovalPlan:
     folders
         Result folders that adamacs made, relative to the root `processed`; results that were taken over stay.
     paths
-        Recording folders of the scans, relative to the share; a watching service leaves them out from then on.
+        Places of the scans' recording folders (`adamacs.core.places`); a watching service leaves them out from then on.
     session
         Whether the session goes too, because these were its last scans.
     """

@@ -7,7 +7,6 @@ import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 from adamacs import pipeline
@@ -67,7 +66,8 @@ def validate(
     if recording.of:
         return Verdict(recording, None, parts, tuple(incomplete(recording, settings)) if thorough else ())
     told = next((part.setup for part in parts.values() if part.setup), None) or _consolidated(recording)
-    known, problems = _setup(setup if setup and insist else told or setup, _registry(settings.home), recording)
+    registry = setups.load_usable(settings.home, modalities=pipeline.MODALITIES)
+    known, problems = _setup(setup if setup and insist else told or setup, registry, recording)
     problems = [Problem("warning", warning, recording.place) for warning in recording.folder.warnings] + problems
     if known is not None:
         names = [file.path.removeprefix(f"{recording.place}/") for file in recording.files]
@@ -75,16 +75,6 @@ def validate(
     if thorough:
         problems += incomplete(recording, settings)
     return Verdict(recording, known, parts, tuple(problems))
-
-
-def _registry(home: Path) -> Registry:
-    """Return the setup types of a lab; their files are read again only where one of them changed."""
-    return _loaded(home, tuple(path.stat().st_mtime_ns if path.exists() else 0 for path in setups.files_of(home)))
-
-
-@lru_cache(maxsize=2)
-def _loaded(home: Path, times: tuple[int, ...]) -> Registry:
-    return setups.load_usable(home, modalities=pipeline.MODALITIES)
 
 
 def concerned(recording: Recording) -> list[Modality]:

@@ -488,7 +488,7 @@ class Watcher:
             return False
         key = {"session_id": recording.folder.session_id, "scan_id": str(recording.folder.scan_id)}
         rows = (pipeline.scan.ScanFile & key).to_dicts()
-        held = {(row["file_path"], row["file_size"], row["file_time"]) for row in rows}
+        held = {(places.spell(row["root"], row["file_path"]), row["file_size"], row["file_time"]) for row in rows}
         if not rows or held != {(file.path, file.size, file.time) for file in recording.files}:
             return False
         tracked.arrival = replace(tracked.arrival, fingerprint=ripe.fingerprint(recording.files))

@@ -19,4 +19,5 @@ class Clock(dj.Manual):
     zero               : varchar(255)  # what its zero is, in words
     clock_start = null : datetime(6)   # naive UTC, when it was zero, where a file tells it
     is_scan_time       : bool          # true of one clock of a scan: all others are converted to it
+    is_placed          : bool          # true where the setup type says how it is placed on scan time
     """

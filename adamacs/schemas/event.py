@@ -9,7 +9,7 @@ from adamacs.core import settings
 from adamacs.core.modality import named
 from adamacs.schemas import scan as scan_schema
 from adamacs.schemas.clock import Clock
-from adamacs.schemas.scan import Scan, ScanFile, ScanSetup
+from adamacs.schemas.scan import Scan, ScanFile
 from adamacs.storage import arrays
 
 schema = dj.Schema()
@@ -22,7 +22,7 @@ IMPORTERS: dict[str, str] = {}
 class EventType(dj.Manual):
     definition = """
     # A kind of event
-    event_type : varchar(64)
+    event_type : varchar(128)
     ---
     event_type_description = '' : varchar(255)
     """
@@ -103,6 +103,7 @@ class EventImport(dj.Imported):
         -> EventType
         event_start_time      : float64  # s, on the clock of the source
         event_end_time = null : float64  # s, on the clock of the source; null where it has no end
+        event_value = null    : float64  # V, of a plateau; null where nothing was measured
         """
 
     class EventSeries(dj.Part):
@@ -131,9 +132,8 @@ class EventImport(dj.Imported):
         """
 
     def make_fetch(self, key):  # the setup type, and the rows of the source's files
-        setup = (ScanSetup & key).to_arrays("setup_type")
         rows = (ScanFile & (BehaviorRecording.File & key)).to_dicts(order_by="file_id")
-        return (setup[0] if len(setup) else "", rows)
+        return (scan_schema.setup_of(key), rows)
 
     def make_compute(self, key, setup_type, rows):
         files = [scan_schema.require_unchanged(row) for row in rows]
@@ -157,7 +157,7 @@ class EventImport(dj.Imported):
 
     def make_insert(self, key, kinds, about, channels, events, series, repairs):
         # Another import may have brought a type along meanwhile: it has the same name, and its own description.
-        described = [{"event_type": name, "event_type_description": text} for name, text in kinds.items()]
+        described = [{"event_type": name, "event_type_description": text[:255]} for name, text in kinds.items()]
         EventType.insert(described, skip_duplicates=True)
         self.insert1({**key, **about})
         self.Channel.insert([{**key, **row} for row in channels])
@@ -169,9 +169,9 @@ class EventImport(dj.Imported):
 def _event_rows(events):
     """Return the rows of all events, numbered in order of time; of those at one time, by the name of their type."""
     flat = [
-        (float(start), one.event_type, float(stop))
+        (float(start), one.event_type, float(stop), None if value is None else float(value))
         for one in events
-        for start, stop in zip(one.start, one.stop, strict=True)
+        for start, stop, value in zip(one.start, one.stop, _values(one), strict=True)
     ]
     return [
         {
@@ -179,9 +179,14 @@ def _event_rows(events):
             "event_type": event_type,
             "event_start_time": start,
             "event_end_time": None if np.isnan(stop) else stop,
+            "event_value": value,
         }
-        for number, (start, event_type, stop) in enumerate(sorted(flat, key=lambda event: event[:2]), 1)
+        for number, (start, event_type, stop, value) in enumerate(sorted(flat, key=lambda event: event[:2]), 1)
     ]
+
+
+def _values(one):
+    return [None] * len(one.start) if one.values is None else one.values
 
 
 def _repair_row(event_type, number, gap):

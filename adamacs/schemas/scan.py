@@ -85,6 +85,12 @@ class ScanFile(dj.Manual):
     """
 
 
+def setup_of(key: dict) -> str:
+    """Return the setup type of a scan; empty where none is known."""
+    found = (ScanSetup & key).to_arrays("setup_type")
+    return str(found[0]) if len(found) else ""
+
+
 def path_of(row: dict) -> Path:
     """Return the absolute path of a ScanFile row on this machine."""
     return settings.active().root(row["root"]) / row["file_path"]

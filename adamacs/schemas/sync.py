@@ -7,9 +7,9 @@ import numpy as np
 
 from adamacs.core import settings, setups
 from adamacs.core.clocks import alignment
+from adamacs.schemas import scan as scan_schema
 from adamacs.schemas.clock import Clock
 from adamacs.schemas.event import BehaviorRecording, EventImport
-from adamacs.schemas.scan import ScanSetup
 from adamacs.storage import arrays
 
 schema = dj.Schema()
@@ -18,9 +18,11 @@ schema = dj.Schema()
 @schema
 class ClockSync(dj.Computed):
     definition = """
-    # How times of a clock become scan time, and how sure that is
-    -> Clock
+    # How times of a source's clock become scan time, and how sure that is
+    -> EventImport
     ---
+    -> Clock
+    -> EventImport.proj(target_source='source')
     target_clock  : varchar(32)    # the clock that is scan time
     clock_model   : varchar(16)    # offset, linear or piecewise
     clock_mapping : json           # the mapping itself, for adamacs.core.clocks.mapping.ClockModel
@@ -43,31 +45,33 @@ class ClockSync(dj.Computed):
     def key_source(self):
         imported = BehaviorRecording.Source & EventImport
         ready = dj.U("session_id", "scan_id") & (imported & (Clock & {"is_scan_time": True}))
-        return (Clock & {"is_scan_time": False}) & imported & ready
+        placed = BehaviorRecording.Source & (Clock & {"is_scan_time": False, "is_placed": True})
+        return EventImport & placed & ready
 
     def make_fetch(
         self, key
-    ):  # setup type, name of the other clock, and times (s) of both sources' events by their type
+    ):  # setup type, source and clock of both sides, and times (s) of their events by their type
         scan = {name: key[name] for name in ("session_id", "scan_id")}
-        target = (Clock & scan & {"is_scan_time": True}).fetch1("clock")
-        setup = (ScanSetup & scan).to_arrays("setup_type")
-        return (setup[0] if len(setup) else "", target, self._events(key), self._events({**scan, "clock": target}))
+        own = (BehaviorRecording.Source & key).fetch1("source", "clock")
+        scan_time = Clock & scan & {"is_scan_time": True}
+        target = (BehaviorRecording.Source & scan & scan_time & EventImport).fetch1("source", "clock")
+        events = (self._events({**scan, "source": source}) for source, _ in (own, target))
+        return (scan_schema.setup_of(scan), [str(name) for name in (*own, *target)], *events)
 
     @staticmethod
     def _events(key):
-        """Return start and end (s) of the events that tell time on a clock, by their type."""
-        sources = BehaviorRecording.Source & key
-        rows = (EventImport.Event & sources.proj()).to_dicts(order_by="event_id")
+        """Return start and end (s) of the events of a source, by their type."""
         found = {}
-        for row in rows:
+        for row in (EventImport.Event & key).to_dicts(order_by="event_id"):
             found.setdefault(row["event_type"], []).append((row["event_start_time"], row["event_end_time"]))
         return found
 
-    def make_compute(self, key, setup_type, target, here, there):
+    def make_compute(self, key, setup_type, sides, here, there):
+        _, clock, target_source, target = sides
         setup = setups.load_usable(settings.active().home).find(setup_type, key)
-        found = alignment.align(setup, here, there, source=key["clock"], target=target)
+        found = alignment.align(setup, here, there, source=clock, target=target)
         pairs = arrays.write("derived", arrays.path_of("ClockSync", key, "pairs"), np.asarray(found.pairs))
-        return found.row(), found.fit.model.to_json(), pairs
+        return {**found.row(), "clock": clock, "target_source": target_source}, found.fit.model.to_json(), pairs
 
     def make_insert(self, key, row, mapping, pairs):
         self.insert1({**key, **row, "clock_mapping": mapping, "pairs": pairs})

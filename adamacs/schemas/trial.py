@@ -11,9 +11,11 @@ from adamacs.core import settings
 from adamacs.core.modality import named
 from adamacs.schemas import scan as scan_schema
 from adamacs.schemas.event import BehaviorRecording, EventImport
-from adamacs.schemas.scan import ScanFile, ScanSetup
+from adamacs.schemas.scan import ScanFile
 
 schema = dj.Schema()
+
+_ROUNDING = 1e-6  # s, far below a cycle of any task machine
 
 IMPORTERS: dict[str, str] = {}
 """Per source, the `module:function` that reads its trials; `adamacs.pipeline` hands down what modalities declare."""
@@ -88,10 +90,9 @@ class TrialImport(dj.Imported):
         return EventImport & [{"source": source} for source in IMPORTERS]
 
     def make_fetch(self, key):  # the setup type, the rows of the source's files, numbers and times (s) of its events
-        setup = (ScanSetup & key).to_arrays("setup_type")
         rows = (ScanFile & (BehaviorRecording.File & key)).to_dicts(order_by="file_id")
         events = (EventImport.Event & key).to_arrays("event_id", "event_start_time", order_by="event_id")
-        return (setup[0] if len(setup) else "", rows, *(column.tolist() for column in events))
+        return (scan_schema.setup_of(key), rows, *(column.tolist() for column in events))
 
     def make_compute(self, key, setup_type, rows, event_ids, times):
         files = [scan_schema.require_unchanged(row) for row in rows]
@@ -122,7 +123,10 @@ def _links(trials, event_ids, times):
     stops = np.where(np.isnan(stops), np.append(starts[1:], np.inf)[: len(starts)], stops)
     instants = np.asarray(times)
     place = np.searchsorted(starts, instants, side="right") - 1
-    inside = (place >= 0) & (instants < stops[np.maximum(place, 0)]) if len(starts) else np.zeros(len(instants), bool)
+    if not len(starts):
+        return []
+    # The last state ends with the trial, give or take the last bit of two times that were stored apart.
+    inside = (place >= 0) & (instants <= stops[np.maximum(place, 0)] + _ROUNDING)
     return [(trials[place[at]].trial_id, event_ids[at]) for at in np.flatnonzero(inside).tolist()]
 
 

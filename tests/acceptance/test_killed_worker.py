@@ -68,7 +68,9 @@ def in_the_middle_of_processing(process):
 def test_status_and_why_answer_before_during_and_after_a_death(lab):
     (scan_id,) = (path.stem for path in (lab.home / "truth").glob("*.npz"))
     key = f"scan_id={scan_id}"
-    assert all(table["done"] == table["expected"] > 0 for table in asked(lab, "status")["tables"])
+    tables = asked(lab, "status")["tables"]
+    assert all(table["done"] == table["expected"] for table in tables)
+    assert all(table["done"] > 0 for table in tables if table["name"].startswith(("scan.", "imaging.")))
     assert [answer["state"] for answer in asked(lab, "why", "imaging.Fluorescence", key)] == ["present"]
 
     lab.run(*TOLD, "remove", scan_id, "--yes")
@@ -96,7 +98,9 @@ def test_status_and_why_answer_before_during_and_after_a_death(lab):
     assert answer["cure"] == "adamacs work --role cpu"
 
     lab.run("-m", *shlex.split(answer["cure"]), "--drain")
-    assert all(table["done"] == table["expected"] > 0 for table in asked(lab, "status")["tables"])
+    tables = asked(lab, "status")["tables"]
+    assert all(table["done"] == table["expected"] for table in tables)
+    assert all(table["done"] > 0 for table in tables if table["name"].startswith(("scan.", "imaging.")))
     assert [answer["state"] for answer in asked(lab, "why", "imaging.Fluorescence", key)] == ["present"]
     code = "from adamacs.pipeline import connect; from adamacs.schemas.operations import Attempt; connect(); "
     code += "print(*(Attempt & {'table_name': 'imaging.Processing'}).to_arrays('outcome', order_by='ended_at'))"

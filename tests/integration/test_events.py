@@ -11,8 +11,8 @@ import pytest
 
 from adamacs import pipeline
 from adamacs.core import setups
+from adamacs.demo import bpod, rig
 from adamacs.demo import lab as synthetic
-from adamacs.demo import rig
 from adamacs.ingest.answers import read_answers
 from adamacs.ingest.apply import apply_plan
 from adamacs.ingest.plan import plan_ingest
@@ -90,6 +90,9 @@ def test_what_a_rig_wrote_is_what_the_tables_hold(lab, recordings, name):
             assert series[kind]["pulse_count"] == len(expected)
         else:
             found = [row for row in rows if row["event_type"] == kind]
+            if channel.kind == "level":
+                values = [row["event_value"] for row in found]
+                np.testing.assert_allclose(values, truth.levels[channel.name], atol=channel.resolution / 2)
             np.testing.assert_allclose([row["event_start_time"] for row in found], expected[:, 0], atol=1e-9)
         told += len(expected)
     about = pipeline.event.EventImport.fetch1()
@@ -224,3 +227,40 @@ def test_pulses_that_the_setup_type_calls_one_are_one_and_short_ones_are_none(la
     times = [(row["event_start_time"], row["event_end_time"]) for row in rows]
     assert times == [(20_000 / ran.sample_rate, 24_000 / ran.sample_rate), (4.5, 95_000 / ran.sample_rate)]
     assert "1 pulses of bpod_tone were too short" in pipeline.event.EventImport.fetch1("remarks")
+
+
+def test_results_of_tools_below_the_folder_are_nobodys_recording(lab, recordings):
+    setup = SHIPPED["mini2p1_openfield"]
+    place = put(lab, recordings[0], setup, rig.record(setup))
+    (place / "suite2p" / "plane0").mkdir(parents=True)
+    (place / "suite2p" / "plane0" / "Fall.mat").write_bytes((place / f"{place.name}.h5").read_bytes())
+    assert plan(lab, place).state == "new", errors(plan(lab, place))
+
+
+def test_a_misspelt_setup_type_stops_no_other_folder(lab, recordings):
+    setup = SHIPPED["mini2p1_openfield"]
+    for folder in recordings[:2]:
+        put(lab, folder, setup, rig.record(setup))
+    scan = next(part for part in recordings[0].name.split("_") if part.startswith("scan"))
+    (lab.home / "answers.toml").write_text(
+        f'[defaults]\nsetup_type = "{setup.name}"\n[scans.{scan}]\nsetup_type = "mini2p1_openfeild"\n'
+    )
+    answers = read_answers(lab.home / "answers.toml")
+    scans = plan_ingest([lab.settings.root("share")], lab.settings, answers=answers).scans
+    assert sorted(one.state for one in scans) == ["new", "refused"]
+    assert "Did you mean mini2p1_openfield" in errors(next(one for one in scans if one.state == "refused"))
+
+
+def test_a_setup_type_that_is_corrected_later_never_makes_two_clocks_scan_time(lab, recordings):
+    setup = SHIPPED["mini2p1_openfield"]
+    ran = rig.record(setup, seed=3)
+    place = put(lab, recordings[0], setup, ran)
+    bpod.write_bpod(place / f"{place.name}.mat", ran.task.session)
+    (place / f"{place.name}.h5").rename(lab.home / "later.h5")
+    (lab.home / "answers.toml").write_text('[defaults]\nsetup_type = "behavior_box"\n')
+    for tiff in place.glob("*.tif"):
+        tiff.unlink()
+    ingest(lab, place)
+    (lab.home / "later.h5").rename(place / f"{place.name}.h5")
+    (lab.home / "answers.toml").write_text('[defaults]\nsetup_type = "mini2p1_openfield"\n')
+    assert plan(lab, place).state == "refused"

@@ -104,6 +104,17 @@ def test_a_watcher_goes_on_where_one_share_is_away_and_takes_nothing_there_for_g
     assert len(scans()) == 2
 
 
+def test_what_a_person_ingests_by_hand_is_seen_as_ingested_on_every_share(lab, recordings):  # noqa: F811
+    for path in (lab.home / "setups").glob("*.toml"):
+        path.write_text(path.read_text().replace("automatic = true", "automatic = false"))
+    there = put(lab, recordings[0], "archive")
+    watched = Watched(lab)
+    watched.tick()
+    assert watched.tick(31) == {there.name: "planned"}
+    apply_plan(plan(lab), lab.settings)
+    assert watched.tick(1) == {there.name: "ingested"}
+
+
 def test_a_scan_on_two_shares_is_held_on_both(lab, recordings):  # noqa: F811
     here, _ = put(lab, recordings[0], "share"), put(lab, recordings[0], "archive")
     watched = Watched(lab)

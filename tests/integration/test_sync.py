@@ -112,7 +112,7 @@ def test_a_session_of_another_recording_is_never_paired(lab, recordings):  # noq
     assert len(events_between(key, event_types=["shutter"])) > 0  # what is on scan time can be asked
     shown = command(lab, "sync", key["scan_id"])
     assert (shown.returncode, "NOT PLACED" in shown.stdout) == (1, True)
-    why = command(lab, "why", "sync.ClockSync", f"scan_id={key['scan_id']},clock=bpod")
+    why = command(lab, "why", "sync.ClockSync", f"scan_id={key['scan_id']},source=bpod")
     assert "failed" in why.stdout
     assert len(pipeline.trial.TrialImport.Trial()) == len(other.task.session.trials)  # on their own clock
 
@@ -121,9 +121,23 @@ def test_a_setup_that_says_nothing_of_trials_leaves_them_on_their_own_clock(lab,
     setup = replace(SHIPPED["bench2p_SP"])
     ran = replace(rig.record(setup), task=rig.record(ALIGNED["bench2p_lineartrack"]).task)
     ingest(lab, played(lab, recordings[0], setup, ran))
-    (failed,) = work(lab).failed
-    assert "does not say how times of bpod are placed on aux" in failed
+    assert work(lab).failed == []
     assert len(pipeline.trial.TrialImport.Trial()) > 0
+    key = {"scan_id": pipeline.scan.Scan.to_arrays("scan_id")[0]}
+    with pytest.raises(UnusableClock, match="own clock"):
+        events_between(key, event_types=["bpod_trial_start"])
+    assert "add [[align]]" in command(lab, "sync", key["scan_id"]).stdout
+
+
+def test_an_import_that_is_deleted_takes_the_mapping_along_that_stood_on_it(lab, recordings):  # noqa: F811
+    setup = ALIGNED["mini2p1_openfield"]
+    ran = rig.record(setup, SECONDS, seed=3)
+    ingest(lab, played(lab, recordings[0], setup, ran))
+    for source in ("wavesurfer", "bpod"):
+        assert work(lab).failed == []
+        assert len(pipeline.sync.ClockSync()) == 1
+        (pipeline.event.EventImport & {"source": source}).delete(prompt=False)
+        assert len(pipeline.sync.ClockSync()) == 0
 
 
 def test_a_damaged_session_is_refused_at_planning_with_the_field(lab, recordings):  # noqa: F811

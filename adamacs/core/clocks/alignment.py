@@ -46,6 +46,7 @@ class Alignment:
         """Return the columns of a row of ClockSync."""
         fit, residuals, rule = self.fit, self.fit.residuals, self.rule
         how = f"{' and '.join(rule.events)} with {rule.channel}: {self.pairing.method}; {fit.method}"
+        how += "" if rule.verified else f". Not verified: {rule.missing}"
         return {
             "target_clock": fit.model.target,
             "clock_model": fit.model.kind,
@@ -60,7 +61,7 @@ class Alignment:
             "source_alone": len(self.pairing.source_alone),
             "target_alone": len(self.pairing.target_alone),
             "quality": fit.quality,
-            "sync_method": how,
+            "sync_method": how[:1023],
         }
 
 
@@ -86,13 +87,13 @@ def align(setup: SetupType, here: Spans, there: Spans, *, source: str, target: s
     if not setup.align:
         what = f"Setup type {setup.name} does not say how times of {source} are placed on {target}."
         raise PairingRefused(what, hint="Add [[align]] to its file, or take the times of each clock by themselves.")
+    met = []
     for rule in setup.align:
         ours, theirs = _ours(rule, here), _theirs(rule, setup, there)
         if len(ours) and len(theirs):
             return _aligned(rule, ours, theirs, source, target)
-    rule = setup.align[0]
-    what = f"{len(ours)} events {' and '.join(rule.events)} of {source} meet {len(theirs)} of {rule.channel}."
-    raise PairingRefused(what, hint="Was the line between the two connected, and did both record?")
+        met.append(f"{len(ours)} events {' and '.join(rule.events)} of {source} meet {len(theirs)} of {rule.channel}.")
+    raise PairingRefused(" ".join(met), hint="Was the line between the two connected, and did both record?")
 
 
 def _aligned(rule: Align, ours: Floats, theirs: Floats, source: str, target: str) -> Alignment:
@@ -124,7 +125,7 @@ def _theirs(rule: Align, setup: SetupType, there: Spans) -> Floats:
     times = np.array([start for start, _ in there.get(_event_of(setup, rule.channel), ())], np.float64)
     if rule.after is not None:
         opened = there.get(_event_of(setup, rule.after.gate), ())
-        times = times[times >= (opened[0][0] if opened else 0.0) + rule.after.seconds]
+        times = times[times >= opened[0][0] + rule.after.seconds] if opened else times[:0]
     return times[int(rule.drop_first) : len(times) - int(rule.drop_last)]
 
 

@@ -89,8 +89,11 @@ def _glanced(samples: OpenRecording, wiring: Wiring) -> Iterator[tuple[str, Foun
 
 
 def _is_kept(channel: Channel, wiring: Wiring) -> bool:
-    aligning = {rule.channel for rule in wiring.setup.align}
-    return channel.kind != "waveform" and (bool(channel.event) or channel.name in aligning)
+    setup = wiring.setup
+    needed = {rule.channel for rule in setup.align}
+    afters = [one.after for one in setup.channel] + [rule.after for rule in setup.align]
+    needed |= {after.gate for after in afters if after is not None}
+    return channel.kind != "waveform" and (bool(channel.event) or channel.name in needed)
 
 
 def _of_lines(samples: OpenRecording, wires: Sequence[Wire], stop: int | None) -> Iterator[tuple[str, Pulses]]:
@@ -134,8 +137,9 @@ def _after_their_gates(found: Mapping[str, Found], wiring: Wiring, rate: float) 
         if after is None or wire.channel.name not in found:
             continue
         gate = found.get(after.gate)
-        opened = int(gate.start[0]) if gate is not None and len(gate) else 0
-        kept[wire.channel.name] = _from(found[wire.channel.name], opened + round(after.seconds * rate))
+        one = found[wire.channel.name]
+        opened = int(gate.start[0]) if gate is not None and len(gate) else one.samples  # it never did
+        kept[wire.channel.name] = _from(one, opened + round(after.seconds * rate))
     return kept
 
 
@@ -159,7 +163,9 @@ def _channels(wiring: Wiring, observed: Mapping[str, Activity]) -> Iterator[Impo
     for wire in wiring.wires:
         name, an_input = wire.channel.name, wire.input
         place = said_place(an_input.is_digital, an_input.index)
-        yield ImportedChannel(name, wire.channel.kind, place, an_input.label, name not in doubted)
+        yield ImportedChannel(
+            name, wire.channel.kind, place, an_input.label, name not in doubted and wire.channel.verified
+        )
 
 
 def _activity(found: Found, wire: Wire | None, rate: float) -> Activity:
@@ -199,10 +205,12 @@ def _sorted(found: Mapping[str, Found], wiring: Wiring, rate: float) -> tuple[tu
             continue
         one, kind = found[channel.name], channel.event_type
         if channel.kind == "frames":
-            series.append(_series(kind, one.start / rate, channel))
+            onsets = one.onsets if isinstance(one, Pulses) else one.start
+            series.append(_series(kind, onsets / rate, channel))
         else:
             stop = np.full(len(one), np.nan) if channel.kind == "onsets" else _stops(one, rate)
-            events.append(Events(kind, one.start / rate, stop, channel.what))
+            levels = one.level if isinstance(one, Plateaus) else None
+            events.append(Events(kind, one.start / rate, stop, channel.what, levels))
     return tuple(events), tuple(series)
 
 

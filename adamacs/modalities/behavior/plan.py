@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from adamacs.core import clocks, setups
-from adamacs.core.errors import AdamacsError
+from adamacs.core.errors import AdamacsError, UnknownSetup, UnreadableFile
 from adamacs.core.modality import Contribution, Problem, RawFile, Recording, Row
 from adamacs.core.settings import Settings
 from adamacs.core.setups import SetupType
@@ -16,12 +17,15 @@ from adamacs.modalities.behavior.importers import wiring_of
 from adamacs.modalities.behavior.reader.bpod import read_bpod
 from adamacs.modalities.behavior.reader.wavesurfer import read_wavesurfer
 
+_FIRST, _LAST = 1970, 2200  # years that a rig's clock may show
+
 
 @dataclass(frozen=True)
 class _Look:
     """What a file of a source says of itself."""
 
     start: datetime | None  # naive UTC
+    zero: datetime | None  # naive UTC, when its clock was zero
     seconds: float | None
     summary: str
     problems: tuple[Problem, ...]
@@ -39,30 +43,39 @@ class _Source:
 
 def plan_scan(recording: Recording, settings: Settings) -> Contribution:
     """Plan what was recorded beside a scan; what is on which line must be as its setup type says."""
-    setup_type = recording.chosen.get("setup_type", "")
-    if not setup_type:
+    files = [(number, file) for number, file in enumerate(recording.files, 1) if _is_on_top(file, recording)]
+    endings = tuple(source.ending for source in _SOURCES.values())
+    if not any(file.path.lower().endswith(endings) for _, file in files):
         return Contribution()
-    setup = setups.load_usable(settings.home).find(setup_type, recording.place)
+    try:
+        setup = setups.load_usable(settings.home).find(recording.chosen.get("setup_type", ""), recording.place)
+    except UnknownSetup:  # which is told where the folder is validated
+        return Contribution()
     looks: dict[str, _Look] = {}
     problems: list[Problem] = []
-    files: dict[str, int] = {}
+    own: dict[str, int] = {}
     for name, source in _SOURCES.items():
-        found = [(n, file) for n, file in enumerate(recording.files, 1) if file.path.lower().endswith(source.ending)]
+        found = [(number, file) for number, file in files if file.path.lower().endswith(source.ending)]
         if not found:
             continue
         if problem := _not_one_of_it(found, name, source, setup, recording):
             problems.append(problem)
             continue
-        ((files[name], file),) = found
+        ((own[name], file),) = found
         try:
             looks[name] = source.look(settings.locate(file.path), file, setup, settings)
         except AdamacsError as error:
             problems.append(Problem("error", error.what, file.path, error.hint or ""))
         else:
             problems += looks[name].problems
-    rows = tuple(_rows(recording, setup, looks, files))
+    rows = tuple(_rows(recording, setup, looks, own))
     summary = "; ".join(look.summary for look in looks.values())
     return Contribution(rows, tuple(problems), summary)
+
+
+def _is_on_top(file: RawFile, recording: Recording) -> bool:
+    """Whether a file lies directly in the scan's folder; below it are results of tools, which have the same endings."""
+    return "/" not in file.path.removeprefix(f"{recording.place}/")
 
 
 def _not_one_of_it(
@@ -88,8 +101,9 @@ def _rows(
     scan_time = next((c for c in (setup.clock.stream, setup.clock.otherwise) if c in times), next(iter(times)))
     for name, look in looks.items():
         source = _SOURCES[name]
-        clock = {"clock": source.clock, "zero": source.zero, "clock_start": look.start}
-        yield Row("clock.Clock", {**key, **clock, "is_scan_time": source.clock == scan_time})
+        clock = {"clock": source.clock, "zero": source.zero, "clock_start": look.zero}
+        which = {"is_scan_time": source.clock == scan_time, "is_placed": bool(setup.align)}
+        yield Row("clock.Clock", {**key, **clock, **which}, ("is_placed",))
     about = {"recording_start_time": times[scan_time].start, "recording_duration": times[scan_time].seconds}
     yield Row("event.BehaviorRecording", {**key, **about})
     for name in looks:
@@ -99,18 +113,25 @@ def _rows(
 
 def _look_at_wavesurfer(path: Path, file: RawFile, setup: SetupType, settings: Settings) -> _Look:
     aux = read_wavesurfer(path)
+    sweep = aux.sweeps[0]
+    if not sweep.samples:
+        raise UnreadableFile("The first sweep holds no sample.", path, "Was the recording stopped at once?")
     problems = wiring_of(aux, setup.name, settings).problems(file.path)
-    seconds = aux.sweeps[0].samples / aux.sample_rate
+    seconds = sweep.samples / aux.sample_rate
     summary = f"WaveSurfer: {len(aux.lines)} lines, {len(aux.channels)} inputs, {seconds:.1f} s"
-    start = clocks.from_local(aux.start, settings.zone) if aux.start is not None else None
-    return _Look(start, seconds, summary, (*problems, *_warnings(aux.warnings, file)))
+    start = zero = None
+    if aux.start is not None and _FIRST <= aux.start.year <= _LAST:
+        start = clocks.from_local(aux.start, settings.zone)
+        zero = start + timedelta(seconds=sweep.time or 0.0)
+    return _Look(start, zero, seconds, summary, (*problems, *_warnings(aux.warnings, file)))
 
 
 def _look_at_bpod(path: Path, file: RawFile, setup: SetupType, settings: Settings) -> _Look:
     session = read_bpod(path, zone=settings.zone)
-    seconds = max((trial.stop for trial in session.trials if trial.stop == trial.stop), default=None)
+    stops = [trial.stop for trial in session.trials if not math.isnan(trial.stop)]
+    seconds = max(stops) - session.trials[0].start if stops else None
     summary = f"Bpod: {len(session.trials)} trials{f' of {session.protocol}' if session.protocol else ''}"
-    return _Look(session.start, seconds, summary, tuple(_warnings(session.warnings, file)))
+    return _Look(session.start, None, seconds, summary, tuple(_warnings(session.warnings, file)))
 
 
 def _warnings(texts: tuple[str, ...], file: RawFile) -> Iterator[Problem]:

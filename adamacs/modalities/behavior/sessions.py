@@ -7,12 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
+from adamacs.core.errors import UnreadableFile
 from adamacs.core.events import Events, ImportedEvents, ImportedTrial
 from adamacs.core.settings import Settings
 from adamacs.modalities.behavior.reader import bpod_events
 from adamacs.modalities.behavior.reader.bpod import BpodSession, read_bpod
 
 TRIAL_START = "bpod_trial_start"
+_LONGEST = 64  # characters of a trial type
 
 
 def import_bpod(files: Sequence[Path], setup_type: str, settings: Settings) -> ImportedEvents:
@@ -44,6 +46,10 @@ def import_bpod_trials(files: Sequence[Path], setup_type: str, settings: Setting
     (path,) = files
     session = read_bpod(path, zone=settings.zone)
     attributes = bpod_events.trial_attributes(session)
+    for trial in session.trials:
+        if len(trial.type_name or "") > _LONGEST:
+            what = f"SessionData.TrialTypeNames({trial.number}) has more than {_LONGEST} characters."
+            raise UnreadableFile(what, path, "Name the trial types more briefly.")
     return tuple(
         ImportedTrial(
             trial_id=trial.trial_id,
