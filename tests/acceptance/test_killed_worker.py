@@ -70,7 +70,7 @@ def test_status_and_why_answer_before_during_and_after_a_death(lab):
     key = f"scan_id={scan_id}"
     tables = asked(lab, "status")["tables"]
     assert all(table["done"] == table["expected"] for table in tables)
-    assert all(table["done"] > 0 for table in tables if table["name"].startswith(("scan.", "imaging.")))
+    assert all(table["done"] > 0 for table in tables if table["table"].startswith(("scan.", "imaging.")))
     assert [answer["state"] for answer in asked(lab, "why", "imaging.Fluorescence", key)] == ["present"]
 
     lab.run(*TOLD, "remove", scan_id, "--yes")
@@ -100,7 +100,7 @@ def test_status_and_why_answer_before_during_and_after_a_death(lab):
     lab.run("-m", *shlex.split(answer["cure"]), "--drain")
     tables = asked(lab, "status")["tables"]
     assert all(table["done"] == table["expected"] for table in tables)
-    assert all(table["done"] > 0 for table in tables if table["name"].startswith(("scan.", "imaging.")))
+    assert all(table["done"] > 0 for table in tables if table["table"].startswith(("scan.", "imaging.")))
     assert [answer["state"] for answer in asked(lab, "why", "imaging.Fluorescence", key)] == ["present"]
     code = "from adamacs.pipeline import connect; from adamacs.schemas.operations import Attempt; connect(); "
     code += "print(*(Attempt & {'table_name': 'imaging.Processing'}).to_arrays('outcome', order_by='ended_at'))"

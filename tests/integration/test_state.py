@@ -223,7 +223,7 @@ def test_the_status_fits_on_a_screen_and_into_json(staged, worker, mouse_lab):
     assert len(lines) < 24
     assert all(len(line) < 160 for line in lines)
     assert any("failed: 1 permission" in line for line in lines)
-    tables = {table["name"]: table for table in json.loads(json.dumps(asdict(found), default=str))["tables"]}
+    tables = {table["table"]: table for table in json.loads(json.dumps(asdict(found), default=str))["tables"]}
     assert tables["imaging.Processing"]["failed"] == {"permission": 1}
 
 
