@@ -117,8 +117,9 @@ class Channel:
         (),
     )
     event: str = toml.key(
-        "The event type that it writes; empty: not stored. In it `<stimulus>` stands for the stimulus that Bonsai "
-        "wrote for each of its events, in order, and `<id>` for that stimulus's number.",
+        "The event type that it writes; empty: not stored, unless trials are aligned with it or others wait for it. In "
+        "it `<stimulus>` stands for the stimulus that Bonsai wrote for each of its events, in order, and `<id>` for "
+        "that stimulus's number.",
         "",
         fits=_EVENT.fullmatch,
         takes="It takes letters, digits and _, a letter first; <stimulus> or <id> may stand at its end.",

@@ -14,6 +14,16 @@ def colony(lab):
 
 
 @pytest.fixture(scope="session")
+def recordings(tmp_path_factory):
+    """The recording folders of the tiny synthetic lab, written once; nobody changes them."""
+    from adamacs.demo import lab as synthetic
+
+    home = tmp_path_factory.mktemp("recordings")
+    synthetic.write(home / "share", size="tiny")
+    return sorted((home / "share" / "demo").iterdir())
+
+
+@pytest.fixture(scope="session")
 def _pipeline_lab(new_lab):
     """The lab that the tables of `adamacs.pipeline` are bound to: they bind once per process."""
     from adamacs import pipeline

@@ -35,14 +35,6 @@ from tests.integration.test_ingest import command
 PARAMSET = 0
 
 
-@pytest.fixture(scope="module")
-def recordings(tmp_path_factory):
-    """The tiny synthetic lab, written once."""
-    home = tmp_path_factory.mktemp("recordings")
-    synthetic.write(home / "share", size="tiny")
-    return sorted((home / "share" / "demo").iterdir())
-
-
 @pytest.fixture
 def lab(mouse_lab):
     """A lab whose setup types let recordings in alone."""

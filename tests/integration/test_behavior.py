@@ -9,7 +9,6 @@ import pytest
 
 from adamacs import pipeline
 from adamacs.core import setups
-from adamacs.demo import lab as synthetic
 from adamacs.demo import rig
 from adamacs.ingest.answers import read_answers
 from adamacs.ingest.apply import apply_plan
@@ -25,12 +24,10 @@ MOVEMENT = (
 ONE_COUNT = 10 / 2**15  # V, nearly, of the board
 
 
-@pytest.fixture(scope="module")
-def recording(tmp_path_factory):
-    """The folder of a scan of the tiny synthetic lab, written once."""
-    home = tmp_path_factory.mktemp("recordings")
-    synthetic.write(home / "share", size="tiny")
-    return min((home / "share" / "demo").iterdir())
+@pytest.fixture
+def recording(recordings):
+    """The folder of a scan of the tiny synthetic lab."""
+    return recordings[0]
 
 
 @pytest.fixture

@@ -21,14 +21,6 @@ from adamacs.workers import loop, roles
 SHIPPED = {name: setup for name, setup in setups.load().setups.items() if "wavesurfer" in setup.parsers}
 
 
-@pytest.fixture(scope="module")
-def recordings(tmp_path_factory):
-    """The tiny synthetic lab, written once."""
-    home = tmp_path_factory.mktemp("recordings")
-    synthetic.write(home / "share", size="tiny")
-    return sorted((home / "share" / "demo").iterdir())
-
-
 @pytest.fixture
 def lab(mouse_lab):
     """A lab whose setup types are those that ship."""
@@ -264,3 +256,17 @@ def test_a_setup_type_that_is_corrected_later_never_makes_two_clocks_scan_time(l
     (lab.home / "later.h5").rename(place / f"{place.name}.h5")
     (lab.home / "answers.toml").write_text('[defaults]\nsetup_type = "mini2p1_openfield"\n')
     assert plan(lab, place).state == "refused"
+
+
+def test_a_pause_is_told_and_not_filled_with_frames(lab, recordings):
+    setup = SHIPPED["mini2p1_openfield"]
+    ran = rig.record(setup)
+    frames = ran.pulses["optitrack_frames"]
+    period = int(np.median(np.diff(frames[:, 0])))
+    late = frames[frames[:, 0] < 2 * ran.sample_rate] + 1_500 * period
+    with_pause = np.concatenate([frames[frames[:, 0] < 2 * ran.sample_rate], late[late[:, 1] < ran.samples]])
+    ingest(lab, put(lab, recordings[0], setup, replace(ran, pulses=ran.pulses | {"optitrack_frames": with_pause})))
+    assert work(lab).failed == []
+    series = (pipeline.event.EventImport.EventSeries & {"event_type": "optitrack_frames"}).fetch1()
+    assert series["pulse_count"] == len(with_pause)
+    assert "optitrack_frames paused from" in (pipeline.event.EventImport & {"source": "wavesurfer"}).fetch1("remarks")

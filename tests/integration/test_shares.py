@@ -18,7 +18,7 @@ from adamacs.ingest.apply import apply_plan
 from adamacs.ingest.consolidate import Wish, plan_consolidation
 from adamacs.ingest.plan import plan_ingest
 from adamacs.ingest.remove import apply_removal, plan_removal
-from tests.integration.test_arrivals import Watched, recordings, scans  # noqa: F401 - a fixture
+from tests.integration.test_arrivals import Watched, scans
 from tests.integration.test_ingest import command
 
 PARAMSET = 0
@@ -53,7 +53,7 @@ def plan(lab):
     return plan_ingest(lab.settings.share_roots().values(), lab.settings)
 
 
-def test_each_recording_is_ingested_from_where_it_lies(lab, recordings):  # noqa: F811
+def test_each_recording_is_ingested_from_where_it_lies(lab, recordings):
     here, there = put(lab, recordings[0], "share"), put(lab, recordings[2], "archive")
     planned = plan(lab)
     assert [scan.path for scan in planned.scans] == [f"demo/{here.name}", f"archive:demo/{there.name}"]
@@ -71,7 +71,7 @@ def test_each_recording_is_ingested_from_where_it_lies(lab, recordings):  # noqa
     assert {scan.state for scan in plan(lab).scans} == {"unchanged"}
 
 
-def test_a_saved_plan_knows_the_root_and_one_of_another_lab_is_refused(lab, recordings):  # noqa: F811
+def test_a_saved_plan_knows_the_root_and_one_of_another_lab_is_refused(lab, recordings):
     put(lab, recordings[0], "archive")
     text = saved.to_json(plan(lab))
     again = saved.replan(text, lab.settings)
@@ -80,7 +80,7 @@ def test_a_saved_plan_knows_the_root_and_one_of_another_lab_is_refused(lab, reco
         saved.replan(text.replace("archive:", "attic:"), lab.settings)
 
 
-def test_a_watcher_goes_on_where_one_share_is_away_and_takes_nothing_there_for_gone(lab, recordings):  # noqa: F811
+def test_a_watcher_goes_on_where_one_share_is_away_and_takes_nothing_there_for_gone(lab, recordings):
     watched = Watched(lab)
     there = put(lab, recordings[0], "archive")
     odd = lab.settings.root("archive") / "demo" / "XX_no_recording_scan9FY6AIRM"
@@ -104,7 +104,7 @@ def test_a_watcher_goes_on_where_one_share_is_away_and_takes_nothing_there_for_g
     assert len(scans()) == 2
 
 
-def test_what_a_person_ingests_by_hand_is_seen_as_ingested_on_every_share(lab, recordings):  # noqa: F811
+def test_what_a_person_ingests_by_hand_is_seen_as_ingested_on_every_share(lab, recordings):
     for path in (lab.home / "setups").glob("*.toml"):
         path.write_text(path.read_text().replace("automatic = true", "automatic = false"))
     there = put(lab, recordings[0], "archive")
@@ -115,7 +115,7 @@ def test_what_a_person_ingests_by_hand_is_seen_as_ingested_on_every_share(lab, r
     assert watched.tick(1) == {there.name: "ingested"}
 
 
-def test_a_scan_on_two_shares_is_held_on_both(lab, recordings):  # noqa: F811
+def test_a_scan_on_two_shares_is_held_on_both(lab, recordings):
     here, _ = put(lab, recordings[0], "share"), put(lab, recordings[0], "archive")
     watched = Watched(lab)
     watched.tick()
@@ -127,7 +127,7 @@ def test_a_scan_on_two_shares_is_held_on_both(lab, recordings):  # noqa: F811
         assert f"archive:demo/{here.name} and demo/{here.name}" in one.reason
 
 
-def test_what_was_removed_stays_out_on_its_own_share(lab, recordings):  # noqa: F811
+def test_what_was_removed_stays_out_on_its_own_share(lab, recordings):
     there = put(lab, recordings[0], "archive")
     apply_plan(plan(lab), lab.settings)
     apply_removal(plan_removal(*scans()), lab.settings)
@@ -136,7 +136,7 @@ def test_what_was_removed_stays_out_on_its_own_share(lab, recordings):  # noqa: 
     assert plan(lab).scans == ()
 
 
-def test_a_token_on_any_share_is_taken_and_no_source_lies_on_one(lab, recordings):  # noqa: F811
+def test_a_token_on_any_share_is_taken_and_no_source_lies_on_one(lab, recordings):
     there = put(lab, recordings[0], "archive")
     token = next(part for part in there.name.split("_") if part.startswith("scan"))
     wish = Wish(setup="aux", subject="ANM-0001", initials="XX", user="demo", scan=token)
@@ -146,7 +146,7 @@ def test_a_token_on_any_share_is_taken_and_no_source_lies_on_one(lab, recordings
     assert told["This source lies on the share itself."] == str(there)
 
 
-def test_a_manifest_names_folders_as_they_are_shown(lab, recordings, tmp_path):  # noqa: F811
+def test_a_manifest_names_folders_as_they_are_shown(lab, recordings, tmp_path):
     here, there = put(lab, recordings[0], "share"), put(lab, recordings[1], "archive")
     manifest = tmp_path / "batch.csv"
     manifest.write_text(f"path,scan_note\ndemo/{here.name},first\narchive:demo/{there.name},second\n")

@@ -14,7 +14,7 @@ from adamacs.core.clocks.mapping import ClockModel
 from adamacs.core.errors import InvalidKey, UnusableClock
 from adamacs.demo import bpod, rig
 from adamacs.workers import loop, roles
-from tests.integration.test_events import SHIPPED, errors, ingest, lab, plan, put, recordings  # noqa: F401 - fixtures
+from tests.integration.test_events import SHIPPED, errors, ingest, lab, plan, put  # noqa: F401 - a fixture
 from tests.integration.test_ingest import command
 
 ALIGNED = {name: setup for name, setup in SHIPPED.items() if setup.align}

@@ -123,6 +123,7 @@ def _trial_of(times: Floats, starts: Floats) -> NDArray[np.int64]:
 def _theirs(rule: Align, setup: SetupType, there: Spans) -> Floats:
     """Return the onsets (s) of the channel, without those that belong to no trial."""
     times = np.array([start for start, _ in there.get(_event_of(setup, rule.channel), ())], np.float64)
+    times = times[times > 0]  # what was on at the first sample went on before it: nobody saw that
     if rule.after is not None:
         opened = there.get(_event_of(setup, rule.after.gate), ())
         times = times[times >= opened[0][0] + rule.after.seconds] if opened else times[:0]

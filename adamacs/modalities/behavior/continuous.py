@@ -18,7 +18,7 @@ from adamacs.core.channels import Wiring
 from adamacs.core.errors import UnreadableFile
 from adamacs.core.settings import Settings
 from adamacs.core.setup_wiring import WHEEL
-from adamacs.modalities.behavior.importers import wiring_of
+from adamacs.modalities.behavior.importers.wavesurfer import wiring_of
 from adamacs.modalities.behavior.numerics.decimate import DecimationFilter, decimate, decimation_filter
 from adamacs.modalities.behavior.numerics.wheel import Wheel, WheelCalibration, compute_speed
 from adamacs.modalities.behavior.reader.wavesurfer import AuxRecording, OpenRecording, read_wavesurfer

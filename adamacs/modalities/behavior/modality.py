@@ -12,8 +12,8 @@ MODALITY = Modality(
     fills={"cpu": ("TreadmillRecording", "CamSyncRecording")},
     needs={"TreadmillRecording": ("store:derived",), "CamSyncRecording": ("store:derived",)},
     importers={
-        "wavesurfer": "adamacs.modalities.behavior.importers:import_wavesurfer",
-        "bpod": "adamacs.modalities.behavior.sessions:import_bpod",
+        "wavesurfer": "adamacs.modalities.behavior.importers.wavesurfer:import_wavesurfer",
+        "bpod": "adamacs.modalities.behavior.importers.bpod:import_bpod",
     },
-    trial_importers={"bpod": "adamacs.modalities.behavior.sessions:import_bpod_trials"},
+    trial_importers={"bpod": "adamacs.modalities.behavior.importers.bpod:import_bpod_trials"},
 )

@@ -13,7 +13,7 @@ from adamacs.core.errors import AdamacsError, UnknownSetup, UnreadableFile
 from adamacs.core.modality import Contribution, Problem, RawFile, Recording, Row
 from adamacs.core.settings import Settings
 from adamacs.core.setups import SetupType
-from adamacs.modalities.behavior.importers import wiring_of
+from adamacs.modalities.behavior.importers.wavesurfer import wiring_of
 from adamacs.modalities.behavior.reader.bpod import read_bpod
 from adamacs.modalities.behavior.reader.wavesurfer import read_wavesurfer
 

@@ -1,4 +1,4 @@
-"""What the files of each source say happened: reader, wiring and detectors put together. No table is known here."""
+"""Events and pulse trains of an auxiliary recording of WaveSurfer, by the channels of its setup type."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def import_wavesurfer(files: Sequence[Path], setup_type: str, settings: Settings
     observed |= {name: replace(observed[name], count=None) for name in glanced}
     _refuse_what_cannot_be(wiring, observed, path)
     events, series = _sorted(found, wiring, rate)
-    remarks = (*recording.warnings, *_remarks(found, wiring), *_left_out(recording))
+    remarks = (*recording.warnings, *_remarks(found, wiring), *_pauses(series, wiring), *_left_out(recording))
     return ImportedEvents(events, series, remarks, tuple(_channels(wiring, observed)))
 
 
@@ -243,6 +243,15 @@ def _remarks(found: Mapping[str, Found], wiring: Wiring) -> Iterator[str]:
             yield f"{one.dropped} pulses of {name} were too short and are left out."
     for an_input in wiring.unclaimed:
         yield f"{an_input} is no channel of {wiring.setup.name} and is not looked at."
+
+
+def _pauses(series: Sequence[Series], wiring: Wiring) -> Iterator[str]:
+    """Tell where a train that is repaired still has gaps: they are so long that the device paused."""
+    factors = {wire.channel.event_type: wire.channel.gap for wire in wiring.wires}
+    for one in series:
+        factor = factors[one.event_type]
+        for gap in counters.find_gaps(one.times, factor=factor) if factor is not None else ():
+            yield f"{one.event_type} paused from {gap.start:.3f} to {gap.stop:.3f} s; nothing was put in."
 
 
 def _left_out(recording: AuxRecording) -> Iterator[str]:
