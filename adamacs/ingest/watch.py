@@ -699,7 +699,7 @@ def _await_database(settings: Settings, stop: threading.Event) -> None:
 @contextmanager
 def _woken(shares: Sequence[Path]) -> Iterator[threading.Event]:
     """Give an event that is set whenever the file system of a local share tells of a change; without, never."""
-    local = [share for share in shares if share.is_dir() and not ripe.is_network(share)]
+    local = [share for share in shares if _is_there(share) and not ripe.is_network(share)]
     wake, stop = threading.Event(), threading.Event()
     thread = None
     if local:
