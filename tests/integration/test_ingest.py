@@ -18,6 +18,7 @@ from adamacs import pipeline
 from adamacs.core.errors import InvalidKey, PlanRefused, UnsafePath
 from adamacs.demo import lab as synthetic
 from adamacs.ingest import apply as apply_module
+from adamacs.ingest import plan as plan_module
 from adamacs.ingest.apply import apply_plan
 from adamacs.ingest.plan import plan_ingest
 from adamacs.ingest.remove import apply_removal, plan_removal
@@ -227,6 +228,25 @@ def test_a_damaged_scan_is_refused_and_the_others_go_on(mouse_lab, share):
     assert [outcome.state for outcome in outcomes] == ["refused", "written", "written"]
     assert outcomes[0].reason
     assert count()[2] == 2
+
+
+@pytest.mark.parametrize("place", ["validate", "incomplete"])
+@pytest.mark.parametrize("error", [ZeroDivisionError("a bug of ours"), FileNotFoundError(2, "it went")], ids=str)
+def test_a_recording_over_which_a_reader_stumbles_is_refused_and_the_others_go_on(
+    mouse_lab, share, monkeypatch, place, error
+):
+    original = getattr(plan_module, place)
+
+    def stumbling(recording, *arguments, **options):
+        if recording.folder.subject == "ANM-0002":
+            raise error
+        return original(recording, *arguments, **options)
+
+    monkeypatch.setattr(plan_module, place, stumbling)
+    planned = plan(mouse_lab)
+    assert [scan.state for scan in planned.scans] == ["new", "new", "refused"]
+    assert str(error) in planned.describe()
+    assert [outcome.state for outcome in apply_plan(planned, mouse_lab.settings)] == ["written", "written", "refused"]
 
 
 def test_a_file_that_changes_between_plan_and_apply_is_not_ingested(mouse_lab, share):
