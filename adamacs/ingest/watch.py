@@ -11,12 +11,13 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from adamacs import pipeline
 from adamacs.core import clocks, failures, places, setups
@@ -482,7 +483,7 @@ class Watcher:
         return True
 
     def _is_ingested(self, tracked: Tracked) -> bool:
-        """Whether the database holds these very files of the scan; then nothing is planned."""
+        """Whether the database holds these very files of the scan, and what every ingest writes; nothing is planned."""
         recording = self._read(tracked)
         if recording is None:
             return False
@@ -491,6 +492,8 @@ class Watcher:
         held = {(places.spell(row["root"], row["file_path"]), row["file_size"], row["file_time"]) for row in rows}
         if not rows or held != {(file.path, file.size, file.time) for file in recording.files}:
             return False
+        if not _is_placed(key):
+            return False  # it was half ingested by something else: what it lacks is completed
         tracked.arrival = replace(tracked.arrival, fingerprint=ripe.fingerprint(recording.files))
         tracked.move("ingested")
         return True
@@ -612,6 +615,12 @@ def _errors(plan: ScanPlan) -> list[Problem]:
 
 def _refusal(plan: ScanPlan) -> str:
     return "; ".join(map(str, _errors(plan)))
+
+
+def _is_placed(key: Mapping[str, str]) -> bool:
+    """Whether the database knows folder and person of a scan and its session, as after every ingest of ours."""
+    tables: tuple[Any, ...] = (pipeline.scan.ScanPath, pipeline.session.SessionDirectory, pipeline.session.SessionUser)
+    return all(bool(table & key) for table in tables)
 
 
 def _is_there(share: Path) -> bool:

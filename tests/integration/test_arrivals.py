@@ -23,7 +23,7 @@ from adamacs.core.modality import Modality, Problem, Unit
 from adamacs.core.tokens import ParsedFolder
 from adamacs.demo import arrival
 from adamacs.demo import lab as synthetic
-from adamacs.ingest import arrivals, ledger, watch
+from adamacs.ingest import arrivals, compare, ledger, watch
 from adamacs.ingest import plan as plan_module
 from adamacs.ingest.apply import Outcome, apply_plan
 from adamacs.ingest.plan import plan_ingest, plan_recordings
@@ -274,6 +274,36 @@ def test_units_of_a_folder_that_grows_wait_for_their_marker_and_their_parts(lab,
 def token_of(folder, stamp):
     day = date(int(stamp[:4]), int(stamp[4:6]), int(stamp[6:]))
     return ParsedFolder("XX", "sky", day, f"sess{stamp}", f"scan{stamp}", "combined")
+
+
+SPINE = ("scan.ScanFile", "scan.ScanPath", "scan.ScanSetup", "session.SessionDirectory", "session.SessionUser")
+TASK = "imaging.ProcessingTask"
+
+
+@pytest.mark.parametrize("by", ["apply", "watch"])
+@pytest.mark.parametrize(
+    "lost",
+    [("scan.ScanFile",), ("scan.ScanPath",), ("session.SessionUser",), SPINE, (*SPINE, TASK), (*SPINE, TASK, "scan.Scan")],
+    ids=len,
+)
+def test_a_session_that_was_half_ingested_is_completed_and_not_skipped(lab, recordings, lost, by):
+    """As rows are left by hand, or by a program that commits each table for itself."""
+
+    def rows():
+        return {name: compare.table_of(name).to_dicts() for name in (*SPINE, TASK, "scan.Scan", "session.Session")}
+
+    place = put(lab, recordings[0])
+    apply_plan(plan_ingest([place], lab.settings), lab.settings)
+    before = rows()
+    for name in lost:
+        compare.table_of(name)().delete_quick()
+    if by == "apply":
+        assert [one.state for one in apply_plan(plan_ingest([place], lab.settings), lab.settings)] == ["written"]
+    else:
+        watched = Watched(lab)
+        watched.tick()
+        assert watched.tick(31) == {place.name: "ingested"}
+    assert rows() == before
 
 
 def test_what_no_rule_lets_in_waits_for_a_person(mouse_lab, recordings):
