@@ -17,12 +17,13 @@ from pathlib import Path
 import pytest
 
 from adamacs import pipeline
-from adamacs.core import clocks
+from adamacs.core import clocks, setups
 from adamacs.core.errors import InvalidRequest, PlanRefused
 from adamacs.core.modality import Modality, Problem, Unit
 from adamacs.core.tokens import ParsedFolder
 from adamacs.demo import arrival
 from adamacs.demo import lab as synthetic
+from adamacs.demo import rig
 from adamacs.ingest import arrivals, compare, ledger, watch
 from adamacs.ingest import plan as plan_module
 from adamacs.ingest.apply import Outcome, apply_plan
@@ -304,6 +305,28 @@ def test_a_session_that_was_half_ingested_is_completed_and_not_skipped(lab, reco
         watched.tick()
         assert watched.tick(31) == {place.name: "ingested"}
     assert rows() == before
+
+
+def test_a_modality_that_an_ingest_left_out_is_added_later_and_nothing_else_is_touched(lab, recordings):
+    place = put(lab, recordings[1])
+    rig.record(setups.load().find("bench2p"), 5).write(place / "aux.h5")
+    file, text = lab.home / "setups" / "bench2p.toml", (setups.SHIPPED / "bench2p.toml").read_text()
+    file.write_text(text.replace('modalities = ["imaging", "behavior"]', 'modalities = ["imaging"]'))
+    apply_plan(plan_ingest([place], lab.settings), lab.settings)
+    assert len(pipeline.scan.Scan()) == 1
+    assert len(pipeline.event.BehaviorRecording()) == 0
+    before = pipeline.scan.ScanFile.to_dicts()
+    file.write_text(text)
+    (scan,) = plan_ingest([place], lab.settings).scans
+    assert (scan.state, scan.changes) == ("update", ())
+    with ledger.run("apply", {}, lab.settings) as run:
+        apply_plan(plan_ingest([place], lab.settings), lab.settings, run)
+    (step,) = ledger.past(run.run_id).steps
+    assert step.reason == (
+        "1 clock.Clock; 1 event.BehaviorRecording; 1 event.BehaviorRecording.Source; 1 event.BehaviorRecording.File"
+    )
+    assert pipeline.scan.ScanFile.to_dicts() == before
+    assert len(pipeline.event.BehaviorRecording()) == 1
 
 
 def test_what_no_rule_lets_in_waits_for_a_person(mouse_lab, recordings):
