@@ -11,7 +11,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -22,15 +22,16 @@ from typing import Any
 from adamacs import pipeline
 from adamacs.core import clocks, failures, places, setups
 from adamacs.core.errors import AdamacsError
-from adamacs.core.modality import Problem, RawFile, Recording, Unit, named
+from adamacs.core.modality import Problem, Recording, Unit, named
 from adamacs.core.settings import Settings
 from adamacs.database import connect as database
 from adamacs.database import portable
 from adamacs.ingest import arrivals, ledger, profiles, ripe
 from adamacs.ingest.apply import apply_or_explain, step_of
 from adamacs.ingest.arrivals import Arrival
+from adamacs.ingest.beneath import ABSENT, Place, descended, statuses
 from adamacs.ingest.choices import Choices
-from adamacs.ingest.find import Finder, recording_of
+from adamacs.ingest.find import Finder, FoundFolder, recording_of
 from adamacs.ingest.ledger import Run, Step
 from adamacs.ingest.plan import ScanPlan, plan_recordings
 
@@ -57,6 +58,8 @@ class Tracked:
         Lists its files; may raise OSError.
     incubation
         s that nothing may change.
+    names
+        Its files, where it grows within a folder.
     blocked
         What it waits for beyond its own files, if anything: the state and the reason.
     prepared
@@ -68,6 +71,7 @@ class Tracked:
     read: Callable[[], Recording]
     incubation: float
     automatic: bool = False
+    names: tuple[str, ...] = ()
     blocked: tuple[str, str] | None = None
     prepared: tuple[str, ScanPlan] | None = None
     decided: float = float("-inf")  # when it was last planned as ripe, on the monotonic clock
@@ -125,7 +129,7 @@ class Watcher:
     ) -> None:
         self._settings = settings
         self._shares = settings.share_roots()
-        self._networks = {name for name, share in self._shares.items() if ripe.is_network(share)}
+        self._networks: dict[str, bool] = {}  # of the shares that are there
         self._dry_run = dry_run
         self._report = report
         self._clock = clock
@@ -147,10 +151,13 @@ class Watcher:
         """Walk the shares once, and notice what came, changed and went; `away` then names those that were not there."""
         self.away = {name for name, share in self._shares.items() if not _is_there(share)}
         for name in self.away:
+            self._networks.pop(name, None)  # it may come back mounted from elsewhere
             log.warning("The share %s is not there: nothing is taken for gone.", self._shares[name])
         there = [share for name, share in self._shares.items() if name not in self.away]
         if not there:
             return
+        for name in self._shares.keys() - self.away - self._networks.keys():
+            self._networks[name] = ripe.is_network(self._shares[name])
         self._hear_people()
         self._hear_rules()
         found = self._finder.look(there)
@@ -159,10 +166,9 @@ class Watcher:
         for path in found.gone:
             self._lose(path)
         self._hold([problem for problem in found.problems if problem.severity == "error"])
-        for modality in pipeline.modalities():
-            for unit in modality.units:
-                for place in self._growing(unit):
-                    self._look_into(place, modality.name, unit)
+        self._miss_grown(
+            {one for m in pipeline.modalities() for unit in m.units for one in self._look_for(unit, m.name)}
+        )
         self._miss_what_went()
 
     def _miss_what_went(self) -> None:
@@ -215,7 +221,7 @@ class Watcher:
         return ingest.incubation_file if name else ingest.incubation
 
     def _is_on_network(self, path: str) -> bool:
-        return places.split(path)[0] in self._networks
+        return self._networks.get(places.split(path)[0], False)
 
     def _reconsider(self, tracked: Tracked) -> None:
         """Look whether what was settled is still what it was."""
@@ -294,32 +300,41 @@ class Watcher:
     def _unreadable(self) -> Recording:
         raise FileNotFoundError
 
-    def _growing(self, unit: Unit) -> Iterator[str]:
+    def _look_for(self, unit: Unit, modality: str) -> Iterator[tuple[str, str]]:
+        """Look into the folders that grow, and yield each unit that is there: the place of its folder, and its name."""
         for root, share in self._shares.items():
-            for path in sorted(share.glob(unit.folders)) if root not in self.away else ():
-                if path.is_dir() and not any(part.is_symlink() for part in (path, *path.parents) if part != share):
-                    yield places.spell(root, path.relative_to(share).as_posix())
+            for relative, names in _growing(share, unit.folders) if root not in self.away else ():
+                place, growth = places.spell(root, relative), ripe.grown(names, unit)
+                for one in growth.units:
+                    self._look_at(place, one, growth, unit, modality)
+                    yield place, one.name
 
-    def _look_into(self, place: str, modality: str, unit: Unit) -> None:
-        """Sort the files of a folder that grows into units; what waits for a marker or for parts says so."""
-        folder = self._settings.locate(place)
-        with os.scandir(folder) as entries:
-            names = [entry.name for entry in entries if entry.is_file(follow_symlinks=False)]
-        growth = ripe.grown(names, unit)
-        for one in growth.units:
-            known = self._units.get((place, one.name))
-            if known is not None and known.arrival.state in ("ingested", "ignored"):
-                continue
-            try:
-                parsed = named(unit.parse)(place, one.name)
-            except AdamacsError as error:
-                self._hold_unit(place, one.name, str(error))
-                continue
-            person = places.split(place)[1].partition("/")[0]
-            base = Recording(parsed, person, folder, place, (), of=modality)
-            read = partial(_read_grown, base, one.files)
-            tracked = self._track(place, one.name, str(parsed.scan_id), read, unit.automatic)
-            tracked.blocked = self._blocked(tracked, one, growth, unit)
+    def _look_at(self, place: str, one: ripe.Grown, growth: ripe.Growth, unit: Unit, modality: str) -> None:
+        """Look at a unit of a folder that grows; one that waits for a marker or for parts says so."""
+        known = self._units.get((place, one.name))
+        state = known.arrival.state if known else ""
+        if state == "ignored" or (known and state == "ingested" and known.names == one.files):
+            return
+        try:
+            parsed = named(unit.parse)(place, one.name)
+        except (AdamacsError, ValueError, LookupError, TypeError) as error:  # of a grammar that stumbles, too
+            self._hold_unit(place, one.name, failures.describe(error))
+            return
+        root, relative = places.split(place)
+        found = FoundFolder(parsed, relative.partition("/")[0], root, self._shares[root], relative, one.files)
+        read = partial(_read_grown, found, modality)
+        tracked = self._track(place, one.name, str(parsed.scan_id), read, unit.automatic)
+        tracked.names = one.files
+        tracked.blocked = self._blocked(tracked, one, growth, unit)
+
+    def _miss_grown(self, there: Collection[tuple[str, str]]) -> None:
+        """Tell of units of folders that grow of which no file is there any more; nothing where that cannot be known."""
+        for (path, name), tracked in self._units.items():
+            root, relative = places.split(path)
+            if name and (path, name) not in there and root not in self.away:
+                files = [f"{relative}/{file}" for file in tracked.names or (name,)]
+                if _are_gone(self._shares[root], files):
+                    self._depart(tracked)
 
     def _blocked(self, tracked: Tracked, one: ripe.Grown, growth: ripe.Growth, unit: Unit) -> tuple[str, str] | None:
         if one.name in growth.twins:
@@ -334,8 +349,9 @@ class Watcher:
 
     def _hold_unit(self, path: str, name: str, reason: str) -> None:
         tracked = self._track(path, name, "", self._unreadable)
-        if tracked.arrival.state != "ignored":
+        if tracked.arrival.state != "ignored" and tracked.arrival.reason != reason:
             tracked.move("quarantined", reason)
+            self._say("quarantined", tracked)
 
     def _hear_people(self) -> None:
         """Take over what people decided meanwhile: released, ignored, or applied by hand."""
@@ -405,9 +421,9 @@ class Watcher:
         return not self.away and not any(one.arrival.state in ("late", "quarantined") for one in self._units.values())
 
     def next_due(self) -> float | None:
-        """Return when the next unit may be ripe, on the monotonic clock, s; None while nothing incubates."""
-        times = [one.due for one in self._units.values() if one.arrival.state == "incubating" and not one.blocked]
-        return min(times, default=None)
+        """Return when the next unit that is there may be ripe, on the monotonic clock, s; None while none incubates."""
+        units = [one for one in self._units.values() if one.arrival.state == "incubating" and not one.blocked]
+        return min((one.due for one in units if places.split(one.arrival.path)[0] not in self.away), default=None)
 
     def _read(self, tracked: Tracked) -> Recording | None:
         try:
@@ -631,20 +647,44 @@ def _is_there(share: Path) -> bool:
         return False
 
 
+def _are_gone(share: Path, paths: Iterable[str]) -> bool:
+    """Whether none of some files is below a share; not where their folder cannot be looked into."""
+    try:
+        return all(status is None for _, status in statuses(share, paths))
+    except OSError:
+        return False
+
+
 def _rules(home: Path) -> dict[Path, int]:
     """Return when each file was written that says how a lab's recordings are ingested."""
-    files = [*setups.files_of(home), *profiles.files_of(home)]
-    return {path: path.stat().st_mtime_ns for path in files if path.exists()}
+    times: dict[Path, int] = {}
+    for path in (*setups.files_of(home), *profiles.files_of(home)):
+        with suppress(OSError):  # it is none, or went this moment
+            times[path] = path.stat().st_mtime_ns
+    return times
 
 
-def _read_grown(base: Recording, names: Sequence[str]) -> Recording:
-    return replace(base, files=tuple(_stat(base, names)))
+def _growing(share: Path, folders: str) -> Iterator[tuple[str, list[str]]]:
+    """Yield each folder of a pattern, relative to the share, with the names of its files; no link is followed."""
+    try:
+        found = sorted(share.glob(folders))
+    except OSError as error:
+        log.warning("%s cannot be listed now: %s", share, error)
+        return
+    for path in found:
+        parts = path.relative_to(share).parts
+        try:
+            with Place.at(share) as top, descended(top, parts) as place:
+                names = place.listing().files
+        except OSError as error:
+            if error.errno not in ABSENT:
+                log.warning("%s cannot be listed now: %s", path, error)
+            continue
+        yield "/".join(parts), names
 
 
-def _stat(base: Recording, names: Sequence[str]) -> Iterator[RawFile]:
-    for name in names:
-        status = (base.path / name).lstat()
-        yield RawFile(f"{base.place}/{name}", status.st_size, clocks.from_file_time(status.st_mtime_ns))
+def _read_grown(found: FoundFolder, modality: str) -> Recording:
+    return replace(recording_of(found), of=modality)
 
 
 # ---- the service

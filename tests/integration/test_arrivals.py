@@ -13,6 +13,7 @@ from collections import Counter
 from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -21,12 +22,12 @@ from adamacs.core import clocks, setups
 from adamacs.core.errors import InvalidRequest, PlanRefused
 from adamacs.core.modality import Modality, Problem, Unit
 from adamacs.core.tokens import ParsedFolder
-from adamacs.demo import arrival
+from adamacs.demo import arrival, rig
 from adamacs.demo import lab as synthetic
-from adamacs.demo import rig
 from adamacs.ingest import arrivals, compare, ledger, watch
 from adamacs.ingest import plan as plan_module
 from adamacs.ingest.apply import Outcome, apply_plan
+from adamacs.ingest.beneath import Place
 from adamacs.ingest.plan import plan_ingest, plan_recordings
 from adamacs.ingest.remove import apply_removal, plan_removal
 from adamacs.ingest.watch import Watcher
@@ -225,27 +226,35 @@ def test_an_append_in_place_is_found_within_a_day(lab, recordings):
     assert states() == {place.name: "changed"}
 
 
-def test_units_of_a_folder_that_grows_wait_for_their_marker_and_their_parts(lab, monkeypatch):
-    """A stand-in for an instrument that writes two parts per time stamp into one folder, for days."""
-    unit = Unit(
-        folders="radio/incoming",
-        pattern=r"(?P<stamp>[0-9]{8})_sb(?P<part>[0-9]{2})\.dat",
-        parse=f"{__name__}:token_of",
-        parts=("00", "01"),
-        patience=600.0,
-        marker="session.txt",
-        automatic=True,
-    )
-    radio = Modality("radio", "adamacs.modalities.imaging.tables", units=(unit,))
-    known = pipeline.modalities()
-    monkeypatch.setattr(pipeline, "modalities", lambda: (*known, radio))
-    folder = lab.settings.root("share") / "radio" / "incoming"
-    folder.mkdir(parents=True)
+@pytest.fixture
+def radio(lab, monkeypatch):
+    """Let a stand-in for an instrument write into one folder for days; a function of how its units are declared."""
+
+    def declared(**more):
+        unit = Unit(
+            folders="radio/incoming",
+            pattern=r"(?P<stamp>[0-9]{8})_sb(?P<part>[0-9]{2})\.dat",
+            parse=f"{__name__}:token_of",
+            automatic=True,
+            **more,
+        )
+        known = pipeline.modalities()
+        modality = Modality("radio", "adamacs.modalities.imaging.tables", units=(unit,))
+        monkeypatch.setattr(pipeline, "modalities", lambda: (*known, modality))
+        folder = lab.settings.root("share") / "radio" / "incoming"
+        folder.mkdir(parents=True)
+        return folder
+
+    return declared
+
+
+def by_unit():
+    return {one.unit: one.state for one in arrivals.load() if one.unit}
+
+
+def test_units_of_a_folder_that_grows_wait_for_their_marker_and_their_parts(lab, radio):
+    folder = radio(parts=("00", "01"), patience=600.0, marker="session.txt")
     watched = Watched(lab)
-
-    def by_unit():
-        return {one.unit: one.state for one in arrivals.load() if one.unit}
-
     (folder / "20260210_sb00.dat").write_bytes(b"a")
     (folder / "20260210_sb01.dat").write_bytes(b"b")
     (folder / "20260211_sb01.dat").write_bytes(b"b")
@@ -272,6 +281,91 @@ def test_units_of_a_folder_that_grows_wait_for_their_marker_and_their_parts(lab,
     assert by_unit() == {"20260210": "ingested", "20260211": "ingested"}
 
 
+def test_what_grows_is_flagged_where_a_part_comes_or_goes_after_the_ingest_and_told_when_it_is_gone(lab, radio):
+    folder = radio()
+    first, second = folder / "20260210_sb00.dat", folder / "20260210_sb01.dat"
+    first.write_bytes(b"a")
+    watched = Watched(lab)
+    watched.tick()
+    watched.tick(2)
+    second.write_bytes(b"b")
+    assert watched.tick(2) == watched.tick(2) == {"incoming": "changed"}
+    assert len(pipeline.scan.ScanFile()) == 1
+    second.unlink()
+    watched.tick(2)
+    assert watched.tick(2) == {"incoming": "ingested"}
+    first.unlink()
+    assert watched.tick(2) == {"incoming": "gone"}
+    shutil.rmtree(folder)
+    watched.tick(2)
+    said = [event.what for event in watched.said]
+    assert said == ["arrived", "ingested", "changed", "changed", "ingested", "gone"]
+
+
+def test_a_file_that_goes_while_it_is_waited_for_is_waited_for_no_more(lab, radio):
+    folder = radio()
+    (folder / "20260210_sb00.dat").write_bytes(b"a")
+    watched = Watched(lab)
+    watched.tick()
+    shutil.rmtree(folder)
+    watched.tick(0.5)
+    assert by_unit() == {"20260210": "gone"}
+    assert watched.watcher.next_due() is None
+
+
+def test_a_folder_that_cannot_be_looked_into_for_a_while_stops_nothing_and_is_not_gone(
+    lab, recordings, radio, monkeypatch
+):
+    folder = radio()
+    (folder / "20260210_sb00.dat").write_bytes(b"a")
+    place = put(lab, recordings[0])
+    watched = Watched(lab)
+    enter = Place.enter
+
+    def refused(above, name):
+        if name == "incoming":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return enter(above, name)
+
+    watched.tick()
+    with monkeypatch.context() as changed:
+        changed.setattr(Place, "enter", refused)
+        assert watched.tick(31) == {place.name: "ingested", "incoming": "incubating"}
+    watched.tick(1)
+    assert watched.tick(2) == {place.name: "ingested", "incoming": "ingested"}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs links")
+def test_a_share_may_be_reached_by_a_link_and_a_folder_that_grows_may_not(lab, radio, tmp_path):
+    folder = radio()
+    (folder / "20260210_sb00.dat").write_bytes(b"a")
+    (tmp_path / "home").symlink_to(lab.home)
+    share = str(tmp_path / "home" / "share")
+    behind = replace(lab.settings, roots=replace(lab.settings.roots, share=share))
+    watched = Watched(SimpleNamespace(settings=behind))
+    watched.tick()
+    watched.tick(2)
+    assert by_unit() == {"20260210": "ingested"}
+    folder.rename(tmp_path / "elsewhere")
+    folder.symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "20260211_sb00.dat").write_bytes(b"a")
+    watched.tick(2)
+    watched.tick(2)
+    assert by_unit() == {"20260210": "gone"}
+
+
+def test_a_file_that_its_grammar_stumbles_over_is_held_back_and_stops_no_other(lab, radio):
+    folder = radio()
+    (folder / "20269910_sb00.dat").write_bytes(b"a")
+    (folder / "20260210_sb00.dat").write_bytes(b"a")
+    watched = Watched(lab)
+    watched.tick()
+    watched.tick(2)
+    assert by_unit() == {"20260210": "ingested", "20269910": "quarantined"}
+    assert "month" in arrivals.load(("quarantined",))[0].reason
+    assert [event.what for event in watched.said].count("quarantined") == 1
+
+
 def token_of(folder, stamp):
     day = date(int(stamp[:4]), int(stamp[4:6]), int(stamp[6:]))
     return ParsedFolder("XX", "sky", day, f"sess{stamp}", f"scan{stamp}", "combined")
@@ -284,7 +378,14 @@ TASK = "imaging.ProcessingTask"
 @pytest.mark.parametrize("by", ["apply", "watch"])
 @pytest.mark.parametrize(
     "lost",
-    [("scan.ScanFile",), ("scan.ScanPath",), ("session.SessionUser",), SPINE, (*SPINE, TASK), (*SPINE, TASK, "scan.Scan")],
+    [
+        ("scan.ScanFile",),
+        ("scan.ScanPath",),
+        ("session.SessionUser",),
+        SPINE,
+        (*SPINE, TASK),
+        (*SPINE, TASK, "scan.Scan"),
+    ],
     ids=len,
 )
 def test_a_session_that_was_half_ingested_is_completed_and_not_skipped(lab, recordings, lost, by):
