@@ -6,6 +6,7 @@ stands in the table of arrivals, so that a watcher that was killed goes on where
 
 from __future__ import annotations
 
+import heapq
 import logging
 import os
 import threading
@@ -77,6 +78,7 @@ class Tracked:
     decided: float = float("-inf")  # when it was last planned as ripe, on the monotonic clock
     is_saved: bool = False
     looked_at: float | None = None  # on the monotonic clock
+    compared_at: float = 0.0  # when it was last compared with its rows, on the monotonic clock
 
     @property
     def due(self) -> float:
@@ -140,7 +142,7 @@ class Watcher:
         self._lags: deque[float] = deque(maxlen=_REMEMBERED)
         self._began = clocks.now()
         self._beaten = self._saved = float("-inf")
-        self._rechecked, self._owed, self._turn = clock(), 0.0, -1
+        self._rechecked, self._owed = clock(), 0.0
         self._rules = _rules(settings.home)
         self._missed: set[str] = set()  # shares of which it was looked once what went while nobody watched
         self.away: set[str] = set()
@@ -200,6 +202,7 @@ class Watcher:
         arrival = before or Arrival(path, name, "incubating", "", now, now, scan_id=scan_id)
         quiet = ripe.Quiet(arrival.fingerprint, self._clock() - max((now - arrival.changed_at).total_seconds(), 0.0))
         tracked = Tracked(arrival, quiet, read, self._incubation(path, name), automatic, is_saved=before is not None)
+        tracked.compared_at = self._clock()
         self._units[path, name] = tracked
         if before is None:
             self._say("arrived", tracked)
@@ -403,17 +406,19 @@ class Watcher:
     def recheck(self) -> None:
         """Compare some of what was ingested with its files: an append in place moves no folder's time.
 
-        Spread over the looks so that each unit has its turn within `ingest.recheck_hours`.
+        Spread over the looks, those first that had no turn for the longest, so that each has one within
+        `ingest.recheck_hours`, whatever comes and goes.
         """
         ingested = [one for one in self._units.values() if one.arrival.state == "ingested"]
-        now = self._clock()
-        passed = min(max(now - self._rechecked, 0.0), 60.0)
-        self._owed += len(ingested) * passed / (self._settings.ingest.recheck_hours * 3600)
+        now, period = self._clock(), self._settings.ingest.recheck_hours * 3600
+        self._owed += len(ingested) * min(max(now - self._rechecked, 0.0), 60.0) / period
         self._rechecked = now
-        while ingested and self._owed >= 1:
-            self._owed -= 1
-            self._turn = (self._turn + 1) % len(ingested)
-            self._reconsider(ingested[self._turn])
+        overdue = sum(now - one.compared_at >= period for one in ingested)
+        turns = max(int(self._owed), overdue)
+        self._owed = max(self._owed - turns, 0.0)
+        for one in heapq.nsmallest(turns, ingested, key=lambda one: one.compared_at):
+            self._reconsider(one)
+            one.compared_at = now
 
     @property
     def is_whole(self) -> bool:

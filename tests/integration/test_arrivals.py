@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -24,7 +25,7 @@ from adamacs.core.modality import Modality, Problem, Unit
 from adamacs.core.tokens import ParsedFolder
 from adamacs.demo import arrival, rig
 from adamacs.demo import lab as synthetic
-from adamacs.ingest import arrivals, compare, ledger, watch
+from adamacs.ingest import arrivals, compare, ledger, ripe, watch
 from adamacs.ingest import plan as plan_module
 from adamacs.ingest.apply import Outcome, apply_plan
 from adamacs.ingest.beneath import Place
@@ -209,21 +210,73 @@ def test_a_file_that_changes_after_the_ingest_is_flagged_and_not_mixed_in(lab, r
     assert pipeline.scan.ScanFile.to_dicts() == before
 
 
-def test_an_append_in_place_is_found_within_a_day(lab, recordings):
-    watched = Watched(lab)
-    place = put(lab, recordings[0])
-    watched.tick()
-    watched.tick(31)
-    last = sorted(place.iterdir())[-1]
+def append(place):
+    """Append to the last file of a recording, which moves no time of its folder."""
     stamp = place.stat().st_mtime_ns
-    with last.open("ab") as file:
+    with sorted(place.iterdir())[-1].open("ab") as file:
         file.write(b"more")
     assert place.stat().st_mtime_ns == stamp  # no look at folders can see it
+
+
+def test_an_append_in_place_to_any_recording_is_found_within_a_day(lab, recordings):
+    watched = Watched(lab)
+    places = [put(lab, folder) for folder in recordings]
+    watched.tick()
+    assert set(watched.tick(31).values()) == {"ingested"}
+    for place in places:
+        append(place)
     for _ in range(24 * 60 + 1):
         watched.clock.now += 60
         watched.watcher.recheck()
     watched.watcher.settle()
-    assert states() == {place.name: "changed"}
+    assert states() == {place.name: "changed" for place in places}
+
+
+def test_an_append_in_place_while_nobody_watched_is_found_when_watching_begins(lab, recordings):
+    watched = Watched(lab)
+    place = put(lab, recordings[0])
+    watched.tick()
+    watched.tick(31)
+    append(place)
+    assert watched.tick(31) == {place.name: "ingested"}
+    assert Watched(lab).tick() == {place.name: "changed"}
+    assert [one.state for one in arrivals.load(arrivals.HELD)] == ["changed"]  # a person is shown it
+
+
+def test_on_a_share_of_another_computer_a_recording_incubates_for_longer(lab, recordings, monkeypatch):
+    monkeypatch.setattr(ripe, "is_network", lambda path: True)
+    watched = Watched(lab)
+    place = put(lab, recordings[0])
+    watched.tick()
+    assert watched.tick(59) == {place.name: "incubating"}
+    assert watched.tick(2) == {place.name: "ingested"}
+
+
+def test_a_share_that_is_mounted_while_one_watches_is_known_for_what_it_is(lab, recordings, monkeypatch):
+    share = lab.settings.root("share")
+    monkeypatch.setattr(ripe, "is_network", lambda path: path.is_dir())  # what lies below the mount is a local disk
+    share.rename(share.with_name("away"))
+    watched = Watched(lab)
+    try:
+        watched.tick()
+    finally:
+        share.with_name("away").rename(share)
+    place = put(lab, recordings[0])
+    watched.tick(1)
+    assert watched.tick(31) == {place.name: "incubating"}
+    assert watched.tick(30) == {place.name: "ingested"}
+
+
+def test_how_long_it_took_from_the_last_change_to_rows_is_told(lab, recordings):
+    watched = Watched(lab)
+    put(lab, recordings[0])
+    watched.tick()
+    assert arrivals.state().watchers[0]["lag"] is None
+    watched.tick(31)
+    found = arrivals.state()
+    assert found.counts == {"ingested": 1}
+    assert found.watchers[0]["lag"] == pytest.approx(31, abs=1)
+    assert "at most 31" in found.describe()
 
 
 @pytest.fixture
@@ -430,14 +483,33 @@ def test_a_modality_that_an_ingest_left_out_is_added_later_and_nothing_else_is_t
     assert len(pipeline.event.BehaviorRecording()) == 1
 
 
-def test_what_no_rule_lets_in_waits_for_a_person(mouse_lab, recordings):
-    watched = Watched(mouse_lab)
-    place = put(mouse_lab, recordings[0])
+def change_setups(lab, change):
+    for file in (lab.home / "setups").glob("*.toml"):
+        file.write_text(change(file.read_text()))
+
+
+def test_what_no_rule_lets_in_waits_for_a_person(lab, recordings):
+    change_setups(lab, lambda text: text.replace("automatic = true", "automatic = false"))
+    watched = Watched(lab)
+    place = put(lab, recordings[0])
     watched.tick()
     assert watched.tick(31) == {place.name: "planned"}
+    assert "nobody but a person" in arrivals.load()[0].reason  # no question is open
     assert scans() == []
-    apply_plan(plan_ingest([place], mouse_lab.settings), mouse_lab.settings)
+    (run,) = ledger.runs()
+    assert [(step.outcome, step.what) for step in ledger.past(run.run_id).steps] == [("skipped", "waiting")]
+    apply_plan(plan_ingest([place], lab.settings), lab.settings)
     assert watched.tick(1) == {place.name: "ingested"}
+
+
+def test_an_open_question_holds_back_what_a_rule_would_let_in(lab, recordings):
+    change_setups(lab, lambda text: re.sub(r"\[\[stage\]\]\n.*\n.*\n", "", text))
+    watched = Watched(lab)
+    place = put(lab, recordings[0])
+    watched.tick()
+    assert watched.tick(31) == {place.name: "planned"}
+    assert "No parameter set is chosen" in arrivals.load()[0].reason
+    assert scans() == []
 
 
 def test_a_broken_setup_type_holds_back_its_own_recordings_until_it_is_mended(lab, recordings):
