@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from dataclasses import replace
@@ -788,6 +789,81 @@ def test_one_look_says_by_its_exit_status_whether_all_went_well(lab, recordings)
     wrong = put(lab, recordings[1])
     (wrong / "odd.tif").write_bytes(b"no TIFF")
     assert command(lab, "watch", "--once", **environment).returncode == 1
+
+
+def test_the_command_tells_and_writes_down_what_it_sees_and_dry_nothing_else(lab, recordings, tmp_path):
+    place, file = put(lab, recordings[0]), tmp_path / "watch.log"
+    words = ("watch", "--once", "--log-file", str(file))
+    seen = command(lab, *words, "--dry-run", ADAMACS_INGEST_INCUBATION="0.1").stdout.splitlines()
+    assert [line.split()[0] for line in seen] == ["arrived", "planned"]
+    assert (arrivals.load(), ledger.runs(), scans()) == ([], [], [])
+    seen += command(lab, *words, ADAMACS_INGEST_INCUBATION="0.1").stdout.splitlines()
+    assert seen[2:] == [f"{what:12}demo/{place.name}" for what in ("arrived", "ingested")]
+    written = [line.partition(" ") for line in file.read_text().splitlines()]
+    assert [line for _, _, line in written] == seen
+    assert all(re.fullmatch(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ", time) for time, _, _ in written)
+
+
+def test_the_command_lists_what_is_held_back_leaves_it_out_and_releases_it(lab, recordings):
+    place = put(lab, recordings[0], whole=False)
+    assert command(lab, "watch", "--once", ADAMACS_INGEST_INCUBATION="0.1").returncode == 1
+    (line,) = command(lab, "quarantine", "list").stdout.splitlines()
+    assert line.startswith(f"late        demo/{place.name}: error: ")
+    assert ".tif" in line
+    left_out = command(lab, "quarantine", "ignore", f"demo/{place.name}", "--reason", "test of the laser")
+    assert left_out.stdout == f"ignored: demo/{place.name}\n"
+    assert command(lab, "quarantine", "list").stdout == "Nothing is held back.\n"
+    (told,) = json.loads(command(lab, "quarantine", "list", "--all", "--json").stdout)
+    assert told["state"] == "ignored"
+    assert re.fullmatch(r"test of the laser \(by .+\)", told["reason"])
+    shutil.rmtree(place)
+    put(lab, recordings[0])
+    assert command(lab, "watch", "--once", ADAMACS_INGEST_INCUBATION="0.1").stdout == ""
+    assert command(lab, "quarantine", "release", told["scan_id"]).stdout == f"incubating: demo/{place.name}\n"
+    assert command(lab, "watch", "--once", ADAMACS_INGEST_INCUBATION="0.1").stdout.split()[0] == "ingested"
+    assert command(lab, "quarantine", "release", "scan00000000").returncode == 1
+
+
+@pytest.mark.parametrize("events", ["alone", "missing", "failing"])
+def test_events_of_the_file_system_only_make_a_look_come_sooner(lab, recordings, monkeypatch, events):
+    def fail(*_, **__):
+        raise OSError(errno.ENOSPC, "no room for another watch")
+        yield
+
+    if events == "alone":
+        pytest.importorskip("watchfiles")
+    else:
+        monkeypatch.setitem(sys.modules, "watchfiles", None if events == "missing" else SimpleNamespace(watch=fail))
+    ingest = replace(lab.settings.ingest, incubation=0.2, poll=1000.0 if events == "alone" else 0.2)
+    settings, stop, said = replace(lab.settings, ingest=ingest), threading.Event(), []
+
+    def report(event):
+        said.append(event.what)
+        if event.what == "ingested":
+            stop.set()
+
+    later = [threading.Timer(1.0, put, (lab, recordings[0])), threading.Timer(60.0, stop.set)]
+    for timer in later:
+        timer.start()
+    try:
+        assert watch.watch(Watcher(settings, report=report), settings, stop)
+    finally:
+        for timer in later:
+            timer.cancel()
+    assert said == ["arrived", "ingested"]
+
+
+def test_many_units_that_appear_at_once_are_each_announced_once(lab, radio):
+    folder, days = radio(), [f"2026{month:02}{day:02}" for month in range(1, 13) for day in range(1, 29)]
+    watched = Watched(lab)
+    watched.tick()
+    for day in days:
+        (folder / f"{day}_sb00.dat").write_bytes(b"a")
+    for _ in range(3):
+        watched.tick(0.2)
+    assert [(event.what, event.path) for event in watched.said] == [
+        ("arrived", f"radio/incoming/{day}") for day in days
+    ]
 
 
 def test_deciding_about_what_never_arrived_names_what_did(lab):
