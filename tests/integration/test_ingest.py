@@ -471,6 +471,21 @@ def manifest(file, folders):
     return file
 
 
+def test_what_was_left_undone_because_nobody_answered_stands_in_the_ledger(mouse_lab, share):
+    folder = sorted((share / "demo").iterdir())[0]
+    with ledger.run("apply", {}, mouse_lab.settings) as run:
+        apply_plan(plan(mouse_lab, folder), mouse_lab.settings, run)
+    done, left = ledger.past(run.run_id).steps
+    assert (done.outcome, done.what) == ("ok", "new")
+    assert (left.outcome, left.what) == ("skipped", "unanswered")
+    assert "not staged for processing" in left.reason
+    assert run.summary().startswith("whole: 1 unanswered, 1 new")
+    index = pipeline.imaging.ProcessingParamSet.insert_new({})
+    with ledger.run("apply", {}, mouse_lab.settings) as run:
+        apply_plan(plan(mouse_lab, folder, paramset_idx=index), mouse_lab.settings, run)
+    assert run.summary().startswith("whole: 1 update")
+
+
 @pytest.mark.parametrize("name", ["archive.csv", "archive.toml"])
 def test_a_manifest_is_one_command_that_says_what_is_wrong_with_which_row(mouse_lab, share, tmp_path, name):
     pipeline.subject.Project.insert1({"project": "vision", "project_description": ""})
@@ -480,14 +495,16 @@ def test_a_manifest_is_one_command_that_says_what_is_wrong_with_which_row(mouse_
     assert "There is no project 'visoin'" in done.stdout
     assert "Did you mean vision?" in done.stdout
     assert "XX_ANM-0009_2026-01-13_scan9FY6AIRM_sess9FY6AIRM: There is no such folder." in done.stdout
-    assert done.stdout.splitlines()[-1].startswith("PARTIAL: 2 refused, 2 new")
+    assert done.stdout.splitlines()[-1].startswith("PARTIAL: 2 refused, 2 unanswered, 2 new")
     assert pipeline.session.ProjectSession.to_arrays("project").tolist() == ["vision"]  # both scans are of one session
     (run,) = [ledger.past(run.run_id) for run in ledger.runs()]
     assert run.selections["manifest"] == str(tmp_path / name)
     assert [(step.name, step.outcome) for step in run.steps] == [
         ("find", "failed"),
         ("apply", "ok"),
+        ("plan", "skipped"),
         ("apply", "ok"),
+        ("plan", "skipped"),
         ("plan", "failed"),
     ]
 
