@@ -309,14 +309,19 @@ def _spine_rows(
     )
     yield Row("session.SessionUser", {**session, "user_id": user["user_id"]})
     yield from choices.session_rows(recording, chosen)
-    for file in recording.beside:
-        values = {**session, "file_hash": _hash(file.path), **_file(file)}
-        yield Row("session.SessionFile", values, ("file_size", "file_time"))  # a note is written on for days
+    yield from note_rows(recording)
     yield _scan_row(scan, verdict.parts.values(), choices.scan_columns(chosen))
     yield Row("scan.ScanPath", {**scan, "user_id": user["user_id"], "root": root, "path": relative})
     yield from choices.scan_rows(recording, chosen)
     for number, file in enumerate(recording.files, 1):
         yield Row("scan.ScanFile", {**scan, "file_id": number, **_file(file)})
+
+
+def note_rows(recording: Recording) -> Iterator[Row]:
+    """Yield a row for each note and log beside a scan."""
+    for file in recording.beside:
+        values = {"session_id": recording.folder.session_id, "file_hash": _hash(file.path), **_file(file)}
+        yield Row("session.SessionFile", values, ("file_size", "file_time"))  # a note is written on for days
 
 
 def _scan_row(key: Mapping[str, Any], parts: Iterable[Contribution], columns: Mapping[str, Choice]) -> Row:

@@ -32,9 +32,10 @@ from adamacs.ingest.apply import apply_or_explain, step_of
 from adamacs.ingest.arrivals import Arrival
 from adamacs.ingest.beneath import ABSENT, Place, descended, statuses
 from adamacs.ingest.choices import Choices
+from adamacs.ingest.compare import Held, compare
 from adamacs.ingest.find import Finder, FoundFolder, recording_of
 from adamacs.ingest.ledger import Run, Step
-from adamacs.ingest.plan import ScanPlan, plan_recordings
+from adamacs.ingest.plan import ScanPlan, note_rows, plan_recordings
 
 log = logging.getLogger("adamacs.ingest")
 
@@ -235,11 +236,26 @@ class Watcher:
         if now == tracked.arrival.fingerprint:
             if tracked.arrival.state == "gone":
                 self._reopen(tracked, now)
+            elif tracked.arrival.state == "ingested":
+                self._take_notes(recording)
             return
         if tracked.arrival.state in ("ingested", "changed"):
             self._flag(tracked, now)
         else:
             self._reopen(tracked, now)
+
+    def _take_notes(self, recording: Recording) -> None:
+        """Record notes that came beside a scan since its ingest, or were written on, where rules let it in alone."""
+        rows = tuple(note_rows(recording))
+        if self._dry_run or not rows:
+            return
+        found = compare(rows, Held(rows), self._settings)
+        if not (found.missing or found.changes):
+            return
+        plan = plan_recordings([recording], self._settings, Choices(self._settings), explain=True)[0]
+        if plan.automatic and plan.state == "update":
+            with ledger.run("watch", {"paths": [plan.path]}, self._settings) as run:
+                apply_or_explain(replace(plan, rows=rows, files=recording.beside, problems=()), self._settings, run)
 
     def _flag(self, tracked: Tracked, fingerprint: str) -> None:
         """Say that files changed after they were ingested; they are never mixed in."""

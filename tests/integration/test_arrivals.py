@@ -268,6 +268,34 @@ def test_a_share_that_is_mounted_while_one_watches_is_known_for_what_it_is(lab, 
     assert watched.tick(30) == {place.name: "ingested"}
 
 
+def test_a_note_that_comes_beside_a_scan_after_its_ingest_is_recorded_where_rules_let_the_scan_in_alone(
+    lab, recordings
+):
+    def held():
+        rows = pipeline.session.SessionFile.to_dicts()
+        return {row["file_path"]: row["file_size"] for row in rows}
+
+    watched = Watched(lab)
+    place = put(lab, recordings[0])
+    watched.tick()
+    watched.tick(31)
+    note = place.parent / f"{place.name.split('_')[4]}_notes.txt"
+    note.write_text("calm")
+    watched.tick(31)
+    assert held() == {f"demo/{note.name}": 4}
+    note.write_text("calm, then not")  # written on in place: its turn comes
+    watched.tick(31)
+    Watched(lab).tick()
+    assert held() == {f"demo/{note.name}": 14}
+    assert states() == {place.name: "ingested"}
+    assert [run.summary.partition(" (")[0] for run in ledger.runs()] == ["whole: 1 update"] * 2 + ["whole: 1 new"]
+    change_setups(lab, lambda text: text.replace("automatic = true", "automatic = false"))
+    (place.parent / f"{place.name.split('_')[4]}_more.txt").write_text("more")
+    watched.tick(31)
+    assert len(held()) == 1  # a person's next ingest takes it
+    assert plan_ingest([place], lab.settings).scans[0].state == "update"
+
+
 def test_how_long_it_took_from_the_last_change_to_rows_is_told(lab, recordings):
     watched = Watched(lab)
     put(lab, recordings[0])
