@@ -124,13 +124,17 @@ def results(key: str, folder: Path | None, yes: bool) -> None:
     name are looked for. A worker then loads the results instead of computing them.
     """
     from adamacs import pipeline
+    from adamacs.ingest import ledger
     from adamacs.modalities.imaging.plan import apply_results, find_results, plan_results
 
     settings = _connected()
     scan = one_row(pipeline.scan.Scan, key)
     planned = plan_results(scan, folder or find_results(scan["scan_id"], settings), settings)
     confirm(planned.describe(), yes)
-    click.echo(describe(apply_results(planned)))
+    with ledger.run("results", {"key": key, "folder": str(planned.folder)}, settings) as run:
+        task = apply_results(planned)
+        run.note(ledger.Step("apply", "ok", "update", reason=f"imaging.ProcessingTask {describe(task)}", **scan))
+    click.echo(describe(task))
 
 
 def _connected() -> Settings:

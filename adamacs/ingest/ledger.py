@@ -131,7 +131,7 @@ def run(verb: str, selections: Mapping[str, Any], settings: Settings) -> Iterato
     Parameters
     ----------
     verb
-        `apply`, `watch` or `remove`.
+        `apply`, `watch`, `results` or `remove`.
     selections
         What was asked for; must be JSON.
     """

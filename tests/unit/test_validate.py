@@ -15,6 +15,7 @@ from click.testing import CliRunner
 from adamacs import cli
 from adamacs.core import settings as settings_module
 from adamacs.demo import lab as synthetic
+from adamacs.ingest import find
 from adamacs.ingest.find import find_recordings
 from adamacs.ingest.validate import host_problems, validate
 
@@ -55,6 +56,21 @@ def test_every_problem_of_every_folder_is_printed_and_the_exit_status_says_that_
     found = json.loads(told)
     assert (status, found["fit"]) == (1, False)
     assert [problem["where"].rpartition("/")[2] for problem in found["problems"]] == ["cut.json"]
+
+
+def test_a_file_that_goes_while_it_is_looked_at_stops_no_other_folder(lab, folders, monkeypatch):
+    read = find.recording_of
+
+    def going(found):
+        recording = read(found)
+        if recording.path == folders[0]:
+            next(folders[0].glob("*_00001.tif")).unlink()
+        return recording
+
+    monkeypatch.setattr(find, "recording_of", going)
+    status, told = asked(lab.root("share"))
+    assert (status, told.count("UNFIT"), told.count("fit  ")) == (1, 1, 2)
+    assert "_00001.tif" in told
 
 
 def test_a_path_without_a_recording_is_unfit(lab, tmp_path):
