@@ -120,7 +120,14 @@ def make_home(home: Path) -> Path:
 
 def described() -> str:
     """Return the file of the setup type."""
-    lines = [f'name = "{SETUP}"', 'description = "Everything at once."', 'parsers = ["wavesurfer"]']
+    lines = [
+        f'name = "{SETUP}"',
+        'description = "Everything at once."',
+        "[[expected]]",
+        'files = "*.h5"',
+        'what = "the recording"',
+        'parser = "wavesurfer"',
+    ]
     lines += ["[wheel]", "circumference = 47.1"]
     for place, channels in (("line", LINES), ("analog", INPUTS)):
         for number, (name, kind, _, _) in enumerate(channels):

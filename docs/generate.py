@@ -493,15 +493,15 @@ def _setup(setup: setups.SetupType) -> Iterator[str]:
         rows = [f"| `{e.files}` | {e.count} | {_cell(e.what)} |" for e in setup.expected]
         yield "\n".join(["| files | how many | what |", "|---|---|---|", *rows])
     stream, otherwise = setup.clock.stream, setup.clock.otherwise
-    readers = _texts(setup.parsers) or "none"
-    yield f"Scan time: `{stream}`{f', or `{otherwise}`' if otherwise else ''}. Readers: {readers}."
+    readers = _texts(f"{source} ({reader})" for source, reader in setup.sources.items()) or "none"
+    yield f"Scan time: `{stream}`{f', or `{otherwise}`' if otherwise else ''}. Sources and their readers: {readers}."
     if setup.channel:
         yield "\n".join(
             ["| channel | name | event | kind | what |", "|---|---|---|---|---|", *map(_channel, setup.channel)]
         )
     for align in setup.align:
         remark = "" if align.verified else f" Not verified: {_cell(align.missing)}"
-        yield f"Bpod's trials are aligned by {_texts(align.events)} and the channel `{align.channel}`.{remark}"
+        yield f"`{align.source}` is placed on scan time: {align.how}.{remark}"
 
 
 def _channel(channel: setup_wiring.Channel) -> str:

@@ -125,7 +125,7 @@ def _model(scan: Mapping[str, Any], clock: str) -> ClockModel | None:
         raise InvalidKey(f"The scan has no clock {clock!r}.", scan, nearest(clock, list(clocks)))
     if clocks[clock]["is_scan_time"]:
         return None
-    if not clocks[clock]["is_placed"]:
+    if not clocks[clock]["placed_by"]:
         what = f"Times of {clock} are on its own clock: the setup type does not say how it is placed on scan time."
         raise UnusableClock(what, scan, "Add [[align]] to its file, then `adamacs ingest apply` the folder again.")
     stored = (pipeline.sync.ClockSync & scan & {"clock": clock}).to_arrays("clock_mapping")

@@ -67,13 +67,13 @@ def _lines(setup: SetupType, known: registry.Registry) -> Iterator[str]:
         values = ", ".join(f"{name}={value}" for name, value in stage.values.items())
         yield f"  stages:     {stage.table} {values}".rstrip()
     yield from (f"  {expected.count:>12} {expected.files}: {expected.what}" for expected in setup.expected)
-    yield f"  readers:    {', '.join(setup.parsers) or 'none'}"
+    yield f"  readers:    {', '.join(f'{source} ({reader})' for source, reader in setup.sources.items()) or 'none'}"
     yield f"  scan time:  {setup.clock.stream}{f', or {other}' if (other := setup.clock.otherwise) else ''}"
     if wheel := setup.wheel:
         turn = f"{wheel.circumference:g} cm a turn, {wheel.low:g} to {wheel.high:g} V"
         yield f"  wheel:      {turn}{', forward lowers it' if wheel.direction < 0 else ''}"
     for align in setup.align:
-        yield f"  aligned:    {' and '.join(align.events)} with {align.channel}"
+        yield f"  aligned:    {align.source}: {align.how}"
     yield from _channels(setup)
     if not setup.verified:
         yield "  Not verified. A lab must fill in:"

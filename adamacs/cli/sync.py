@@ -39,8 +39,10 @@ def _clocks(scan: Any) -> list[dict[str, Any]]:
     from adamacs import pipeline
 
     synced = {row["clock"]: row for row in (pipeline.sync.ClockSync & scan).to_dicts()}
-    rows = (pipeline.clock.Clock * pipeline.event.BehaviorRecording.Source & scan).to_dicts(order_by="clock")
-    return [{**row, "sync": synced.get(row["clock"])} for row in rows]
+    sources = (pipeline.event.BehaviorRecording.Source & scan).to_dicts(order_by="source DESC")
+    named = {row["clock"]: row["source"] for row in sources}
+    rows = (pipeline.clock.Clock & scan).to_dicts(order_by="clock")
+    return [{**row, "source": named.get(row["clock"]), "sync": synced.get(row["clock"])} for row in rows]
 
 
 def _line(row: dict[str, Any]) -> dict[str, Any]:
@@ -49,7 +51,7 @@ def _line(row: dict[str, Any]) -> dict[str, Any]:
     line = {"clock": row["clock"], "zero": row["zero"], "placed": bool(row["is_scan_time"] or found)}
     if row["is_scan_time"]:
         return {**line, "scan_time": True}
-    if not row["is_placed"]:
+    if not row["placed_by"]:
         return {**line, "why": "the setup type does not say how: add [[align]] to its file"}
     if found is None:
         return {**line, "why": f"adamacs why sync.ClockSync scan_id={row['scan_id']},source={row['source']}"}

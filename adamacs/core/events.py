@@ -4,11 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class SourceFiles:
+    """The files of one source of a scan, as its importer is given them.
+
+    Attributes
+    ----------
+    source
+        As its setup type names it, such as `wavesurfer` or `camera_top`.
+    setup_type
+        Of the scan.
+    files
+        In the order of their numbers.
+    """
+
+    source: str
+    setup_type: str
+    files: tuple[Path, ...]
 
 
 @dataclass(frozen=True)

@@ -192,10 +192,10 @@ class Modality:
     units
         What grows within folders, beside the recording folders.
     importers
-        Per source of events, such as `wavesurfer`, the `module:function` of (files, setup type, Settings) to
-        `adamacs.core.events.ImportedEvents`.
+        Per parser of a setup type, such as `wavesurfer`, the `module:function` of
+        (`adamacs.core.events.SourceFiles`, Settings) to `adamacs.core.events.ImportedEvents`.
     trial_importers
-        The same to a tuple of `adamacs.core.events.ImportedTrial`, for sources that know of trials.
+        The same to a tuple of `adamacs.core.events.ImportedTrial`, for parsers that know of trials.
     """
 
     name: str

@@ -34,20 +34,35 @@ PARSERS: Final[Mapping[str, str]] = {
     "bonsai_log": "Bonsai's stimulus log; the markers in it tell the dialect",
     "bonsai_log_trigger": "Bonsai's stimulus log, stimuli between `Master_Trigger:ON` and `OFF` in double parentheses",
     "bonsai_log_acquiring": "Bonsai's stimulus log, stimuli after `HARP_acquiring:ON`",
-    "harp": "HARP's tables and registers",
-    "camera": "time stamps of camera frames, `.csv`",
+    "harp_frames": "the table of frame times that HARP saw, `.csv`",
+    "harp_imu": "HARP's inertial sensors, one table `.csv` or a `.bin` for each sensor",
+    "camera": "time stamps of the frames of one camera, `.csv`",
 }
+SOURCES: Final[Mapping[str, str]] = {  # of the parsers that read one source alone; a camera has a name of its own
+    "wavesurfer": "wavesurfer",
+    "bpod": "bpod",
+    "harp_frames": "harp",
+    "harp_imu": "harp_imu",
+    **dict.fromkeys(("bonsai_events", "bonsai_log", "bonsai_log_trigger", "bonsai_log_acquiring"), "bonsai"),
+}
+AUX: Final = "aux"  # the clock of wavesurfer; that of every other source has the source's name
+FRAMES: Final = "frames"  # the clock that is zero at the first two-photon frame
 STREAMS: Final[Mapping[str, str]] = {
     "aux": "seconds since the start of the auxiliary sweep",
     "bpod": "seconds since Bpod's state machine was switched on",
     "frames": "seconds since the first two-photon frame",
 }
 POLARITIES: Final = ("high", "low")
+ANCHORS: Final[Mapping[str, str]] = {
+    "first": "the first of both are one event",
+    "last": "the last of both are one event, as when the source ran before the recording did",
+    "both": "the first of both are one event, and the last of both are",
+}
 WHEEL: Final = "treadmill"  # the channel whose volts `[wheel]` explains
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,62}")
 _EVENT = re.compile(r"(?:[A-Za-z][A-Za-z0-9_]{0,99})?(?:<stimulus>|<id>)?")
-_BPOD_EVENT = re.compile(r"(?:raw_)?bpod_[A-Za-z0-9_]+")
+_EVENTS = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,126}")
 _ANALOG_KINDS = ("level", "waveform")
 _TRAINS = ("pulses", "onsets", "frames")
 _OF_KINDS: Final[Mapping[str, Collection[str]]] = {  # keys that mean something for these kinds alone
@@ -239,14 +254,29 @@ class Wheel:
 
 @dataclass(frozen=True)
 class Align:
-    """How Bpod's trials are placed on scan time: which of its events are the same as the pulses of a channel."""
+    """How the times of a source are placed on scan time: which of its events are the same as the pulses of a channel.
 
-    channel: str = toml.key("The channel whose onsets are paired.")
+    Or, where the computer of another source stamped its times, too, through that one.
+    """
+
+    source: str = toml.key("The source whose times are placed, such as `bpod` or a camera's name.", "bpod")
+    channel: str = toml.key("The channel whose onsets are paired; empty with `through`.", "")
     events: tuple[str, ...] = toml.key(
-        "The events of Bpod that are paired with them, in order of their times. `bpod_trial_start` is the start of a "
-        "trial.",
-        fits=lambda names: names and all(map(_BPOD_EVENT.fullmatch, names)),
+        "The events of the source that are paired with them, in order of their times. `bpod_trial_start` is the start "
+        "of a trial; the frames of the camera `camera_top` are `camera_top_frames`.",
+        (),
+        fits=lambda names: all(map(_EVENTS.fullmatch, names)),
         takes="It takes names such as bpod_trial_start.",
+    )
+    through: str = toml.key(
+        "In place of `channel` and `events`: another source with time stamps of the same computer, through which this "
+        "one is placed.",
+        "",
+    )
+    jitter: float = toml.key(
+        "s, the furthest that a pair of events may be off; time stamps of software are off by some milliseconds.",
+        1e-3,
+        **_POSITIVE,
     )
     only_with: tuple[str, ...] = toml.key(
         "Bpod's own events of which a trial must hold one to be paired; trials without, such as timeouts, are left "
@@ -256,17 +286,26 @@ class Align:
     after: After | None = toml.key("From when on the channel's pulses are paired; absent: from the start.", None)
     drop_first: bool = toml.key("Whether the first of these pulses belongs to no trial.", False)
     drop_last: bool = toml.key("Whether the last of these pulses belongs to no trial.", False)
-    from_end: bool = toml.key(
-        "Whether pairs are counted from the last pulse, as when Bpod ran before the recording did.", False
+    anchor: str = toml.key(
+        "What is known beforehand, which even trains without any irregularity need. "
+        f"{'; '.join(f'`{name}`: {what}' for name, what in ANCHORS.items())}; empty: intervals alone tell.",
+        "",
+        fits=("", *ANCHORS).__contains__,
+        takes=f"It takes {' or '.join(ANCHORS)}.",
     )
     verified: bool = toml.key("Whether this was compared with the lab's own recordings or documents.", True)
     missing: str = toml.key("What a lab must find out where `verified` is false.", "")
+
+    @property
+    def how(self) -> str:
+        """How the source is placed, in words."""
+        return f"through {self.through}" if self.through else f"{' and '.join(self.events)} with {self.channel}"
 
 
 def misfits(
     channels: tuple[Channel, ...],
     clock: Clock,
-    parsers: tuple[str, ...],
+    sources: Collection[str],
     aligns: tuple[Align, ...],
     wheel: Wheel | None = None,
 ) -> Iterator[Problem]:
@@ -276,11 +315,15 @@ def misfits(
         found = (_of_place(channel), _of_kind(channel), _of_counts(channel), _of_others(channel, channels, gates))
         yield from _at(f"channel {number}", chain(*found, _unverified(channel)))
     yield from _shared(channels)
-    yield from _of_streams(channels, clock, parsers, aligns)
+    yield from _of_streams(channels, clock, sources)
     if wheel:
         yield from _at("wheel", _of_wheel(wheel, channels))
     for number, align in enumerate(aligns, 1):
-        yield from _at(f"align {number}", chain(_of_align(align, channels, gates), _unverified(align)))
+        of_align = chain(_of_align(align, channels, gates), _of_source(align, clock, sources), _unverified(align))
+        yield from _at(f"align {number}", of_align)
+        if align.through and not any(other.source == align.through and other.channel for other in aligns):
+            what = f"Nothing places {align.through} itself by a channel."
+            yield _wrong(f"align {number}, through", what, "Name a source that is placed by one.")
 
 
 def _wrong(key: str, what: str, hint: str) -> Problem:
@@ -368,23 +411,26 @@ def _shared(channels: tuple[Channel, ...]) -> Iterator[Problem]:
             seen.setdefault(claim, channel.name)
 
 
-def _of_streams(
-    channels: tuple[Channel, ...], clock: Clock, parsers: tuple[str, ...], aligns: tuple[Align, ...]
-) -> Iterator[Problem]:
-    for name in parsers:
-        yield from _unknown("parsers", name, PARSERS, "reader")
+def _of_streams(channels: tuple[Channel, ...], clock: Clock, sources: Collection[str]) -> Iterator[Problem]:
     if clock.stream == clock.otherwise:
         yield _wrong("clock, otherwise", "It is that stream itself.", "Name another one, or leave it out.")
     asked = [
         ("channel", "The channels are read by wavesurfer.", bool(channels), "wavesurfer"),
-        ("align", "Bpod's trials are read by bpod.", bool(aligns), "bpod"),
         ("clock, stream", "Bpod's session is read by bpod.", clock.stream == "bpod", "bpod"),
     ]
     for key, what, is_asked, parser in asked:
-        if is_asked and parser not in parsers:
-            yield _wrong(key, what, f'Add "{parser}" to parsers.')
-    if aligns and clock.stream == "bpod":
-        yield _wrong("align", "Bpod's own clock is scan time: nothing is to be aligned.", "Leave it out.")
+        if is_asked and parser not in sources:
+            yield _wrong(key, what, f'Give parser = "{parser}" to the expected files that it reads.')
+
+
+def _of_source(align: Align, clock: Clock, sources: Collection[str]) -> Iterator[Problem]:
+    yield from _unknown("source", align.source, sources, "source among the expected files")
+    if align.source in (clock.stream, SOURCES["wavesurfer"]):
+        yield _wrong("source", f"Its own clock may be scan time ({align.source}).", "Leave it out.")
+    if align.through:
+        yield from _unknown("through", align.through, set(sources) - {align.source}, "other source")
+    if bool(align.through) == bool(align.channel or align.events) or bool(align.channel) != bool(align.events):
+        yield _wrong("channel", "It is placed by a channel and events, or through another source.", "Keep one of both.")
 
 
 def _of_wheel(wheel: Wheel, channels: tuple[Channel, ...]) -> Iterator[Problem]:
@@ -397,7 +443,8 @@ def _of_wheel(wheel: Wheel, channels: tuple[Channel, ...]) -> Iterator[Problem]:
 
 
 def _of_align(align: Align, channels: tuple[Channel, ...], gates: list[str]) -> Iterator[Problem]:
-    pulses = [channel.name for channel in channels if channel.kind in ("pulses", "onsets")]
-    yield from _unknown("channel", align.channel, pulses, "channel of kind pulses or onsets")
+    if align.channel:
+        trains = [channel.name for channel in channels if channel.kind in _TRAINS]
+        yield from _unknown("channel", align.channel, trains, f"channel of kind {' or '.join(_TRAINS)}")
     if align.after:
         yield from _at("after", _unknown("gate", align.after.gate, gates, "channel of kind gate"))

@@ -19,7 +19,7 @@ from adamacs.core import toml
 from adamacs.core.errors import UnknownSetup, nearest, visible
 from adamacs.core.modality import Problem
 from adamacs.core.names import fold, natural_order
-from adamacs.core.setup_wiring import PARSERS, Align, Channel, Clock, Wheel, misfits
+from adamacs.core.setup_wiring import AUX, FRAMES, PARSERS, SOURCES, Align, Channel, Clock, Wheel, misfits
 
 SHIPPED = Path(__file__).with_name("setup_types")
 RIGS_FILE = "rigs.toml"
@@ -48,6 +48,25 @@ class Expected:
         "How many there may be; absent: any number.", None, fits=lambda n: n >= 0, takes="It takes 0 or more."
     )
     hint: str = toml.key("What to try where they are missing, or too many.", "")
+    parser: str = toml.key(
+        f"The reader that they are given to: {'; '.join(f'`{name}`, {what}' for name, what in PARSERS.items())}. "
+        "Empty: none of those that find events.",
+        "",
+        fits=("", *PARSERS).__contains__,
+        takes=f"It takes {', '.join(PARSERS)}.",
+    )
+    source: str = toml.key(
+        "What wrote them, under which its events and its clock are known; a camera needs one, such as `camera_top`. "
+        "Files with one source are read together. Empty: that of the reader.",
+        "",
+        fits=re.compile(r"(?:[a-z][a-z0-9_]{0,31})?").fullmatch,
+        takes="It takes up to 32 small letters, digits and _, a letter first.",
+    )
+
+    @property
+    def told_by(self) -> str:
+        """The source that these files are of; empty where no reader finds events in them."""
+        return self.parser and (self.source or SOURCES.get(self.parser, ""))
 
     def found(self, names: Iterable[str]) -> list[str]:
         """Return the names of files that are meant."""
@@ -124,10 +143,6 @@ class SetupType:
     stage: tuple[Stage, ...] = toml.key(
         "The requests that a new scan gets, a table `[[stage]]` for each; none: what the person's profile says.", ()
     )
-    parsers: tuple[str, ...] = toml.key(
-        f"Which readers such a folder is given to. {'; '.join(f'`{name}`: {what}' for name, what in PARSERS.items())}.",
-        (),
-    )
     clock: Clock = toml.key("Which stream is scan time.", Clock())
     wheel: Wheel | None = toml.key(
         "What the volts of the channel `treadmill` mean; absent: no position and no speed is made of them.",
@@ -142,10 +157,46 @@ class SetupType:
         False,
     )
     align: tuple[Align, ...] = toml.key(
-        "How Bpod's trials are placed on scan time, a table `[[align]]`; none: they stay on Bpod's own clock.", ()
+        "How the times of a source are placed on scan time, a table `[[align]]` for each; of a source without one they "
+        "stay on its own clock.",
+        (),
     )
     source: Path = Path()
     replaces: Path | None = None
+
+    @property
+    def sources(self) -> dict[str, str]:
+        """The reader of each source, by the source's name, in the order of the files."""
+        return {expected.told_by: expected.parser for expected in self.expected if expected.told_by}
+
+    def files_of(self, names: Iterable[str]) -> dict[str, list[str]]:
+        """Return which of some files are of which source; sources without files are left out.
+
+        Parameters
+        ----------
+        names
+            Of the files, POSIX, relative to the scan's folder.
+        """
+        held = list(names)
+        found: dict[str, list[str]] = {}
+        for expected in self.expected:
+            if expected.told_by and (files := expected.found(held)):
+                of_source = found.setdefault(expected.told_by, [])
+                of_source += [name for name in files if name not in of_source]
+        return found
+
+    def scan_time(self, sources: Collection[str]) -> str:
+        """Return the clock that is scan time, where these sources were recorded.
+
+        That is the stream that the setup type names, else the one that takes its place; without both, the frames.
+        """
+        clocks = {clock_of(source) for source in sources}
+        named = (name for name in (self.clock.stream, self.clock.otherwise) if name in clocks)
+        return next(named, FRAMES)
+
+    def placed_by(self, source: str) -> str:
+        """Return the source by whose pulses a source is placed on scan time: its own, or another's; empty: by none."""
+        return next((rule.through or source for rule in self.align if rule.source == source), "")
 
     def lacks(self, names: Iterable[str]) -> list[Expected]:
         """Return what is expected and not there, or not in sufficient number.
@@ -190,6 +241,11 @@ class SetupType:
     def known_as(self) -> tuple[str, ...]:
         """Every spelling, the canonical name first."""
         return (self.name, *self.spellings)
+
+
+def clock_of(source: str) -> str:
+    """Return the name of a source's clock."""
+    return AUX if source == SOURCES["wavesurfer"] else source
 
 
 @dataclass(frozen=True)
@@ -375,7 +431,8 @@ def _misfits(setup: SetupType, rigs: Collection[str], modalities: Collection[str
     for name in setup.modalities:
         if modalities is not None and name not in modalities:
             yield Problem("error", f"There is no modality {name!r}.", "modalities", nearest(name, modalities))
-    yield from misfits(setup.channel, setup.clock, setup.parsers, setup.align, setup.wheel)
+    yield from _of_sources(setup)
+    yield from misfits(setup.channel, setup.clock, setup.sources, setup.align, setup.wheel)
     for spelling in setup.spellings:
         if not fold(spelling):
             yield Problem("error", f"{spelling!r} is no spelling.", "spellings", "It takes letters or digits.")
@@ -385,6 +442,20 @@ def _misfits(setup: SetupType, rigs: Collection[str], modalities: Collection[str
         yield Problem(
             "error", "What is missing cannot be verified.", "missing", "Leave it out, or set verified = false."
         )
+
+
+def _of_sources(setup: SetupType) -> Iterator[Problem]:
+    readers: dict[str, str] = {}
+    for number, expected in enumerate(setup.expected, 1):
+        if expected.source and not expected.parser:
+            what = "No reader finds events in these files."
+            yield Problem("error", what, f"expected {number}, source", "Name a parser, or leave it out.")
+        elif expected.parser and not expected.told_by:
+            what = f"{expected.parser} may read several sources, and this one has no name."
+            yield Problem("error", what, f"expected {number}, source", "Name it, such as camera_top.")
+        elif readers.setdefault(expected.told_by, expected.parser) != expected.parser:
+            what = f"{expected.told_by} is read by {readers[expected.told_by]} already."
+            yield Problem("error", what, f"expected {number}, source", "Give it a name of its own.")
 
 
 def _claims(setup: SetupType, others: Mapping[str, SetupType]) -> Iterator[Problem]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -200,27 +200,33 @@ def write_setups(home: Path, *, paramset_idx: int | None = None) -> None:
     shipped = setups.load().setups
     with_rig = {part.setup for parts in _LABS.values() for part in parts if part.with_rig}
     for name in sorted({part.setup for parts in _LABS.values() for part in parts}):
-        told = ("spellings", "rigs", "modalities", *(["parsers"] if name in with_rig else []))
+        told = ("spellings", "rigs", "modalities")
         lines = [
             f'name = "{name}"',
             'description = "Synthetic: two-photon frames, and little beside them."',
             *(f"{key} = {json.dumps(getattr(shipped[name], key))}" for key in told),
             *(["automatic = true"] if paramset_idx is not None else []),
-            *_expected("*.tif", "the frames", least=1),
+            *_expected(setups.Expected("*.tif", "the frames")),
         ]
         if paramset_idx is not None:
             lines += ["", "[[stage]]", 'table = "imaging.ProcessingTask"', f"values.paramset_idx = {paramset_idx}"]
         if name in with_rig:
-            lines += _expected("*.h5", "the auxiliary channels", least=0) + _expected(
-                "*.mat", "Bpod's session", least=0
-            )
+            for expected in shipped[name].expected:
+                lines += _expected(replace(expected, least=0)) if expected.parser else []
             lines += ["", _wiring(shipped[name])]
         if not (path := folder / f"{name}.toml").exists():
             path.write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
 
 
-def _expected(files: str, what: str, *, least: int) -> list[str]:
-    return ["", "[[expected]]", f'files = "{files}"', f'what = "{what}"', f"least = {least}"]
+def _expected(expected: setups.Expected) -> list[str]:
+    lines = [
+        "",
+        "[[expected]]",
+        f'files = "{expected.files}"',
+        f'what = "{expected.what}"',
+        f"least = {expected.least}",
+    ]
+    return lines + [f'{key} = "{value}"' for key in ("parser", "source") if (value := getattr(expected, key))]
 
 
 def _wiring(setup: setups.SetupType) -> str:

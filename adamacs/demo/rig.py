@@ -245,7 +245,7 @@ def record(setup: SetupType, seconds: float = 10.0, *, seed: int = 0, sample_rat
             least = math.ceil(2 * channel.step / channel.resolution)  # a smaller step would not end a plateau
             steps = rng.integers(least, least + 40, len(pulses[channel.name]))
             levels[channel.name] = np.round(steps * channel.resolution, 6)
-    task = _play(setup.align[0], seconds, play) if setup.align and "bpod" in setup.parsers else None
+    task = _play(setup.align[0], seconds, play) if setup.placed_by("bpod") else None
     if task is not None:
         start = np.round(task.told * actual).astype(np.int64)
         pulses[setup.align[0].channel] = np.stack([start, start + round(_TTL * actual)], axis=1)
@@ -260,7 +260,7 @@ def _play(rule: Align, seconds: float, rng: np.random.Generator) -> Task:
     first = 2 * _GATE + 0.1 + (rule.after.seconds if rule.after else 0.0)
     begin = np.cumsum(0.9 + 0.8 * rng.random(int(seconds / 1.3))) + first - 1.0
     begin = begin[begin < seconds - _GATE - 1.0]
-    if rule.from_end:  # Bpod ran before the recording did
+    if rule.anchor == "last":  # Bpod ran before the recording did
         begin = np.concatenate([first - 1.5 - 1.1 * np.arange(3)[::-1] - rng.random(3) * 0.2, begin])
     is_played = rng.random(len(begin)) > (0.2 if rule.only_with else -1.0)  # of the others, none is told to the rig
     trials, told = [], []
@@ -273,7 +273,7 @@ def _play(rule: Align, seconds: float, rng: np.random.Generator) -> Task:
         if good:
             told += [start if event == _TRIAL_START else start + later for event in rule.events]
     heard = np.sort(np.array(told))
-    heard = heard[heard > first - 0.5] if rule.from_end else heard
+    heard = heard[heard > first - 0.5] if rule.anchor == "last" else heard
     extra = [[first - 0.3]] * rule.drop_first, [[seconds - 0.5]] * rule.drop_last
     return Task(bpod.Session(trials=tuple(trials)), offset, drift, np.concatenate([*extra[0], heard, *extra[1]]))
 

@@ -19,5 +19,5 @@ class Clock(dj.Manual):
     zero               : varchar(255)  # what its zero is, in words
     clock_start = null : datetime(6)   # naive UTC, when it was zero, where a file tells it
     is_scan_time       : bool          # true of one clock of a scan: all others are converted to it
-    is_placed          : bool          # true where the setup type says how it is placed on scan time
+    placed_by = ''     : varchar(32)   # the source by whose pulses it is placed on scan time; empty: by none
     """

@@ -6,6 +6,7 @@ import datajoint as dj
 import numpy as np
 
 from adamacs.core import settings
+from adamacs.core.events import SourceFiles
 from adamacs.core.modality import named
 from adamacs.schemas import scan as scan_schema
 from adamacs.schemas.clock import Clock
@@ -15,7 +16,7 @@ from adamacs.storage import arrays
 schema = dj.Schema()
 
 IMPORTERS: dict[str, str] = {}
-"""Per source, the `module:function` that reads its files; `adamacs.pipeline` hands down what the modalities declare."""
+"""Per parser, the `module:function` that reads its files; `adamacs.pipeline` hands down what the modalities declare."""
 
 
 @schema
@@ -59,9 +60,10 @@ class BehaviorRecording(dj.Manual):
         definition = """
         # A program or device that left files
         -> master
-        source : varchar(32)  # such as wavesurfer or bpod
+        source : varchar(32)  # such as wavesurfer, bpod or camera_top
         ---
         -> Clock
+        parser : varchar(32)  # which reader its files are given to
         """
 
     class File(dj.Part):
@@ -131,13 +133,16 @@ class EventImport(dj.Imported):
         gap_stop     : float64  # s, on the clock of the source: the pulse after
         """
 
-    def make_fetch(self, key):  # the setup type, and the rows of the source's files
-        rows = (ScanFile & (BehaviorRecording.File & key)).to_dicts(order_by="file_id")
-        return (scan_schema.setup_of(key), rows)
+    @property
+    def key_source(self):
+        return BehaviorRecording.Source & [{"parser": parser} for parser in IMPORTERS]
 
-    def make_compute(self, key, setup_type, rows):
-        files = [scan_schema.require_unchanged(row) for row in rows]
-        found = named(IMPORTERS[key["source"]])(files, setup_type, settings.active())
+    def make_fetch(self, key):  # the parser, the setup type, and the rows of the source's files
+        rows = (ScanFile & (BehaviorRecording.File & key)).to_dicts(order_by="file_id")
+        return ((BehaviorRecording.Source & key).fetch1("parser"), scan_schema.setup_of(key), rows)
+
+    def make_compute(self, key, parser, setup_type, rows):
+        found = named(IMPORTERS[parser])(source_files(key, setup_type, rows), settings.active())
         kinds = {one.event_type: one.description for one in (*found.events, *found.series)}
         series = [self._series(key, one) for one in found.series]
         repairs = [_repair_row(one.event_type, n, gap) for one in found.series for n, gap in enumerate(one.repairs, 1)]
@@ -164,6 +169,11 @@ class EventImport(dj.Imported):
         self.Event.insert([{**key, **row} for row in events])
         self.EventSeries.insert([{**key, **row} for row in series])
         self.Repair.insert([{**key, **row} for row in repairs])
+
+
+def source_files(key, setup_type, rows):
+    """Return the files of a source, each of which must be what it was when it was ingested."""
+    return SourceFiles(key["source"], setup_type, tuple(scan_schema.require_unchanged(row) for row in rows))
 
 
 def _event_rows(events):

@@ -7,6 +7,7 @@ import numpy as np
 
 from adamacs.core import settings, setups
 from adamacs.core.clocks import alignment
+from adamacs.core.errors import UnusableClock
 from adamacs.schemas import scan as scan_schema
 from adamacs.schemas.clock import Clock
 from adamacs.schemas.event import BehaviorRecording, EventImport
@@ -45,33 +46,48 @@ class ClockSync(dj.Computed):
     def key_source(self):
         imported = BehaviorRecording.Source & EventImport
         ready = dj.U("session_id", "scan_id") & (imported & (Clock & {"is_scan_time": True}))
-        placed = BehaviorRecording.Source & (Clock & {"is_scan_time": False, "is_placed": True})
-        return EventImport & placed & ready
+        guides = imported.proj(placed_by="source").proj()
+        placed = (Clock & {"is_scan_time": False}).proj("placed_by").restrict(guides, semantic_check=False)
+        return EventImport & (BehaviorRecording.Source & placed) & ready
 
     def make_fetch(
         self, key
-    ):  # setup type, source and clock of both sides, and times (s) of their events by their type
+    ):  # setup type; rows of the source, of the one that places it, of scan time; events of both
         scan = {name: key[name] for name in ("session_id", "scan_id")}
-        own = (BehaviorRecording.Source & key).fetch1("source", "clock")
-        scan_time = Clock & scan & {"is_scan_time": True}
-        target = (BehaviorRecording.Source & scan & scan_time & EventImport).fetch1("source", "clock")
-        events = (self._events({**scan, "source": source}) for source, _ in (own, target))
-        return (scan_schema.setup_of(scan), [str(name) for name in (*own, *target)], *events)
+        rows = {row["source"]: row for row in (BehaviorRecording.Source * Clock & scan).to_dicts()}
+        own = rows[key["source"]]
+        guide = rows[own["placed_by"]]
+        target = next(
+            row for row in rows.values() if row["is_scan_time"] and setups.clock_of(row["source"]) == row["clock"]
+        )
+        events = (self._events({**scan, "source": side["source"]}) for side in (guide, target))
+        return (scan_schema.setup_of(scan), own, guide, target, *events)
 
     @staticmethod
     def _events(key):
-        """Return start and end (s) of the events of a source, by their type."""
+        """Return by their type starts and ends (s) of the events of a source, and references to its pulse trains."""
         found = {}
         for row in (EventImport.Event & key).to_dicts(order_by="event_id"):
             found.setdefault(row["event_type"], []).append((row["event_start_time"], row["event_end_time"]))
-        return found
+        return found | {row["event_type"]: row["times"] for row in (EventImport.EventSeries & key).to_dicts()}
 
-    def make_compute(self, key, setup_type, sides, here, there):
-        _, clock, target_source, target = sides
+    def make_compute(self, key, setup_type, own, guide, target, here, there):
         setup = setups.load_usable(settings.active().home).find(setup_type, key)
-        found = alignment.align(setup, here, there, source=clock, target=target)
+        found = alignment.align(setup, here, there, source=guide["source"], target=target["clock"])
+        if own["source"] != guide["source"]:
+            found = found.through(own["clock"], _ahead(own, guide))
         pairs = arrays.write("derived", arrays.path_of("ClockSync", key, "pairs"), np.asarray(found.pairs))
-        return {**found.row(), "clock": clock, "target_source": target_source}, found.fit.model.to_json(), pairs
+        row = {**found.row(), "clock": own["clock"], "target_source": target["source"]}
+        return row, found.fit.model.to_json(), pairs
 
     def make_insert(self, key, row, mapping, pairs):
         self.insert1({**key, **row, "clock_mapping": mapping, "pairs": pairs})
+
+
+def _ahead(own, guide):
+    """Return what must be added to times of one clock to have those of another (s), by the instants of their zeros."""
+    zeros = own["clock_start"], guide["clock_start"]
+    if None in zeros:
+        what = f"{own['source']} is placed through {guide['source']}, and one of their files tells no instant."
+        raise UnusableClock(what, {"source": own["source"]}, "Both must be stamped by the computer's clock.")
+    return (zeros[0] - zeros[1]).total_seconds()

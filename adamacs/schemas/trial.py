@@ -10,7 +10,7 @@ import numpy as np
 from adamacs.core import settings
 from adamacs.core.modality import named
 from adamacs.schemas import scan as scan_schema
-from adamacs.schemas.event import BehaviorRecording, EventImport
+from adamacs.schemas.event import BehaviorRecording, EventImport, source_files
 from adamacs.schemas.scan import ScanFile
 
 schema = dj.Schema()
@@ -18,7 +18,7 @@ schema = dj.Schema()
 _ROUNDING = 1e-6  # s, far below a cycle of any task machine
 
 IMPORTERS: dict[str, str] = {}
-"""Per source, the `module:function` that reads its trials; `adamacs.pipeline` hands down what modalities declare."""
+"""Per parser, the `module:function` that reads its trials; `adamacs.pipeline` hands down what modalities declare."""
 
 
 @schema
@@ -87,16 +87,16 @@ class TrialImport(dj.Imported):
 
     @property
     def key_source(self):
-        return EventImport & [{"source": source} for source in IMPORTERS]
+        return EventImport & (BehaviorRecording.Source & [{"parser": parser} for parser in IMPORTERS])
 
-    def make_fetch(self, key):  # the setup type, the rows of the source's files, numbers and times (s) of its events
+    def make_fetch(self, key):  # parser, setup type, rows of the source's files, numbers and times (s) of its events
         rows = (ScanFile & (BehaviorRecording.File & key)).to_dicts(order_by="file_id")
         events = (EventImport.Event & key).to_arrays("event_id", "event_start_time", order_by="event_id")
-        return (scan_schema.setup_of(key), rows, *(column.tolist() for column in events))
+        parser = (BehaviorRecording.Source & key).fetch1("parser")
+        return (parser, scan_schema.setup_of(key), rows, *(column.tolist() for column in events))
 
-    def make_compute(self, key, setup_type, rows, event_ids, times):
-        files = [scan_schema.require_unchanged(row) for row in rows]
-        trials = named(IMPORTERS[key["source"]])(files, setup_type, settings.active())
+    def make_compute(self, key, parser, setup_type, rows, event_ids, times):
+        trials = named(IMPORTERS[parser])(source_files(key, setup_type, rows), settings.active())
         types = sorted({trial.trial_type for trial in trials} - {""})
         links = _links(trials, event_ids, times)
         return types, [_row(trial) for trial in trials], [dict(trial.attributes) for trial in trials], links

@@ -13,12 +13,14 @@ from adamacs import pipeline
 from adamacs.core import setups
 from adamacs.demo import bpod, rig
 from adamacs.demo import lab as synthetic
+from adamacs.demo.bonsai import StimulusLog, write_stimuli
 from adamacs.ingest.answers import read_answers
 from adamacs.ingest.apply import apply_plan
 from adamacs.ingest.plan import plan_ingest
+from adamacs.modalities.behavior.importers.bonsai import DIALECTS
 from adamacs.workers import loop, roles
 
-SHIPPED = {name: setup for name, setup in setups.load().setups.items() if "wavesurfer" in setup.parsers}
+SHIPPED = {name: setup for name, setup in setups.load().setups.items() if "wavesurfer" in setup.sources}
 
 
 @pytest.fixture
@@ -35,8 +37,10 @@ def put(lab, folder, setup, ran=None):
     shutil.copytree(folder, place)
     if ran is not None:
         ran.write(place / f"{folder.name}.h5")
-    if any("bonsai" in expected.files for expected in setup.expected):
-        (place / "x_bonsai_stimulus_log.csv").write_text("Value,Timestamp\n")
+    for expected in setup.expected:
+        if expected.told_by == "bonsai":
+            log = StimulusLog(DIALECTS[expected.parser] or "events", clock="none")
+            write_stimuli(place / f"x{expected.files.replace('*', '')}", log)
     (lab.home / "answers.toml").write_text(f'[defaults]\nsetup_type = "{setup.name}"\n')
     return place
 
@@ -87,7 +91,7 @@ def test_what_a_rig_wrote_is_what_the_tables_hold(lab, recordings, name):
                 np.testing.assert_allclose(values, truth.levels[channel.name], atol=channel.resolution / 2)
             np.testing.assert_allclose([row["event_start_time"] for row in found], expected[:, 0], atol=1e-9)
         told += len(expected)
-    about = pipeline.event.EventImport.fetch1()
+    about = (pipeline.event.EventImport & {"source": "wavesurfer"}).fetch1()
     assert about["event_count"] == told
     assert [row["event_id"] for row in rows] == list(range(1, len(rows) + 1))
     found = {row["channel_name"]: row["channel_place"] for row in pipeline.event.EventImport.Channel.to_dicts()}

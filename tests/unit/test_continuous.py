@@ -10,6 +10,7 @@ import pytest
 from adamacs.core import settings as core_settings
 from adamacs.core import setups
 from adamacs.core.errors import UnreadableFile
+from adamacs.core.events import SourceFiles
 from adamacs.core.setup_wiring import Wheel
 from adamacs.demo import rig
 from adamacs.demo.wavesurfer import Analog, Sweep, WaveSurfer, write_wavesurfer
@@ -39,7 +40,7 @@ def written(home, seconds=4.0, **how):
 
 
 def read(home, path):
-    return continuous.read_treadmill([path], "bench2p", home)
+    return continuous.read_treadmill(SourceFiles("wavesurfer", "bench2p", (path,)), home)
 
 
 def test_one_pass_gives_what_the_parts_give_one_after_the_other(home):
@@ -85,6 +86,6 @@ def test_a_recording_too_short_for_a_speed_is_refused_with_its_length(home):
 def test_a_channel_that_was_described_away_meanwhile_is_told(home):
     _, path = written(home)
     with pytest.raises(UnreadableFile, match="no channel cam_sync any more"):
-        continuous.read_waveform([path], "cam_sync", "bench2p", home)
+        continuous.read_waveform(SourceFiles("wavesurfer", "bench2p", (path,)), "cam_sync", home)
     with pytest.raises(UnreadableFile, match="no channel shutter any more that is a voltage"):
-        continuous.read_waveform([path], "shutter", "bench2p", home)
+        continuous.read_waveform(SourceFiles("wavesurfer", "bench2p", (path,)), "shutter", home)

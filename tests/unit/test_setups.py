@@ -432,12 +432,13 @@ def test_scan_time_is_bpod_s_in_the_box_and_falls_back_to_frames_where_the_refer
 
 def test_bpod_s_trials_are_aligned_as_the_lab_s_documents_say():
     told = {s.name: s.align[0] for s in SHIPPED.setups.values() if s.align}
+    assert {align.source for align in told.values()} == {"bpod"}
     for name in ("mini2p1_openfield", "mini2p2_openfield"):
         align = told.pop(name)
         assert (align.channel, align.only_with) == ("bpod_visual", ("SoftCode10", "SoftCode15"))
         assert align.events == ("bpod_trial_start", "bpod_at_target")
     odd = told.pop("bench2p_oddball")
-    assert (odd.channel, odd.events, odd.from_end) == ("bpod_ttl", ("bpod_firststim_oddball",), True)
+    assert (odd.channel, odd.events, odd.anchor) == ("bpod_ttl", ("bpod_firststim_oddball",), "last")
     assert (odd.after.gate, odd.after.seconds) == ("main_track_gate", 1.0)
     (ttl,) = (c for c in SHIPPED.setups["bench2p_oddball"].channel if c.name == odd.channel)
     assert (ttl.analog, ttl.polarity) == (0, "low")
@@ -456,9 +457,14 @@ def test_what_the_reference_does_not_say_is_marked_and_named():
     assert all(bool(c.missing) != c.verified for s in SHIPPED.setups.values() for c in s.channel)
 
 
+AUX = '[[expected]]\nfiles = "*.h5"\nwhat = "aux"\nparser = "wavesurfer"\n'
+BPOD = '[[expected]]\nfiles = "*.mat"\nwhat = "trials"\nparser = "bpod"\n'
+CAMERA = '[[expected]]\nfiles = "*.csv"\nwhat = "frames"\nparser = "camera"\nsource = "top"\n'
 WIRED = (
     SOUND
-    + 'parsers = ["wavesurfer", "bpod"]\n[[channel]]\nname = "gate"\nkind = "gate"\nline = 0\n'
+    + AUX
+    + BPOD
+    + '[[channel]]\nname = "gate"\nkind = "gate"\nline = 0\n'
     + '[[channel]]\nname = "trial"\nkind = "pulses"\nanalog = 4\n'
 )
 ALIGN = '[[align]]\nchannel = "trial"\nevents = ["bpod_trial_start"]\n'
@@ -476,7 +482,7 @@ def test_everything_that_a_channel_may_say_is_read(home):
         'no_more_than = "trial"\nafter = { gate = "gate", seconds = 1 }\n'
         + ALIGN
         + 'only_with = ["SoftCode10"]\nafter = { gate = "gate" }\ndrop_first = true\ndrop_last = true\n'
-        'from_end = true\n[clock]\nstream = "aux"\notherwise = "bpod"\n',
+        'anchor = "last"\njitter = 0.004\n[clock]\nstream = "aux"\notherwise = "bpod"\n',
     )
     setup = setups.load(home).find("own")
     x = setup.channel[2]
@@ -486,6 +492,7 @@ def test_everything_that_a_channel_may_say_is_read(home):
     assert (x.rate, x.least, x.most, x.no_more_than) == ((1.0, 2.5), 1, 9, "trial")
     assert (x.after.gate, x.after.seconds) == ("gate", 1.0)
     assert (setup.align[0].after.seconds, setup.clock.otherwise) == (0.0, "bpod")
+    assert (setup.align[0].source, setup.align[0].anchor, setup.align[0].jitter) == ("bpod", "last", 0.004)
 
 
 def test_everything_that_a_wheel_may_say_is_read_and_shown(home, monkeypatch):
@@ -545,23 +552,52 @@ def test_nobody_knows_the_wheels_of_what_ships():
         ),
         (
             WIRED + ALIGN.replace("trial", "tral", 1),
-            "align 1, channel: There is no channel of kind pulses or onsets 'tral'.",
+            "align 1, channel: There is no channel of kind pulses or onsets or frames 'tral'.",
         ),
         (
-            WIRED + ALIGN.replace("bpod_trial_start", "start"),
+            WIRED + ALIGN.replace("bpod_trial_start", "a start"),
             "align 1, events: This does not fit. It takes names such as",
         ),
-        (WIRED + ALIGN.replace('"bpod_trial_start"', ""), "align 1, events: This does not fit."),
+        (WIRED + ALIGN.replace('"bpod_trial_start"', ""), "align 1, channel: It is placed by a channel and events, or"),
+        (
+            WIRED + ALIGN + 'anchor = "middle"',
+            "align 1, anchor: 'middle' does not fit. It takes first or last or both.",
+        ),
+        (WIRED + ALIGN + "jitter = 0", "align 1, jitter: 0 does not fit. It takes a number above 0."),
+        (WIRED + ALIGN + 'source = "bpot"', "align 1, source: There is no source among the expected files 'bpot'."),
+        (WIRED + ALIGN + 'source = "wavesurfer"', "align 1, source: Its own clock may be scan time (wavesurfer)."),
+        (
+            WIRED + CAMERA + '[[align]]\nsource = "top"\nthrough = "tp"',
+            "align 1, through: There is no other source 'tp'.",
+        ),
+        (WIRED + CAMERA + '[[align]]\nsource = "top"\nthrough = "top"', "align 1, through: There is no other source"),
+        (
+            WIRED + CAMERA + '[[align]]\nsource = "top"\nthrough = "bpod"',
+            "align 1, through: Nothing places bpod itself by a channel.",
+        ),
+        (
+            WIRED + CAMERA.replace('source = "top"\n', ""),
+            "expected 3, source: camera may read several sources, and this",
+        ),
+        (WIRED + CAMERA.replace("top", "bpod"), "expected 3, source: bpod is read by bpod already."),
+        (
+            WIRED + CAMERA.replace('parser = "camera"\n', ""),
+            "expected 3, source: No reader finds events in these files.",
+        ),
+        (
+            WIRED + CAMERA.replace("top", "Top"),
+            "expected 3, source: 'Top' does not fit. It takes up to 32 small letters",
+        ),
         (WIRED + ALIGN + "drop_last = 1", "align 1, drop_last: 1 does not fit. It takes true or false."),
-        (WIRED.replace(', "bpod"', "") + ALIGN, "align: Bpod's trials are read by bpod."),
+        (WIRED.replace(BPOD, "") + ALIGN, "align 1, source: There is no source among the expected files 'bpod'."),
         (WIRED.replace("wavesurfer", "bonsai_log"), "channel: The channels are read by wavesurfer."),
         (
-            WIRED.replace("wavesurfer", "wavesurfr") + "",
-            "parsers: There is no reader 'wavesurfr'. Did you mean wavesurf",
+            WIRED.replace("wavesurfer", "wavesurfr"),
+            "expected 1, parser: 'wavesurfr' does not fit. It takes wavesurfer,",
         ),
         (WIRED + '[clock]\nstream = "harp"', "clock, stream: 'harp' does not fit. It takes aux or bpod or frames."),
         (WIRED + '[clock]\notherwise = "aux"', "clock, otherwise: It is that stream itself."),
-        (WIRED + ALIGN + '[clock]\nstream = "bpod"', "align: Bpod's own clock is scan time"),
+        (WIRED + ALIGN + '[clock]\nstream = "bpod"', "align 1, source: Its own clock may be scan time (bpod)."),
         (SOUND + '[clock]\nstream = "bpod"', "clock, stream: Bpod's session is read by bpod."),
         (TREADMILL, "wheel, circumference: This key is missing. It takes a number."),
         (TREADMILL + "circumference = 0", "wheel, circumference: 0 does not fit. It takes a number above 0."),

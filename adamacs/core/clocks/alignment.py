@@ -6,12 +6,12 @@ intervals (`pairing`), never by their order alone.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from adamacs.core.clocks import mapping, pairing
 from adamacs.core.clocks.mapping import ClockFit
@@ -23,7 +23,7 @@ from adamacs.core.setups import SetupType
 TRIALS = "bpod_trial_start"  # events that last as long as a trial
 RAW = "raw_bpod_"  # before the name of an event of Bpod's own
 
-Spans = Mapping[str, Sequence[tuple[float, float | None]]]  # start and end (s) of events, by their type
+Spans = Mapping[str, ArrayLike]  # by their type, the starts of events (s), or (event, 2): starts and ends
 Floats = NDArray[np.float64]
 
 
@@ -41,11 +41,31 @@ class Alignment:
     pairing: Pairing
     fit: ClockFit
     pairs: Floats
+    detour: str = ""
+
+    def through(self, clock: str, ahead: float) -> Alignment:
+        """Return the alignment of another clock that is kept by the same computer as the source's.
+
+        Parameters
+        ----------
+        clock
+            Its name.
+        ahead
+            s: what must be added to its times to have those of the source.
+        """
+        model = self.fit.model
+        knots, shifts = (
+            [value + by for value in values] for values, by in ((model.knots, -ahead), (model.shifts, ahead))
+        )
+        moved = replace(model, source=clock, knots=tuple(knots), shifts=tuple(shifts))
+        pairs = np.stack([self.pairs[0] - ahead, *self.pairs[1:]])
+        detour = f"; through {model.source}, whose computer kept both, {ahead:+.6f} s"
+        return replace(self, fit=replace(self.fit, model=moved), pairs=pairs, detour=detour)
 
     def row(self) -> dict[str, Any]:
         """Return the columns of a row of ClockSync."""
         fit, residuals, rule = self.fit, self.fit.residuals, self.rule
-        how = f"{' and '.join(rule.events)} with {rule.channel}: {self.pairing.method}; {fit.method}"
+        how = f"{' and '.join(rule.events)} with {rule.channel}: {self.pairing.method}; {fit.method}{self.detour}"
         how += "" if rule.verified else f". Not verified: {rule.missing}"
         return {
             "target_clock": fit.model.target,
@@ -71,11 +91,11 @@ def align(setup: SetupType, here: Spans, there: Spans, *, source: str, target: s
     Parameters
     ----------
     setup
-        Whose first rule `[[align]]` that finds events on both sides is taken.
+        Whose first rule `[[align]]` of the source that finds events on both sides is taken.
     here, there
         Events of the source, and of the source whose clock is the target.
     source, target
-        Names of the clocks.
+        The source, which has the name of its clock, and the clock that it is placed on.
 
     Raises
     ------
@@ -84,11 +104,12 @@ def align(setup: SetupType, here: Spans, there: Spans, *, source: str, target: s
     AmbiguousPairing
         They match in several ways.
     """
-    if not setup.align:
+    rules = [rule for rule in setup.align if rule.source == source and rule.channel]
+    if not rules:
         what = f"Setup type {setup.name} does not say how times of {source} are placed on {target}."
         raise PairingRefused(what, hint="Add [[align]] to its file, or take the times of each clock by themselves.")
     met = []
-    for rule in setup.align:
+    for rule in rules:
         ours, theirs = _ours(rule, here), _theirs(rule, setup, there)
         if len(ours) and len(theirs):
             return _aligned(rule, ours, theirs, source, target)
@@ -97,22 +118,23 @@ def align(setup: SetupType, here: Spans, there: Spans, *, source: str, target: s
 
 
 def _aligned(rule: Align, ours: Floats, theirs: Floats, source: str, target: str) -> Alignment:
-    anchors = {"the last of both": (float(ours[-1]), float(theirs[-1]))} if rule.from_end else None
-    paired = pairing.pair(ours, theirs, anchors=anchors)
+    known = {"first": (0,), "last": (-1,), "both": (0, -1)}.get(rule.anchor, ())
+    anchors = {f"the {'first' if at == 0 else 'last'} of both": (float(ours[at]), float(theirs[at])) for at in known}
+    paired = pairing.pair(ours, theirs, anchors=anchors, jitter=rule.jitter)
     times = ours[paired.source_index], theirs[paired.target_index]
-    fit = mapping.fit_clock(*times, source=source, target=target)
+    fit = mapping.fit_clock(*times, source=source, target=target, tolerance=rule.jitter)
     residuals = times[1] - fit.model.convert(times[0])
     return Alignment(rule, paired, fit, np.stack([*times, residuals]))
 
 
 def _ours(rule: Align, here: Spans) -> Floats:
     """Return the times (s) that are paired, of those trials that hold one of the events that they must."""
-    times = np.sort(np.array([start for name in rule.events for start, _ in here.get(name, ())], np.float64))
+    times = np.sort(np.concatenate([_starts(here, name) for name in rule.events]))
     if not rule.only_with:
         return times
-    starts = np.array([start for start, _ in here.get(TRIALS, ())], np.float64)
-    marks = [start for name in rule.only_with for start, _ in here.get(f"{RAW}{name}", ())]
-    marked = set(_trial_of(np.array(marks, np.float64), starts).tolist())
+    starts = _starts(here, TRIALS)
+    marks = np.concatenate([_starts(here, f"{RAW}{name}") for name in rule.only_with])
+    marked = set(_trial_of(marks, starts).tolist())
     return times[[trial in marked for trial in _trial_of(times, starts).tolist()]] if marked else times[:0]
 
 
@@ -122,12 +144,18 @@ def _trial_of(times: Floats, starts: Floats) -> NDArray[np.int64]:
 
 def _theirs(rule: Align, setup: SetupType, there: Spans) -> Floats:
     """Return the onsets (s) of the channel, without those that belong to no trial."""
-    times = np.array([start for start, _ in there.get(_event_of(setup, rule.channel), ())], np.float64)
+    times = _starts(there, _event_of(setup, rule.channel))
     times = times[times > 0]  # what was on at the first sample went on before it: nobody saw that
     if rule.after is not None:
-        opened = there.get(_event_of(setup, rule.after.gate), ())
-        times = times[times >= opened[0][0] + rule.after.seconds] if opened else times[:0]
+        opened = _starts(there, _event_of(setup, rule.after.gate))
+        times = times[times >= opened[0] + rule.after.seconds] if len(opened) else times[:0]
     return times[int(rule.drop_first) : len(times) - int(rule.drop_last)]
+
+
+def _starts(spans: Spans, name: str) -> Floats:
+    """Return when the events of a type began (s); what is stored elsewhere is read here."""
+    times = np.asarray(spans.get(name, ()), np.float64)
+    return times[:, 0] if times.ndim == 2 else times
 
 
 def _event_of(setup: SetupType, name: str) -> str:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from adamacs.core.channels import Wiring
 from adamacs.core.errors import UnreadableFile
+from adamacs.core.events import SourceFiles
 from adamacs.core.settings import Settings
 from adamacs.core.setup_wiring import WHEEL
 from adamacs.modalities.behavior.importers.wavesurfer import wiring_of
@@ -76,7 +77,7 @@ class Movement:
     outside: int
 
 
-def read_waveform(files: Sequence[Path], channel: str, setup_type: str, settings: Settings) -> Waveform:
+def read_waveform(recorded: SourceFiles, channel: str, settings: Settings) -> Waveform:
     """Return the decimated voltage of one channel of an auxiliary recording.
 
     Raises
@@ -84,7 +85,7 @@ def read_waveform(files: Sequence[Path], channel: str, setup_type: str, settings
     UnreadableFile
         The file is none of WaveSurfer, or has no such channel.
     """
-    recording, wiring = _wired(files, setup_type, settings)
+    recording, wiring = _wired(recorded, settings)
     how = _filter_of(recording)
     with recording.open() as samples:
         volts = np.empty(_kept(recording, how), np.float32)
@@ -92,7 +93,7 @@ def read_waveform(files: Sequence[Path], channel: str, setup_type: str, settings
     return Waveform(volts, how)
 
 
-def read_treadmill(files: Sequence[Path], setup_type: str, settings: Settings) -> tuple[Waveform, Movement | None]:
+def read_treadmill(recorded: SourceFiles, settings: Settings) -> tuple[Waveform, Movement | None]:
     """Return the decimated voltage of the wheel and, where its setup type says what the volts mean, the movement.
 
     The position is unrolled at the full rate, because a filter would blur the places where the output falls back.
@@ -102,9 +103,9 @@ def read_treadmill(files: Sequence[Path], setup_type: str, settings: Settings) -
     UnreadableFile
         The file is none of WaveSurfer, has no such channel, or is too short to take a speed from it.
     """
-    recording, wiring = _wired(files, setup_type, settings)
+    recording, wiring = _wired(recorded, settings)
     if wiring.setup.wheel is None:
-        return read_waveform(files, WHEEL, setup_type, settings), None
+        return read_waveform(recorded, WHEEL, settings), None
     how, told = _filter_of(recording), wiring.setup.wheel
     calibration = WheelCalibration(told.circumference, told.low, told.high, told.direction, told.fastest)
     wheel = Wheel(calibration, recording.sample_rate)
@@ -118,10 +119,10 @@ def read_treadmill(files: Sequence[Path], setup_type: str, settings: Settings) -
     return Waveform(volts, how), movement
 
 
-def _wired(files: Sequence[Path], setup_type: str, settings: Settings) -> tuple[AuxRecording, Wiring]:
-    (path,) = files
+def _wired(recorded: SourceFiles, settings: Settings) -> tuple[AuxRecording, Wiring]:
+    (path,) = recorded.files
     recording = read_wavesurfer(path)
-    return recording, wiring_of(recording, setup_type, settings)
+    return recording, wiring_of(recording, recorded.setup_type, settings)
 
 
 def _filter_of(recording: AuxRecording) -> DecimationFilter:

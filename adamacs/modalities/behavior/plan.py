@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -12,133 +12,215 @@ from adamacs.core import clocks, setups
 from adamacs.core.errors import AdamacsError, UnknownSetup, UnreadableFile
 from adamacs.core.modality import Contribution, Problem, RawFile, Recording, Row
 from adamacs.core.settings import Settings
-from adamacs.core.setups import SetupType
+from adamacs.core.setups import SetupType, clock_of
+from adamacs.modalities.behavior.importers.bonsai import DIALECTS
 from adamacs.modalities.behavior.importers.wavesurfer import wiring_of
+from adamacs.modalities.behavior.reader.bonsai import read_stimuli
 from adamacs.modalities.behavior.reader.bpod import read_bpod
+from adamacs.modalities.behavior.reader.cameras import read_camera_times
+from adamacs.modalities.behavior.reader.harp import read_frame_sync
 from adamacs.modalities.behavior.reader.wavesurfer import read_wavesurfer
 
 _FIRST, _LAST = 1970, 2200  # years that a rig's clock may show
+_OWN_ENDINGS = {".h5": "wavesurfer", ".mat": "bpod"}  # of files that no other program leaves in a scan's folder
 
 
 @dataclass(frozen=True)
 class _Look:
-    """What a file of a source says of itself."""
+    """What the files of a source say of themselves.
 
-    start: datetime | None  # naive UTC
-    zero: datetime | None  # naive UTC, when its clock was zero
-    seconds: float | None
+    Attributes
+    ----------
+    start
+        Naive UTC; None where no file tells.
+    zero
+        Naive UTC, when the clock of the source was zero.
+    seconds
+        How long it recorded.
+    has_clock
+        False where its files tell no times: its clock is then that of the channels that tell of the same.
+    """
+
     summary: str
-    problems: tuple[Problem, ...]
+    start: datetime | None = None
+    zero: datetime | None = None
+    seconds: float | None = None
+    warnings: tuple[str, ...] = ()
+    problems: tuple[Problem, ...] = ()
+    has_clock: bool = True
+
+
+@dataclass(frozen=True)
+class _Parser:
+    """How the files of a source are looked at, and when its clock is zero, in words."""
+
+    look: Callable[[_Source], _Look]
+    zero: str
+    takes_many: bool = False
 
 
 @dataclass(frozen=True)
 class _Source:
-    """A program that leaves one file in a scan folder."""
+    """A program or device that left files in a scan's folder."""
 
-    ending: str
-    clock: str
-    zero: str
-    look: Callable[[Path, RawFile, SetupType, Settings], _Look]
+    name: str
+    parser: str
+    setup: SetupType
+    settings: Settings
+    files: Mapping[int, RawFile]  # by their number within the scan
+
+    @property
+    def places(self) -> list[str]:
+        return [file.path for file in self.files.values()]
+
+    @property
+    def paths(self) -> list[Path]:
+        return [self.settings.locate(place) for place in self.places]
+
+    def look(self) -> _Look:
+        return _PARSERS[self.parser].look(self)
 
 
 def plan_scan(recording: Recording, settings: Settings) -> Contribution:
     """Plan what was recorded beside a scan; what is on which line must be as its setup type says."""
-    files = [(number, file) for number, file in enumerate(recording.files, 1) if _is_on_top(file, recording)]
-    endings = tuple(source.ending for source in _SOURCES.values())
-    if not any(file.path.lower().endswith(endings) for _, file in files):
-        return Contribution()
     try:
         setup = setups.load_usable(settings.home).find(recording.chosen.get("setup_type", ""), recording.place)
     except UnknownSetup:  # which is told where the folder is validated
         return Contribution()
+    sources = list(_sources(recording, setup, settings))
+    problems = [*_unread(recording, setup), *filter(None, map(_too_many, sources))]
     looks: dict[str, _Look] = {}
-    problems: list[Problem] = []
-    own: dict[str, int] = {}
-    for name, source in _SOURCES.items():
-        found = [(number, file) for number, file in files if file.path.lower().endswith(source.ending)]
-        if not found:
+    for source in sources:
+        if _too_many(source):
             continue
-        if problem := _not_one_of_it(found, name, source, setup, recording):
-            problems.append(problem)
-            continue
-        ((own[name], file),) = found
         try:
-            looks[name] = source.look(settings.locate(file.path), file, setup, settings)
+            looks[source.name] = look = source.look()
         except AdamacsError as error:
-            problems.append(Problem("error", error.what, file.path, error.hint or ""))
+            problems.append(Problem("error", error.what, source.places[0], error.hint or ""))
         else:
-            problems += looks[name].problems
-    rows = tuple(_rows(recording, setup, looks, own))
-    summary = "; ".join(look.summary for look in looks.values())
-    return Contribution(rows, tuple(problems), summary)
+            problems += [*look.problems, *(Problem("warning", text, source.places[0]) for text in look.warnings)]
+    rows = tuple(_rows(recording, setup, [source for source in sources if source.name in looks], looks))
+    return Contribution(rows, tuple(problems), "; ".join(look.summary for look in looks.values()))
 
 
-def _is_on_top(file: RawFile, recording: Recording) -> bool:
-    """Whether a file lies directly in the scan's folder; below it are results of tools, which have the same endings."""
-    return "/" not in file.path.removeprefix(f"{recording.place}/")
+def _sources(recording: Recording, setup: SetupType, settings: Settings) -> Iterator[_Source]:
+    names = {file.path.removeprefix(f"{recording.place}/"): number for number, file in enumerate(recording.files, 1)}
+    for source, files in setup.files_of(names).items():
+        own = {names[name]: recording.files[names[name] - 1] for name in files}
+        yield _Source(source, setup.sources[source], setup, settings, dict(sorted(own.items())))
 
 
-def _not_one_of_it(
-    found: list[tuple[int, RawFile]], name: str, source: _Source, setup: SetupType, recording: Recording
-) -> Problem | None:
-    if name not in setup.parsers:
-        what = f"{setup.name} has no files *{source.ending} of {name}: {found[0][1].path} is not looked at."
-        hint = "Name the reader under `parsers` in the setup type's file."
-        return Problem("warning", what, recording.place, hint)
-    if len(found) > 1:
-        what = f"{len(found)} files *{source.ending} are here, and {name} leaves one."
-        return Problem("error", what, recording.place, "Keep the one of the rig.")
-    return None
+def _unread(recording: Recording, setup: SetupType) -> Iterator[Problem]:
+    """Yield files of a program that the setup type does not know; in folders below are results of tools."""
+    for ending, parser in _OWN_ENDINGS.items():
+        if parser in setup.sources.values():
+            continue
+        for file in recording.files:
+            if file.path.lower().endswith(ending) and "/" not in file.path.removeprefix(f"{recording.place}/"):
+                what = f"{setup.name} has no files *{ending} of {parser}: {file.path} is not looked at."
+                hint = f'Give `parser = "{parser}"` to such files in the setup type\'s file.'
+                yield Problem("warning", what, recording.place, hint)
+                break
+
+
+def _too_many(source: _Source) -> Problem | None:
+    if len(source.files) == 1 or _PARSERS[source.parser].takes_many:
+        return None
+    listed = ", ".join(place.rpartition("/")[2] for place in source.places)
+    what = f"{len(source.files)} files are here ({listed}), and {source.name} leaves one."
+    return Problem("error", what, source.places[0].rpartition("/")[0], "Keep the one of the rig.")
 
 
 def _rows(
-    recording: Recording, setup: SetupType, looks: Mapping[str, _Look], files: Mapping[str, int]
+    recording: Recording, setup: SetupType, sources: Sequence[_Source], looks: Mapping[str, _Look]
 ) -> Iterator[Row]:
-    if not looks:
+    if not sources:
         return
     key = {"session_id": recording.folder.session_id, "scan_id": str(recording.folder.scan_id)}
-    times = {_SOURCES[name].clock: look for name, look in looks.items()}
-    scan_time = next((c for c in (setup.clock.stream, setup.clock.otherwise) if c in times), next(iter(times)))
-    for name, look in looks.items():
-        source = _SOURCES[name]
-        clock = {"clock": source.clock, "zero": source.zero, "clock_start": look.zero}
-        which = {"is_scan_time": source.clock == scan_time, "is_placed": bool(setup.align)}
-        yield Row("clock.Clock", {**key, **clock, **which}, ("is_placed",))
-    about = {"recording_start_time": times[scan_time].start, "recording_duration": times[scan_time].seconds}
-    yield Row("event.BehaviorRecording", {**key, **about})
-    for name in looks:
-        yield Row("event.BehaviorRecording.Source", {**key, "source": name, "clock": _SOURCES[name].clock})
-        yield Row("event.BehaviorRecording.File", {**key, "source": name, "file_id": files[name]})
+    scan_time = setup.scan_time(looks)
+    for source in (source for source in sources if looks[source.name].has_clock):
+        clock, look = clock_of(source.name), looks[source.name]
+        is_scan_time = clock == scan_time
+        placed_by = "" if is_scan_time else setup.placed_by(source.name)
+        about = {"clock": clock, "zero": _PARSERS[source.parser].zero, "clock_start": look.zero}
+        which = {"is_scan_time": is_scan_time, "placed_by": placed_by}
+        yield Row("clock.Clock", {**key, **about, **which}, ("placed_by",))
+    yield Row("event.BehaviorRecording", {**key, **_span(scan_time, looks)})
+    for source in sources:
+        clock = clock_of(source.name) if looks[source.name].has_clock else scan_time
+        about = {"source": source.name, "clock": clock, "parser": source.parser}
+        yield Row("event.BehaviorRecording.Source", {**key, **about})
+        for number in source.files:
+            yield Row("event.BehaviorRecording.File", {**key, "source": source.name, "file_id": number})
 
 
-def _look_at_wavesurfer(path: Path, file: RawFile, setup: SetupType, settings: Settings) -> _Look:
+def _span(scan_time: str, looks: Mapping[str, _Look]) -> dict[str, datetime | float | None]:
+    """Return when the recording started and how long it took, by the source whose clock is scan time."""
+    look = next((look for source, look in looks.items() if clock_of(source) == scan_time), None)
+    start = look.start if look else min((look.start for look in looks.values() if look.start), default=None)
+    return {"recording_start_time": start, "recording_duration": look.seconds if look else None}
+
+
+def _look_at_wavesurfer(source: _Source) -> _Look:
+    (path,), settings = source.paths, source.settings
     aux = read_wavesurfer(path)
     sweep = aux.sweeps[0]
     if not sweep.samples:
         raise UnreadableFile("The first sweep holds no sample.", path, "Was the recording stopped at once?")
-    problems = wiring_of(aux, setup.name, settings).problems(file.path)
+    problems = tuple(wiring_of(aux, source.setup.name, settings).problems(source.places[0]))
     seconds = sweep.samples / aux.sample_rate
     summary = f"WaveSurfer: {len(aux.lines)} lines, {len(aux.channels)} inputs, {seconds:.1f} s"
     start = zero = None
     if aux.start is not None and _FIRST <= aux.start.year <= _LAST:
         start = clocks.from_local(aux.start, settings.zone)
         zero = start + timedelta(seconds=sweep.time or 0.0)
-    return _Look(start, zero, seconds, summary, (*problems, *_warnings(aux.warnings, file)))
+    return _Look(summary, start, zero, seconds, aux.warnings, problems)
 
 
-def _look_at_bpod(path: Path, file: RawFile, setup: SetupType, settings: Settings) -> _Look:
-    session = read_bpod(path, zone=settings.zone)
+def _look_at_bpod(source: _Source) -> _Look:
+    (path,) = source.paths
+    session = read_bpod(path, zone=source.settings.zone)
     stops = [trial.stop for trial in session.trials if not math.isnan(trial.stop)]
     seconds = max(stops) - session.trials[0].start if stops else None
     summary = f"Bpod: {len(session.trials)} trials{f' of {session.protocol}' if session.protocol else ''}"
-    return _Look(session.start, None, seconds, summary, tuple(_warnings(session.warnings, file)))
+    return _Look(summary, session.start, None, seconds, session.warnings)
 
 
-def _warnings(texts: tuple[str, ...], file: RawFile) -> Iterator[Problem]:
-    return (Problem("warning", text, file.path) for text in texts)
+def _look_at_bonsai(source: _Source) -> _Look:
+    (path,) = source.paths
+    log = read_stimuli(path, DIALECTS[source.parser])
+    times = [row.time for row in log.rows]
+    seconds = times[-1] - times[0] if times and log.clock != "none" else None
+    kinds = len({row.stimulus for row in log.rows})
+    summary = f"Bonsai: {len(times)} stimuli, {kinds} different"
+    return _Look(summary, log.start, log.start, seconds, log.warnings, has_clock=log.clock != "none")
 
 
-_SOURCES: Mapping[str, _Source] = {
-    "wavesurfer": _Source(".h5", "aux", "start of the first auxiliary sweep", _look_at_wavesurfer),
-    "bpod": _Source(".mat", "bpod", "when Bpod's state machine was switched on", _look_at_bpod),
+def _look_at_camera(source: _Source) -> _Look:
+    (path,) = source.paths
+    found = read_camera_times(path)
+    seconds = float(found.time[-1] - found.time[0])
+    return _Look(f"{source.name}: {len(found.time)} frames", found.start, found.start, seconds, found.warnings)
+
+
+def _look_at_frame_sync(source: _Source) -> _Look:
+    (path,) = source.paths
+    found = read_frame_sync(path)
+    seconds = float(found.time[-1] - found.time[0])
+    return _Look(f"HARP: {len(found.time)} frames", found.start, found.start, seconds, found.warnings)
+
+
+def _look_at_imu(source: _Source) -> _Look:
+    count = len(source.files)
+    return _Look(f"HARP's inertial sensors: {count} file{'s' if count > 1 else ''}")
+
+
+_FIRST_STAMP = "first time stamp of its file"
+_PARSERS: Mapping[str, _Parser] = {
+    "wavesurfer": _Parser(_look_at_wavesurfer, "start of the first auxiliary sweep"),
+    "bpod": _Parser(_look_at_bpod, "when Bpod's state machine was switched on"),
+    **dict.fromkeys(DIALECTS, _Parser(_look_at_bonsai, _FIRST_STAMP)),
+    "camera": _Parser(_look_at_camera, _FIRST_STAMP),
+    "harp_frames": _Parser(_look_at_frame_sync, _FIRST_STAMP),
+    "harp_imu": _Parser(_look_at_imu, "first sample", takes_many=True),
 }

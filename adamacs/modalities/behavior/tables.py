@@ -6,8 +6,7 @@ import datajoint as dj
 
 from adamacs.core import settings
 from adamacs.core.setup_wiring import WHEEL
-from adamacs.schemas import scan as scan_schema
-from adamacs.schemas.event import EventImport
+from adamacs.schemas.event import EventImport, source_files
 from adamacs.storage import arrays
 
 schema = dj.Schema()
@@ -47,14 +46,14 @@ class TreadmillRecording(dj.Imported):
     def key_source(self):
         return _recorded(WHEEL)
 
-    def make_fetch(self, key):  # the setup type, and the rows of the source's files
+    def make_fetch(self, key):  # the parser, the setup type, and the rows of the source's files
         return EventImport().make_fetch(key)
 
-    def make_compute(self, key, setup_type, rows):
+    def make_compute(self, key, parser, setup_type, rows):
         from adamacs.modalities.behavior import continuous
 
-        files = [scan_schema.require_unchanged(row) for row in rows]
-        waveform, movement = continuous.read_treadmill(files, setup_type, settings.active())
+        recorded = source_files(key, setup_type, rows)
+        waveform, movement = continuous.read_treadmill(recorded, settings.active())
         row = _waveform_row(self, key, waveform)
         return (row | _movement_row(self, key, movement) if movement else row,)
 
@@ -70,14 +69,14 @@ class CamSyncRecording(dj.Imported):
     def key_source(self):
         return _recorded("cam_sync")
 
-    def make_fetch(self, key):  # the setup type, and the rows of the source's files
+    def make_fetch(self, key):  # the parser, the setup type, and the rows of the source's files
         return EventImport().make_fetch(key)
 
-    def make_compute(self, key, setup_type, rows):
+    def make_compute(self, key, parser, setup_type, rows):
         from adamacs.modalities.behavior import continuous
 
-        files = [scan_schema.require_unchanged(row) for row in rows]
-        waveform = continuous.read_waveform(files, "cam_sync", setup_type, settings.active())
+        recorded = source_files(key, setup_type, rows)
+        waveform = continuous.read_waveform(recorded, "cam_sync", settings.active())
         return (_waveform_row(self, key, waveform),)
 
     def make_insert(self, key, row):

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterator
 
 import numpy as np
 
 from adamacs.core.errors import UnreadableFile
-from adamacs.core.events import Events, ImportedEvents, ImportedTrial
+from adamacs.core.events import Events, ImportedEvents, ImportedTrial, SourceFiles
 from adamacs.core.settings import Settings
 from adamacs.modalities.behavior.reader import bpod_events
 from adamacs.modalities.behavior.reader.bpod import BpodSession, read_bpod
@@ -17,7 +16,7 @@ TRIAL_START = "bpod_trial_start"
 _LONGEST = 64  # characters of a trial type
 
 
-def import_bpod(files: Sequence[Path], setup_type: str, settings: Settings) -> ImportedEvents:
+def import_bpod(recorded: SourceFiles, settings: Settings) -> ImportedEvents:
     """Find the events of a Bpod session: trials, what its states mean, and all that Bpod itself wrote (clock `bpod`).
 
     Raises
@@ -25,7 +24,7 @@ def import_bpod(files: Sequence[Path], setup_type: str, settings: Settings) -> I
     UnreadableFile
         The file is none that Bpod saved, or contradicts itself.
     """
-    (path,) = files
+    (path,) = recorded.files
     session = read_bpod(path, zone=settings.zone)
     return ImportedEvents(tuple(_events(session)), remarks=session.warnings)
 
@@ -41,9 +40,9 @@ def _events(session: BpodSession) -> Iterator[Events]:
         yield Events(name, found.times, np.full(len(found.times), np.nan), what)
 
 
-def import_bpod_trials(files: Sequence[Path], setup_type: str, settings: Settings) -> tuple[ImportedTrial, ...]:
+def import_bpod_trials(recorded: SourceFiles, settings: Settings) -> tuple[ImportedTrial, ...]:
     """Return the trials of a Bpod session; errors as `import_bpod`."""
-    (path,) = files
+    (path,) = recorded.files
     session = read_bpod(path, zone=settings.zone)
     attributes = bpod_events.trial_attributes(session)
     for trial in session.trials:

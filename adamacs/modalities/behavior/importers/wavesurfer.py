@@ -14,7 +14,7 @@ from adamacs.core import channels, setups
 from adamacs.core.channels import Activity, Wire, Wiring
 from adamacs.core.clocks import counters
 from adamacs.core.errors import UnreadableFile
-from adamacs.core.events import Events, ImportedChannel, ImportedEvents, Repair, Series
+from adamacs.core.events import Events, ImportedChannel, ImportedEvents, Repair, Series, SourceFiles
 from adamacs.core.settings import Settings
 from adamacs.core.setup_wiring import Channel, said_place
 from adamacs.modalities.behavior.numerics import edges
@@ -42,7 +42,7 @@ def wiring_of(recording: AuxRecording, setup_type: str, settings: Settings) -> W
     return channels.match(setup, recording.lines, names, vocabulary=registry.vocabulary, where=recording.path)
 
 
-def import_wavesurfer(files: Sequence[Path], setup_type: str, settings: Settings) -> ImportedEvents:
+def import_wavesurfer(recorded: SourceFiles, settings: Settings) -> ImportedEvents:
     """Find the events of an auxiliary recording; times are seconds since the start of its first sweep (clock `aux`).
 
     Raises
@@ -51,9 +51,9 @@ def import_wavesurfer(files: Sequence[Path], setup_type: str, settings: Settings
         The file is none of WaveSurfer, lacks a channel that its setup type needs, or what its channels carry cannot be:
         a wrong setup type, swapped channels, a wrong polarity.
     """
-    (path,) = files
+    (path,) = recorded.files
     recording = read_wavesurfer(path)
-    wiring = wiring_of(recording, setup_type, settings)
+    wiring = wiring_of(recording, recorded.setup_type, settings)
     if problems := wiring.problems(str(path)):
         raise UnreadableFile(" ".join(problem.what for problem in problems), path, problems[0].hint)
     rate = recording.sample_rate

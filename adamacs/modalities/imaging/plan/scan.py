@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Any
 
-from adamacs.core import tokens
+from adamacs.core import setups, tokens
+from adamacs.core.errors import UnknownSetup
 from adamacs.core.modality import Contribution, Problem, Recording, Row
 from adamacs.core.settings import Settings
+from adamacs.core.setup_wiring import FRAMES
 from adamacs.modalities.imaging import tables as _tables
 
 tables: Any = _tables  # rows, columns and operators exist in the database, not in types
@@ -17,6 +21,24 @@ def plan_scan(recording: Recording, settings: Settings) -> Contribution:
     """Stage the processing of a scan that has imaging files, with the parameter set that was chosen for it."""
     if not any(file.path.lower().endswith((".tif", ".tiff")) for file in recording.files):
         return Contribution()
+    staged = _stage(recording, settings)
+    return replace(staged, rows=(*_scan_time(recording, settings), *staged.rows))
+
+
+def _scan_time(recording: Recording, settings: Settings) -> Iterator[Row]:
+    """Yield the clock of the frames where it is scan time, because nothing beside them was recorded that could be."""
+    try:
+        setup = setups.load_usable(settings.home).find(recording.chosen.get("setup_type", ""), recording.place)
+    except UnknownSetup:  # which is told where the folder is validated
+        return
+    names = [file.path.removeprefix(f"{recording.place}/") for file in recording.files]
+    if setup.scan_time(setup.files_of(names)) == FRAMES:
+        key = {"session_id": recording.folder.session_id, "scan_id": str(recording.folder.scan_id)}
+        about = {"clock": FRAMES, "zero": "start of the first two-photon frame", "is_scan_time": True}
+        yield Row("clock.Clock", {**key, **about})
+
+
+def _stage(recording: Recording, settings: Settings) -> Contribution:
     index = recording.chosen.get("paramset_idx", settings.ingest.paramset_idx)
     session_id, scan_id = recording.folder.session_id, str(recording.folder.scan_id)
     if index < 0 and tables.ProcessingTask & {"session_id": session_id, "scan_id": scan_id}:
