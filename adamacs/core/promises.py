@@ -79,8 +79,8 @@ class Promise:
 
     @property
     def said(self) -> str:
-        """Who tells, and by what, as sentences have it."""
-        return f"{self.teller} by its {self.told_by}"
+        """By what it is told, and whose that is, as sentences have it."""
+        return f"the {'files' if self.told_by == FILE else self.told_by} of {self.teller}"
 
 
 @dataclass(frozen=True)
@@ -266,7 +266,7 @@ class _Case:
         by_number: dict[int, list[str]] = {}
         for promise in (p for p in self.told if p.count is not None):
             by_number.setdefault(promise.least, []).append(promise.said)
-        counts = (f"{number}, {' and '.join(who)}." for number, who in sorted(by_number.items()))
+        counts = (f"{number} by {_listed(who)}." for number, who in sorted(by_number.items()))
         return " ".join([*counts, *map(_spelt, self.carried), *([] if self.is_compared else [_ALONE])])
 
     # ---- counts
@@ -291,7 +291,7 @@ class _Case:
         few, many = min(self._counted, key=lambda p: p.most), max(self._counted, key=lambda p: p.least)
         if (apart := many.least - few.most) > 0:
             gaps = f" and gaps for {few.missing} more" if few.missing else ""
-            what = f"{few.said} tells {few.count}{gaps}, {many.said} {many.count}: {apart} apart."
+            what = f"{few.count}{gaps} by {few.said}, {many.count} by {many.said}: {apart} apart."
             yield _Finding(self._badness(apart, "count"), what)
 
     def _gaps(self) -> Iterator[_Finding]:
@@ -304,7 +304,7 @@ class _Case:
             what = f"Of {whole}, {lacking} are missing from {few.said}, at known places."
             yield _Finding(self._badness(100 * lacking / whole, "missing"), what)
         elif (few := max(self._counted, key=lambda p: p.missing / max(p.most, 1))).missing:
-            what = f"{few.said} has gaps for {few.missing} more, which nobody else counts: it paused, or all lost them."
+            what = f"{few.missing} more would fit into gaps in {few.said}: it paused, or nobody has them."
             yield _Finding(min(self._badness(100 * few.missing / few.most, "missing"), 1), what)
 
     def _header(self) -> Iterator[_Finding]:
@@ -315,12 +315,12 @@ class _Case:
         enough = min(p.most for p in self._counted)
         for asked in (p for p in self.told if p.told_by == HEADER and p.count is not None):
             if (excess := many.least - asked.least) > 0:
-                what = f"{asked.said} asks for {asked.count}, and {many.said} tells {many.count}: {excess} too many."
+                what = f"{asked.count} were asked for by {asked.said}, {many.count} came by {many.said}: too many."
                 yield _Finding(self._badness(excess, "count"), what)
             elif (lack := asked.least - max(many.least, enough)) > 0:
                 is_sure = len({p.teller for p in self._counted}) > 1
                 doubt = "it was stopped early." if is_sure else "was it stopped early, or are files missing?"
-                what = f"{asked.said} asks for {asked.count}, {lack} more than {many.said} tells: {doubt}"
+                what = f"{asked.count} were asked for by {asked.said}, {many.count} came by {many.said}: {doubt}"
                 yield _Finding(0 if is_sure else min(self._badness(lack, "count"), 1), what)
 
     # ---- rates and times
@@ -342,7 +342,7 @@ class _Case:
         if beyond:
             excess, ppm, p, q = max(beyond, key=lambda one: one[0])
             if badness := self._badness(excess, "rate"):
-                what = f"{p.said} runs at {p.rate:.6g} Hz, {q.said} at {q.rate:.6g} Hz: {ppm:.0f} ppm apart."
+                what = f"{p.rate:.6g} Hz by {p.said}, {q.rate:.6g} Hz by {q.said}: {ppm:.0f} ppm apart."
                 yield _Finding(badness, what)
 
     def _apart(self, end: str) -> float | None:
@@ -387,6 +387,10 @@ def _unsure(promise: Promise) -> float:
     if promise.told_by == HEADER or not promise.rate or (promise.count or 0) < 2:
         return 0.0
     return 1e6 * RESOLUTION * promise.rate / ((promise.count or 0) - 1)
+
+
+def _listed(words: Sequence[str]) -> str:
+    return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
 
 
 def _spelt(placed: Placement) -> str:

@@ -193,11 +193,13 @@ class Sync:
     )
     drift_fail: float = setting(400.0, "The same, to fail. Clocks that part by 500 are not paired at all.")
     residual_warn: float = setting(
-        500.0,
-        "µs within which 95 % of the pairs of a clock must lie. A cycle of Bpod is 100, a sample at 20 kHz 50; "
-        "what a computer's own clock stamped is worse.",
+        2000.0,
+        "µs within which 95 % of the pairs of a clock must lie. A cycle of Bpod is 100 and a sample at 20 kHz 50; "
+        "what a computer stamps is off by a thousand and more.",
     )
-    residual_fail: float = setting(2000.0, "The same, to fail. Spikes and saccades are told apart by less.")
+    residual_fail: float = setting(
+        5000.0, "The same, to fail. At 100 Hz, a frame that is off by more is taken for its neighbour."
+    )
     alone_warn: float = setting(
         3.0, "Per cent of a clock's instants that may be rejected or alone, where both clocks ran."
     )
