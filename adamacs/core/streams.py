@@ -76,16 +76,22 @@ class Source:
         sources
             The reader of every source of the scan, by its name.
         """
-        is_aux = self.parser == _AUX
-        told_by = PULSES if is_aux else FILE
+        told_by = PULSES if self.parser == _AUX else FILE
         found = {one.event_type: _of_train(one) for one in self.trains}
         found |= {kind: asdict(span) for kind, span in self.events.items()}
-        streams = _of_channels(setup, sources) if is_aux else _of_files(self, setup)
         return tuple(
             Promise(self.name, stream, told_by, clock=self.clock, **found[kind])
-            for kind, stream in streams
-            if kind in found
+            for kind, stream in self.streams(setup, sources)
         )
+
+    def streams(self, setup: SetupType, sources: Mapping[str, str]) -> list[tuple[str, str]]:
+        """Return the event types that it found, and the stream that each tells of; parameters are those of `promises`.
+
+        One type may tell of several streams.
+        """
+        found = {one.event_type for one in self.trains} | set(self.events)
+        told = _of_channels(setup, sources) if self.parser == _AUX else _of_files(self, setup)
+        return [(kind, stream) for kind, stream in told if kind in found]
 
 
 def _of_channels(setup: SetupType, sources: Mapping[str, str]) -> Iterator[tuple[str, str]]:

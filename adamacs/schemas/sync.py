@@ -50,7 +50,7 @@ class ClockSync(dj.Computed):
     residual_max    : float64      # s
     pairs_used      : int32        # pairs of instants that both clocks tell, and the mapping stands on
     pairs_rejected  : int32        # pairs that no mapping brings together
-    source_alone    : int32        # instants of the clock without a partner on the other
+    source_alone    : int32        # instants of the clock, where both ran, without a partner
     target_alone    : int32        # instants of the other clock, where both ran, without a partner
     quality         : float64      # 0 to 1, share of the pairs that the mapping brings within its tolerance
     sync_method     : varchar(1023)  # how instants were paired and the mapping was fitted
@@ -75,16 +75,8 @@ class ClockSync(dj.Computed):
         target = next(
             row for row in rows.values() if row["is_scan_time"] and setups.clock_of(row["source"]) == row["clock"]
         )
-        events = (self._events({**scan, "source": side["source"]}) for side in (guide, target))
+        events = (events_of({**scan, "source": side["source"]}) for side in (guide, target))
         return (scan_schema.setup_of(scan), own, guide, target, *events)
-
-    @staticmethod
-    def _events(key):
-        """Return by their type starts and ends (s) of the events of a source, and references to its pulse trains."""
-        found = {}
-        for row in (EventImport.Event & key).to_dicts(order_by="event_id"):
-            found.setdefault(row["event_type"], []).append((row["event_start_time"], row["event_end_time"]))
-        return found | {row["event_type"]: row["times"] for row in (EventImport.EventSeries & key).to_dicts()}
 
     def make_compute(self, key, setup_type, own, guide, target, here, there):
         setup = setups.load_usable(settings.active().home).find(setup_type, key)
@@ -97,6 +89,14 @@ class ClockSync(dj.Computed):
 
     def make_insert(self, key, row, mapping, pairs):
         self.insert1({**key, **row, "clock_mapping": mapping, "pairs": pairs})
+
+
+def events_of(key):
+    """Return by their type starts and ends (s) of the events of a source, and references to its pulse trains."""
+    found = {}
+    for row in (EventImport.Event & key).to_dicts(order_by="event_id"):
+        found.setdefault(row["event_type"], []).append((row["event_start_time"], row["event_end_time"]))
+    return found | {row["event_type"]: row["times"] for row in (EventImport.EventSeries & key).to_dicts()}
 
 
 def _ahead(own, guide):
@@ -163,18 +163,14 @@ class Promise(dj.Imported):
         sources = {row["source"]: row for row in (BehaviorRecording.Source & scan).to_dicts()}
         readers = {source: row["parser"] for source, row in sources.items()}
         own = {**scan, "source": key["teller"]}
-        return ([], scan_schema.setup_of(scan), readers, sources[key["teller"]], _trains_of(own), _spans_of(own))
+        return ([], scan_schema.setup_of(scan), readers, sources[key["teller"]], tuple(trains_of(own)), _spans_of(own))
 
     def make_compute(self, key, told, setup_type, readers, source, trains, spans):
         if source is None:
             return (told, None)
         setup = setups.load_usable(settings.active().home).find(setup_type, key)
-        series = tuple(
-            Series(row["event_type"], np.asarray(row["times"]), repairs=tuple(Repair(*gap) for gap in gaps))
-            for row, gaps in trains
-        )
         events = {row["event_type"]: streams.Span(row["told"], row["began"], row["ended"]) for row in spans}
-        seen = streams.Source(source["source"], source["parser"], source["clock"], series, events)
+        seen = streams.Source(source["source"], source["parser"], source["clock"], trains, events)
         return ([asdict(one) for one in seen.promises(setup, readers)], source["source"])
 
     def make_insert(self, key, told, source):
@@ -183,14 +179,14 @@ class Promise(dj.Imported):
         self.Stream.insert([{**key, **_stream_row(one)} for one in told])
 
 
-def _trains_of(key):
-    """Return the pulse trains of a source, each with its repairs."""
+def trains_of(key):
+    """Return the pulse trains of a source, each with its repairs; their times are references to stored arrays."""
     repairs = {}
     for row in (EventImport.Repair & key).to_dicts(order_by="event_type, repair_id"):
-        gap = [row[name] for name in ("first_index", "repair_count", "gap_start", "gap_stop")]
+        gap = Repair(*(row[name] for name in ("first_index", "repair_count", "gap_start", "gap_stop")))
         repairs.setdefault(row["event_type"], []).append(gap)
     rows = (EventImport.EventSeries & key).to_dicts(order_by="event_type")
-    return [(row, repairs.get(row["event_type"], [])) for row in rows]
+    return [Series(row["event_type"], row["times"], "", tuple(repairs.get(row["event_type"], ()))) for row in rows]
 
 
 def _spans_of(key):
@@ -218,6 +214,11 @@ _COLUMNS = {  # of Promise.Stream, and the attribute of a promise that each hold
 
 def _stream_row(told):
     return {column: told[name] for column, name in _COLUMNS.items()}
+
+
+def promises_of(query):
+    """Return the promises of some rows of Promise."""
+    return [_promise(row) for row in (Promise.Stream & query.proj()).to_dicts(order_by="stream, told_by, teller")]
 
 
 def _promise(row):
