@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from adamacs.cli.prompt import confirm, json_option, one_row, print_json, yes_option
+from adamacs.cli.prompt import confirm, folder_of, json_option, one_row, print_json, yes_option
 from adamacs.core import settings as settings_module
 from adamacs.core.errors import describe, visible
 
@@ -53,7 +53,10 @@ def ingest() -> None:
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Save the plan as JSON.")
 @json_option
 def plan(output: Path | None, as_json: bool, **what: Any) -> None:
-    """Show what recordings at or below PATHS would become. Nothing is written to the database."""
+    """Show what recordings at or below PATHS would become. Nothing is written to the database.
+
+    A path is one of this computer, or a folder as adamacs shows it, below the share.
+    """
     from adamacs.ingest.saved import to_json
 
     planned = _plan(_connected(), **what)
@@ -156,6 +159,7 @@ def _plan(
         raise click.UsageError("A manifest holds its answers itself.")
     given = read_answers(answers) if answers else None
     listed = read_manifest(manifest) if manifest else None
+    paths = tuple(folder_of(path, settings) for path in paths)
     if listed is not None:
         paths, given = tuple(_listed(path, settings) for path in listed.paths), listed.answers
     with console.shown(sys.stderr):

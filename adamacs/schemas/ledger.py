@@ -74,7 +74,7 @@ class IngestStep(dj.Manual):
     ---
     name             : varchar(32)    # find, plan, apply or remove
     outcome          : varchar(16)    # ok, skipped or failed
-    what             : varchar(16)    # new, update, unchanged, refused, failed, removed
+    what             : varchar(16)    # new, update, unchanged, refused, failed, waiting, unanswered, removed
     path = ''        : varchar(1023)  # POSIX, relative to the share
     session_id = ''  : varchar(64)    # whole token; empty where no name told one
     scan_id = ''     : varchar(64)    # the same
