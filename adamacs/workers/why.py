@@ -184,8 +184,9 @@ class _Inquiry:
     def _above(self, name: str, key: dict[str, Any]) -> list[Answer]:
         """Return what is missing in the tables that this one stands on, each once."""
         found: dict[tuple[str, str], Answer] = {}
-        for parent in self._catalogue.parents(name):
-            for answer in self._missing(parent.name, parent.key_of(key)):
+        above = [(parent.name, parent.key_of(key)) for parent in self._catalogue.parents(name)]
+        for parent, its_key in (*above, *self._catalogue.waits_for(name, key)):
+            for answer in self._missing(parent, its_key):
                 found.setdefault((answer.table, spell(answer.key)), answer)
         inner = {place for answer in found.values() for place in _below(answer)}
         return [answer for place, answer in found.items() if place not in inner]
