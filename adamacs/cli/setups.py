@@ -14,7 +14,7 @@ from adamacs.core import settings as settings_module
 from adamacs.core import setups as registry
 from adamacs.core import toml
 from adamacs.core.errors import visible
-from adamacs.core.setup_wiring import Channel
+from adamacs.core.setup_wiring import Channel, Harp
 from adamacs.core.setups import SetupType
 
 
@@ -72,12 +72,27 @@ def _lines(setup: SetupType, known: registry.Registry) -> Iterator[str]:
     if wheel := setup.wheel:
         turn = f"{wheel.circumference:g} cm a turn, {wheel.low:g} to {wheel.high:g} V"
         yield f"  wheel:      {turn}{', forward lowers it' if wheel.direction < 0 else ''}"
+    if setup.harp:
+        yield f"  harp:       {', '.join(_of_harp(setup.harp))}"
     for align in setup.align:
         yield f"  aligned:    {align.source}: {align.how}"
     yield from _channels(setup)
     if not setup.verified:
         yield "  Not verified. A lab must fill in:"
         yield from (f"    {missing}" for missing in setup.missing)
+
+
+def _of_harp(harp: Harp) -> Iterator[str]:
+    units = {"accelerometer": harp.acceleration_unit, "gyroscope": "deg/s", "magnetometer": "µT"}
+    scales = {name: scale for name in units if (scale := getattr(harp, name)) is not None}
+    yield from (f"{name} {scale:g} {units[name]} a count" for name, scale in scales.items())
+    if len(scales) < len(units):
+        yield f"counts of {' and '.join(name for name in units if name not in scales)}"
+    yield f"while {harp.gate} is on" if harp.gate else "no gate"
+    if harp.sample_rate is not None:
+        yield f"at {harp.sample_rate:g} Hz"
+    if not harp.verified:
+        yield "not verified"
 
 
 def _channels(setup: SetupType) -> Iterator[str]:

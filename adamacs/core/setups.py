@@ -19,7 +19,7 @@ from adamacs.core import toml
 from adamacs.core.errors import UnknownSetup, nearest, visible
 from adamacs.core.modality import Problem
 from adamacs.core.names import fold, natural_order
-from adamacs.core.setup_wiring import AUX, FRAMES, PARSERS, SOURCES, Align, Channel, Clock, Wheel, misfits
+from adamacs.core.setup_wiring import AUX, FRAMES, PARSERS, SOURCES, Align, Channel, Clock, Harp, Wheel, misfits
 
 SHIPPED = Path(__file__).with_name("setup_types")
 RIGS_FILE = "rigs.toml"
@@ -146,6 +146,11 @@ class SetupType:
     clock: Clock = toml.key("Which stream is scan time.", Clock())
     wheel: Wheel | None = toml.key(
         "What the volts of the channel `treadmill` mean; absent: no position and no speed is made of them.",
+        None,
+    )
+    harp: Harp | None = toml.key(
+        "What the counts of HARP's inertial sensors mean and when they were taken; absent: values stay counts without "
+        "times.",
         None,
     )
     channel: tuple[Channel, ...] = toml.key(
@@ -432,7 +437,7 @@ def _misfits(setup: SetupType, rigs: Collection[str], modalities: Collection[str
         if modalities is not None and name not in modalities:
             yield Problem("error", f"There is no modality {name!r}.", "modalities", nearest(name, modalities))
     yield from _of_sources(setup)
-    yield from misfits(setup.channel, setup.clock, setup.sources, setup.align, setup.wheel)
+    yield from misfits(setup.channel, setup.clock, setup.sources, setup.align, setup.wheel, setup.harp)
     for spelling in setup.spellings:
         if not fold(spelling):
             yield Problem("error", f"{spelling!r} is no spelling.", "spellings", "It takes letters or digits.")

@@ -128,7 +128,8 @@ def _write(scan: ScanPlan, settings: Settings, run: Run) -> int:
         count = len(found.missing) + len(found.changes)
         if not count:
             return 0
-        for table, rows in groupby(found.missing, key=lambda row: row.table):
+        # Two modalities may plan rows of one table and leave out different columns, and one statement names one set.
+        for (table, _), rows in groupby(found.missing, key=lambda row: (row.table, frozenset(row.values))):
             table_of(table).insert([dict(row.values) for row in rows])
         for change in found.changes:
             table_of(change.table).update1({**change.key, change.column: change.planned})

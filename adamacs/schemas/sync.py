@@ -60,10 +60,20 @@ class ClockSync(dj.Computed):
     @property
     def key_source(self):
         imported = BehaviorRecording.Source & EventImport
-        ready = dj.U("session_id", "scan_id") & (imported & (Clock & {"is_scan_time": True}))
+        own = imported & [{"source": "wavesurfer", "clock": "aux"}, "source = clock"]  # not of files without times
+        ready = dj.U("session_id", "scan_id") & (own & (Clock & {"is_scan_time": True}))
         guides = imported.proj(placed_by="source").proj()
         placed = (Clock & {"is_scan_time": False}).proj("placed_by").restrict(guides, semantic_check=False)
         return EventImport & (BehaviorRecording.Source & placed) & ready
+
+    @staticmethod
+    def waits_for(key):
+        """Yield what keys wait for beside their own import: that of the guide, and that whose clock is scan time."""
+        for own in (BehaviorRecording.Source * Clock & key & {"is_scan_time": False}).to_dicts():
+            scan = {name: own[name] for name in ("session_id", "scan_id")}
+            told = {row["source"]: row["is_scan_time"] for row in (BehaviorRecording.Source * Clock & scan).to_dicts()}
+            wanted = {source for source, is_scan_time in told.items() if is_scan_time or source == own["placed_by"]}
+            yield from ((EventImport, {**scan, "source": source}) for source in sorted(wanted - {own["source"]}))
 
     def make_fetch(
         self, key

@@ -187,13 +187,15 @@ class _Inquiry:
         """
         found: dict[tuple[str, str], Answer] = {}
         unasked: dict[tuple[str, str], Answer] = {}
-        for parent in self._catalogue.parents(name):
-            for answer in self._missing(parent.name, parent.key_of(key)):
-                is_idle = parent.is_rule and _causes(answer) == {"unstaged"}
+        above = [(parent.name, parent.key_of(key), parent.is_rule) for parent in self._catalogue.parents(name)]
+        above += [(parent, its_key, False) for parent, its_key in self._catalogue.waits_for(name, key)]
+        for parent, its_key, is_rule in above:
+            for answer in self._missing(parent, its_key):
+                is_idle = is_rule and _causes(answer) == {"unstaged"}
                 (unasked if is_idle else found).setdefault((answer.table, spell(answer.key)), answer)
         inner = {place for answers in (found, unasked) for one in answers.values() for place in _below(one)}
-        above, idle = ([one for place, one in some.items() if place not in inner] for some in (found, unasked))
-        return above, idle
+        missing, idle = ([one for place, one in some.items() if place not in inner] for some in (found, unasked))
+        return missing, idle
 
     def _waits(self, name: str, key: dict[str, Any], above: list[Answer]) -> Answer:
         on = ", ".join(dict.fromkeys(answer.table for answer in above))

@@ -12,6 +12,7 @@ from adamacs.core import clocks, setups
 from adamacs.core.errors import AdamacsError, UnknownSetup, UnreadableFile
 from adamacs.core.modality import Contribution, Problem, RawFile, Recording, Row
 from adamacs.core.settings import Settings
+from adamacs.core.setup_wiring import AUX
 from adamacs.core.setups import SetupType, clock_of
 from adamacs.modalities.behavior.importers.bonsai import DIALECTS
 from adamacs.modalities.behavior.importers.wavesurfer import wiring_of
@@ -38,7 +39,8 @@ class _Look:
     seconds
         How long it recorded.
     has_clock
-        False where its files tell no times: its clock is then that of the channels that tell of the same.
+        False where its files tell no times: its clock is then that of the auxiliary channels, which tell of the same,
+        or where there are none its own.
     """
 
     summary: str
@@ -139,8 +141,10 @@ def _rows(
         return
     key = {"session_id": recording.folder.session_id, "scan_id": str(recording.folder.scan_id)}
     scan_time = setup.scan_time(looks)
-    for source in (source for source in sources if looks[source.name].has_clock):
-        clock, look = clock_of(source.name), looks[source.name]
+    has_aux = any(clock_of(source) == AUX for source in looks)
+    clocks = {name: clock_of(name) if look.has_clock or not has_aux else AUX for name, look in looks.items()}
+    for source in (source for source in sources if clocks[source.name] == clock_of(source.name)):
+        clock, look = clocks[source.name], looks[source.name]
         is_scan_time = clock == scan_time
         placed_by = "" if is_scan_time else setup.placed_by(source.name)
         about = {"clock": clock, "zero": _PARSERS[source.parser].zero, "clock_start": look.zero}
@@ -148,8 +152,7 @@ def _rows(
         yield Row("clock.Clock", {**key, **about, **which}, ("placed_by",))
     yield Row("event.BehaviorRecording", {**key, **_span(scan_time, looks)})
     for source in sources:
-        clock = clock_of(source.name) if looks[source.name].has_clock else scan_time
-        about = {"source": source.name, "clock": clock, "parser": source.parser}
+        about = {"source": source.name, "clock": clocks[source.name], "parser": source.parser}
         yield Row("event.BehaviorRecording.Source", {**key, **about})
         if _PARSERS[source.parser].finds_events:
             yield Row("sync.Teller", {**key, "teller": source.name})
@@ -215,7 +218,7 @@ def _look_at_frame_sync(source: _Source) -> _Look:
 
 def _look_at_imu(source: _Source) -> _Look:
     count = len(source.files)
-    return _Look(f"HARP's inertial sensors: {count} file{'s' if count > 1 else ''}")
+    return _Look(f"HARP's inertial sensors: {count} file{'s' if count > 1 else ''}", has_clock=False)
 
 
 _FIRST_STAMP = "first time stamp of its file"

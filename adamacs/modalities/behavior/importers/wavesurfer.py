@@ -93,6 +93,7 @@ def _is_kept(channel: Channel, wiring: Wiring) -> bool:
     needed = {rule.channel for rule in setup.align}
     afters = [one.after for one in setup.channel] + [rule.after for rule in setup.align]
     needed |= {after.gate for after in afters if after is not None}
+    needed |= {setup.harp.gate} if setup.harp else set()
     return channel.kind != "waveform" and (bool(channel.event) or channel.name in needed)
 
 
