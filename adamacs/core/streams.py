@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from adamacs.core.clocks.counters import FACTOR, SHARE, Gap
-from adamacs.core.events import Repair, Series
+from adamacs.core.events import ImportedEvents, Repair, Series
 from adamacs.core.promises import FILE, PULSES, Promise
 from adamacs.core.setup_wiring import SOURCES
 from adamacs.core.setups import SetupType
@@ -65,6 +65,11 @@ class Source:
     clock: str
     trains: tuple[Series, ...] = ()
     events: Mapping[str, Span] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, found: ImportedEvents, name: str, parser: str, clock: str) -> Source:
+        """Return it by what its importer found."""
+        return cls(name, parser, clock, found.series, {one.event_type: Span.of(one.start) for one in found.events})
 
     def promises(self, setup: SetupType, sources: Mapping[str, str]) -> tuple[Promise, ...]:
         """Return what it promises of every stream that it tells of.

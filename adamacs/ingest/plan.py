@@ -14,7 +14,7 @@ from blake3 import blake3
 from adamacs import pipeline
 from adamacs.core import failures, places, progress
 from adamacs.core.errors import nearest, visible
-from adamacs.core.modality import Contribution, Modality, Problem, RawFile, Recording, Row, named
+from adamacs.core.modality import Contribution, Problem, RawFile, Recording, Row, named
 from adamacs.core.settings import Settings
 from adamacs.core.setups import SetupType
 from adamacs.ingest import arrivals, choices
@@ -22,7 +22,7 @@ from adamacs.ingest.answers import Answers
 from adamacs.ingest.choices import Choice, Choices, Vocabulary
 from adamacs.ingest.compare import Change, Comparison, Held, compare
 from adamacs.ingest.find import find_recordings
-from adamacs.ingest.validate import Verdict, concerned, incomplete, validate
+from adamacs.ingest.validate import Verdict, contradictions, incomplete, planning, validate
 
 log = logging.getLogger("adamacs.ingest")
 
@@ -143,7 +143,12 @@ def plan_ingest(
 
 
 def plan_recordings(
-    recordings: Iterable[Recording], settings: Settings, decided: Choices, *, explain: bool = False
+    recordings: Iterable[Recording],
+    settings: Settings,
+    decided: Choices,
+    *,
+    explain: bool = False,
+    thorough: bool = False,
 ) -> list[ScanPlan]:
     """Plan some recordings in their order; the database is asked for many at once.
 
@@ -152,6 +157,9 @@ def plan_recordings(
     explain
         Refuse a recording over which a reader stumbles, and go on with the others; else the error is raised. The loss
         of the database is raised in any case.
+    thorough
+        Count, too, what the files tell of each stream, and refuse a scan in which they contradict each other. That
+        takes a second where an hour was recorded.
     """
     drafts: list[_Draft | ScanPlan] = []
     people, words = _People(), Vocabulary()
@@ -164,7 +172,7 @@ def plan_recordings(
     return [
         draft
         if isinstance(draft, ScanPlan)
-        else _or_refused(partial(_planned, draft, held, settings), draft.recording, explain)
+        else _or_refused(partial(_planned, draft, held, settings, thorough), draft.recording, explain)
         for draft in drafts
     ]
 
@@ -195,6 +203,7 @@ class _Draft:
     """A scan's rows, before anybody looked whether the database holds them."""
 
     recording: Recording
+    verdict: Verdict
     rows: tuple[Row, ...]
     problems: tuple[Problem, ...]
     summary: str
@@ -215,23 +224,18 @@ def _draft(recording: Recording, settings: Settings, people: _People, words: Voc
     ]
     usable = {} if wrong else chosen
     recording = replace(recording, chosen={name: choice.value for name, choice in usable.items()})
-    parts = [named(m.plan)(recording, settings) for m in _planning(recording, verdict.setup)]
+    parts = [named(m.plan)(recording, settings) for m in planning(recording, verdict.setup)]
     rows = (*_spine_rows(recording, user, verdict, usable), *(row for part in parts for row in part.rows))
     told = [part.summary for part in (*verdict.parts.values(), *parts)]
     return _Draft(
         recording=recording,
+        verdict=verdict,
         rows=rows,
         problems=(*odd, *wrong, *verdict.all_problems(), *(problem for part in parts for problem in part.problems)),
         summary="; ".join(text for text in told if text),
         chosen=chosen,
         automatic=verdict.setup is not None and verdict.setup.automatic,
     )
-
-
-def _planning(recording: Recording, setup: SetupType | None) -> list[Modality]:
-    """Return the modalities that plan a recording: those that its setup type names, where it names any."""
-    wanted = setup.modalities if setup is not None else ()
-    return [m for m in concerned(recording) if m.plan and (not wanted or m.name in wanted)]
 
 
 def _not_staged(setup: SetupType | None, recording: Recording) -> Iterator[Problem]:
@@ -244,11 +248,12 @@ def _not_staged(setup: SetupType | None, recording: Recording) -> Iterator[Probl
             yield Problem("error", what, recording.place, nearest(stage.table, known))
 
 
-def _planned(draft: _Draft, held: Held, settings: Settings) -> ScanPlan:
+def _planned(draft: _Draft, held: Held, settings: Settings, thorough: bool) -> ScanPlan:
     found = compare(draft.rows, held, settings)
     problems = (*draft.problems, *found.conflicts)
     if _state(found, problems) != "unchanged":  # of what is in the database, the end was looked at before
         problems += tuple(incomplete(draft.recording, settings))
+        problems += tuple(contradictions(draft.verdict, settings, problems)) if thorough else ()
     folder = draft.recording.folder
     plan = ScanPlan(
         session_id=folder.session_id,

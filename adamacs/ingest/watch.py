@@ -557,7 +557,7 @@ class Watcher:
         recording = self._read(tracked)
         if recording is None or ripe.fingerprint(recording.files) != tracked.quiet.fingerprint:
             return None
-        plan = plan_recordings([recording], self._settings, Choices(self._settings))[0]
+        plan = plan_recordings([recording], self._settings, Choices(self._settings), thorough=True)[0]
         tracked.prepared = (tracked.quiet.fingerprint, plan)
         return plan
 

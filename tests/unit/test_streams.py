@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from adamacs.core import setups
 from adamacs.core.clocks import counters
-from adamacs.core.events import Repair, Series
-from adamacs.core.promises import FILE, PULSES
+from adamacs.core.events import Repair, Series, SourceFiles
+from adamacs.core.promises import FILE, PULSES, compare
+from adamacs.core.settings import Settings, Sync
 from adamacs.core.streams import Source, Span, gaps_of, without_repairs
+from adamacs.demo import bpod, rig
+from adamacs.modalities.behavior.importers.bpod import import_bpod
+from adamacs.modalities.behavior.importers.wavesurfer import import_wavesurfer
+from adamacs.modalities.imaging.reader import promised
 
 SHIPPED = setups.load().setups
 OPENFIELD = SHIPPED["mini2p1_openfield"]
@@ -88,6 +94,66 @@ def test_no_source_of_a_shipped_setup_type_tells_twice_of_one_stream(setup):
         trains = channels if parser == "wavesurfer" else own
         promises = Source(source, parser, "aux", tuple(trains)).promises(setup, setup.sources)
         assert len({promise.stream for promise in promises}) == len(promises)
+
+
+# ---- what the synthetic rig recorded, in every setup type
+
+RECORDED = {name: setup for name, setup in SHIPPED.items() if "wavesurfer" in setup.sources}
+SETTINGS = Settings(home=Path("nowhere"))
+
+
+def recorded(tmp_path, ran):
+    """Return what the files of a rig promise, with those that a microscope left beside them."""
+    setup = ran.setup
+    files = {"wavesurfer": ran.write(tmp_path / "x.h5")}
+    if ran.task is not None:
+        files["bpod"] = tmp_path / "x.mat"
+        bpod.write_bpod(files["bpod"], ran.task.session)
+    readers = {source: setup.sources[source] for source in files}
+    told = []
+    for source, path in files.items():
+        importer = {"wavesurfer": import_wavesurfer, "bpod": import_bpod}[source]
+        found = importer(SourceFiles(source, setup.name, (path,)), SETTINGS)
+        seen = Source.of(found, source, readers[source], setups.clock_of(source))
+        told += seen.promises(setup, readers)
+    return told
+
+
+def imaged(frames, rate, per_volume=1, requested=None):
+    about = {"channels": 2, "averaging": 1, "scanner_frames": per_volume, "fps": rate / per_volume}
+    return promised(pages=2 * frames, requested=frames if requested is None else requested, **about)
+
+
+@pytest.mark.parametrize("setup", RECORDED.values(), ids=RECORDED)
+def test_nothing_is_found_fault_with_where_a_rig_recorded_soundly(tmp_path, setup):
+    per_volume = 3 if any(channel.name == "two_photon_volumes" for channel in setup.channel) else 1
+    told = recorded(tmp_path, rig.record(setup).with_frames(181, 30.0, per_volume=per_volume))
+    verdicts = {one.stream: one for one in compare([*told, *imaged(181, 30.0, per_volume)], Sync())}
+    assert {name: one.why for name, one in verdicts.items() if one.verdict != "pass"} == {}
+    volumes = {"two_photon_volumes"} if per_volume > 1 else set()
+    assert {name for name, one in verdicts.items() if one.is_compared} == {"two_photon_frames"} | volumes
+    assert {channel.name for channel in setup.channel if channel.kind == "frames" and channel.event} <= set(verdicts)
+
+
+@given(st.data())
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_frames_that_a_rig_lost_or_made_up_are_never_passed_over(tmp_path, data):
+    ran = rig.record(RECORDED["mini2p2_openfield"], sample_rate=10_000.0).with_frames(181, 30.0)
+    frames = ran.pulses["two_photon_frames"]
+    lost = data.draw(st.sets(st.integers(0, len(frames) - 1), min_size=1, max_size=5))
+    is_extra = data.draw(st.booleans())
+    held = (
+        np.sort(np.concatenate([frames, frames[sorted(lost)] + 150]), 0) if is_extra else np.delete(frames, [*lost], 0)
+    )
+    ran = replace(ran, pulses={**ran.pulses, "two_photon_frames": held})
+    (verdict,) = (
+        one
+        for one in compare([*recorded(tmp_path, ran), *imaged(181, 30.0)], Sync())
+        if one.stream == "two_photon_frames"
+    )
+    assert verdict.verdict != "pass"
+    assert (verdict.count_min, verdict.count_max) == ((181, len(held)) if is_extra else (len(held), 181))
+    assert (str(len(held)) in verdict.why and "181" in verdict.why) or verdict.missing == len(lost)
 
 
 @given(st.integers(200, 2000), st.floats(1.0, 300.0), st.data())

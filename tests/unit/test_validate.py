@@ -14,7 +14,9 @@ from click.testing import CliRunner
 
 from adamacs import cli
 from adamacs.core import settings as settings_module
+from adamacs.core import setups
 from adamacs.demo import lab as synthetic
+from adamacs.demo import rig
 from adamacs.ingest import find
 from adamacs.ingest.find import find_recordings
 from adamacs.ingest.validate import host_problems, validate
@@ -153,3 +155,48 @@ def test_a_root_that_is_not_there_is_an_error(lab):
     (problem,) = host_problems(lab, 0)
     assert (problem.severity, problem.what) == ("error", "The root processed is not there.")
     assert asked(lab.root("share"))[0] == 1
+
+
+# ---- counts across streams
+
+
+def with_rig(folder, frames):
+    """Leave an auxiliary recording beside the 24 frames of a scan, with pulses of so many."""
+    ran = rig.record(setups.load().setups["mini2p1_openfield"]).with_frames(frames, 20.0)
+    ran.write(folder / "rig.h5")
+
+
+@pytest.mark.parametrize(
+    ("frames", "severity", "said"),
+    [
+        (24, None, ""),
+        (23, "warning", "two_photon_frames: 23 by the pulses of wavesurfer, 24 by the files of ScanImage: 1 apart."),
+        (20, "error", "two_photon_frames: 20 by the pulses of wavesurfer, 24 by the files of ScanImage: 4 apart."),
+        (90, "error", "24 by the files of ScanImage, 90 by the pulses of wavesurfer: 66 apart."),
+    ],
+)
+def test_frames_and_their_pulses_are_counted_and_both_are_named_where_they_differ(lab, folders, frames, severity, said):
+    with_rig(folders[0], frames)
+    status, told = asked(folders[0], "--json")
+    found = [problem for problem in json.loads(told)["problems"] if "two_photon_frames" in problem["what"]]
+    assert [problem["severity"] for problem in found] == ([severity] if severity else [])
+    assert status == (1 if severity == "error" else 0)
+    assert all(said in problem["what"] for problem in found)
+    assert [problem["may_pass"] for problem in found] == ([frames > 24] if severity else []), "files may still come"
+
+
+def test_an_auxiliary_recording_of_another_setup_type_is_told_of_by_its_own_problem_alone(lab, folders):
+    rig.record(setups.load().setups["bench2p"]).write(folders[0] / "rig.h5")
+    status, told = asked(folders[0], "--json")
+    (problem,) = json.loads(told)["problems"]
+    assert (status, problem["where"].rpartition("/")[2]) == (1, "rig.h5")
+    os.truncate(folders[0] / "rig.h5", 5000)
+    (problem,) = json.loads(asked(folders[0], "--json")[1])["problems"]
+    assert (problem["where"].rpartition("/")[2], problem["may_pass"]) == ("rig.h5", True)
+
+
+def test_bulk_planning_counts_nothing(lab, folders):
+    with_rig(folders[0], 20)
+    (recording,), _ = find_recordings([folders[0]], lab)
+    assert validate(recording, lab, thorough=False).fit
+    assert not validate(recording, lab).fit

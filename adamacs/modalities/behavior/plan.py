@@ -8,12 +8,15 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from adamacs.core import clocks, setups
+from adamacs.core import clocks, setups, streams
 from adamacs.core.errors import AdamacsError, UnknownSetup, UnreadableFile
-from adamacs.core.modality import Contribution, Problem, RawFile, Recording, Row
+from adamacs.core.events import SourceFiles
+from adamacs.core.modality import Contribution, Problem, RawFile, Recording, Row, named
+from adamacs.core.promises import Promise
 from adamacs.core.settings import Settings
 from adamacs.core.setup_wiring import AUX
 from adamacs.core.setups import SetupType, clock_of
+from adamacs.modalities.behavior.importers import GLANCES, IMPORTERS
 from adamacs.modalities.behavior.importers.bonsai import DIALECTS
 from adamacs.modalities.behavior.importers.wavesurfer import wiring_of
 from adamacs.modalities.behavior.reader.bonsai import read_stimuli
@@ -54,12 +57,11 @@ class _Look:
 
 @dataclass(frozen=True)
 class _Parser:
-    """How the files of a source are looked at, when its clock is zero (in words), and whether they hold events."""
+    """How the files of a source are looked at, and when its clock is zero, in words."""
 
     look: Callable[[_Source], _Look]
     zero: str
     takes_many: bool = False
-    finds_events: bool = True
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,28 @@ def plan_scan(recording: Recording, settings: Settings) -> Contribution:
             problems += [*look.problems, *(Problem("warning", text, source.places[0]) for text in look.warnings)]
     rows = tuple(_rows(recording, setup, [source for source in sources if source.name in looks], looks))
     return Contribution(rows, tuple(problems), "; ".join(look.summary for look in looks.values()))
+
+
+def promise_scan(recording: Recording, settings: Settings) -> Contribution:
+    """Return what the files of a scan promise of its streams: pulses on digital lines, and what other files count."""
+    try:
+        setup = setups.load_usable(settings.home).find(recording.chosen.get("setup_type", ""), recording.place)
+    except UnknownSetup:
+        return Contribution()
+    told: list[Promise] = []
+    problems: list[Problem] = []
+    sources = {one.name: one for one in _sources(recording, setup, settings) if not _too_many(one)}
+    readers = {source.name: source.parser for source in sources.values()}
+    for source in (one for one in sources.values() if one.parser in IMPORTERS):
+        try:
+            files = SourceFiles(source.name, setup.name, tuple(source.paths))
+            found = named(GLANCES[source.parser])(files, settings)
+        except AdamacsError as error:
+            problems.append(Problem("error", error.what, source.places[0], error.hint or ""))
+        else:
+            seen = streams.Source.of(found, source.name, source.parser, clock_of(source.name))
+            told += seen.promises(setup, readers)
+    return Contribution(problems=tuple(problems), promises=tuple(told))
 
 
 def _sources(recording: Recording, setup: SetupType, settings: Settings) -> Iterator[_Source]:
@@ -154,7 +178,7 @@ def _rows(
     for source in sources:
         about = {"source": source.name, "clock": clocks[source.name], "parser": source.parser}
         yield Row("event.BehaviorRecording.Source", {**key, **about})
-        if _PARSERS[source.parser].finds_events:
+        if source.parser in IMPORTERS:
             yield Row("sync.Teller", {**key, "teller": source.name})
         for number in source.files:
             yield Row("event.BehaviorRecording.File", {**key, "source": source.name, "file_id": number})
@@ -228,5 +252,5 @@ _PARSERS: Mapping[str, _Parser] = {
     **dict.fromkeys(DIALECTS, _Parser(_look_at_bonsai, _FIRST_STAMP)),
     "camera": _Parser(_look_at_camera, _FIRST_STAMP),
     "harp_frames": _Parser(_look_at_frame_sync, _FIRST_STAMP),
-    "harp_imu": _Parser(_look_at_imu, "first sample", takes_many=True, finds_events=False),
+    "harp_imu": _Parser(_look_at_imu, "first sample", takes_many=True),
 }

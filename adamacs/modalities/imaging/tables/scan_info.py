@@ -42,8 +42,8 @@ class ScanInfo(dj.Imported):
     scan_duration         : float64      # s, nframes / fps
     userfunction_info = '' : varchar(255)  # setup type that the operator chose
     acq_version = '' : varchar(32)  # version of the acquisition software
-    scanner_frames : int32  # frames that the scanner drew, averaged and flyback ones included, per one of nframes
-    log_averaging  : int16  # frames that were averaged into a saved one
+    scanner_frames = 1 : int32  # frames that the scanner drew, averaged and flyback ones included, per one of nframes
+    log_averaging = 1  : int16  # frames that were averaged into a saved one
     frames_requested = null : int64  # frames that the scanner was asked to draw; null where that was left open
     """
 
