@@ -32,6 +32,7 @@ Movie = NDArray[np.int16]  # (volume, slice, channel, y, x), counts
 MARGIN = 12  # px of tissue rendered beyond every edge, so that motion brings tissue into view, not blanks
 BLOCK = 100  # volumes drawn from one stream of random numbers, whatever the number of threads
 _FINE = 8  # calcium steps per frame
+_EARLIEST, _LATEST = 0.05, 0.35  # s from a cue to the spikes that answer it
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,8 @@ class Design:
     event_rate, burst, least_spikes
         Mean rate (Hz) of a cell's bursts, the mean number of spikes in one, and how many spikes every cell that
         fires has at least.
+    cues, responsive
+        When something happened that cells answer, s since the first frame, and how many of the cells in every plane do.
     rise, decay, amplitude
         Time constants (s) of the indicator, and the dF/F that one spike adds.
     saturation
@@ -81,6 +84,8 @@ class Design:
     event_rate: float = 0.3
     burst: float = 1.6
     least_spikes: int = 0
+    cues: tuple[float, ...] = ()
+    responsive: int = 0
     rise: float = 0.03
     decay: float = 0.5
     amplitude: float = 0.4
@@ -128,6 +133,8 @@ class Truth:
         float32, (cell, frame): dF/F without noise, sampled when the beam passes the cell.
     shifts
         float32, (plane, frame, 2): mean displacement (dy, dx) of the tissue, px.
+    responds
+        bool, (cell,): it answers the cues of the design.
     """
 
     frame_rate: float
@@ -141,6 +148,7 @@ class Truth:
     spikes: NDArray[np.uint8]
     calcium: Floats
     shifts: Floats
+    responds: NDArray[np.bool_]
 
     def mask(self, cell: int) -> tuple[NDArray[np.int16], NDArray[np.int16], Floats]:
         """Return the rows, columns and weights of one cell's pixels."""
@@ -293,7 +301,13 @@ class Recording:
 
 
 def draw_cell(
-    centre: tuple[float, float], design: Design, random: np.random.Generator, *, phase: float = 0.0, fires: bool = True
+    centre: tuple[float, float],
+    design: Design,
+    random: np.random.Generator,
+    *,
+    phase: float = 0.0,
+    fires: bool = True,
+    responds: bool = False,
 ) -> Cell:
     """Draw one soma and what it did; its plane is imaged from `phase` of every volume on."""
     reach = int(np.ceil(1.8 * design.radius))
@@ -303,6 +317,8 @@ def draw_cell(
     image = soma(y, x, design.radius, random)
     labelled = bool(random.random() < 0.4)
     times = spike_times(design, random) if fires else np.zeros(0)
+    if responds:
+        times = np.sort(np.concatenate([times, answers(design, random)]))
     frames = np.floor(times * design.frame_rate).astype(int)
     passing = phase + centre[0] / design.height / design.slices  # when the beam comes by
     return Cell(
@@ -341,6 +357,15 @@ def spike_times(design: Design, random: np.random.Generator) -> NDArray[np.float
     times = starts[:, None] + np.cumsum(gaps, axis=1)
     kept = times[np.arange(times.shape[1]) < sizes[:, None]]
     return np.sort(np.minimum(kept, np.nextafter(duration, 0)))
+
+
+def answers(design: Design, random: np.random.Generator) -> NDArray[np.float64]:
+    """Draw the spikes with which a cell answers cues: four of five of them, with a few spikes 50 to 350 ms later; s."""
+    last = design.frames / design.frame_rate - _LATEST
+    cues = np.array([cue for cue in design.cues if 0 <= cue < last], np.float64)
+    answered = cues[random.random(len(cues)) < 0.8]
+    counts = 1 + random.poisson(1.5, len(answered))
+    return np.repeat(answered, counts) + random.uniform(_EARLIEST, _LATEST, int(counts.sum()))
 
 
 def calcium(times: NDArray[np.float64], design: Design, passing: float) -> Floats:
@@ -464,7 +489,14 @@ def _cells(design: Design, plane: int, random: np.random.Generator) -> tuple[Cel
         )
     phase = plane / design.slices
     return tuple(
-        draw_cell(place, design, random, phase=phase, fires=number >= design.silent)
+        draw_cell(
+            place,
+            design,
+            random,
+            phase=phase,
+            fires=number >= design.silent,
+            responds=number >= design.cells - design.responsive,
+        )
         for number, place in enumerate(places)
     )
 
@@ -515,6 +547,7 @@ def _truth(design: Design, planes: list[tuple[Cell, ...]], moves: list[Floats]) 
         spikes=np.array([cell.spikes for cell in cells]),
         calcium=np.array([cell.calcium for cell in cells]),
         shifts=np.array(shifts),
+        responds=np.tile(np.arange(design.cells) >= design.cells - design.responsive, design.planes),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -135,10 +135,18 @@ def _write(scan: ScanPlan, settings: Settings, run: Run) -> int:
             table_of(change.table).update1({**change.key, change.column: change.planned})
         what = "new" if any(row.table == "scan.Scan" for row in found.missing) else "update"
         told = "; ".join([*_counts(found.missing), *map(str, found.changes)])
-        step = step_of(scan, "apply", "ok", what, written=count, reason=told)
-        run.write(step)
-    run.wrote(step)
+        steps = [step_of(scan, "apply", "ok", what, written=count, reason=told), *_left_open(scan)]
+        for step in steps:
+            run.write(step)
+    for step in steps:
+        run.wrote(step)
     return count
+
+
+def _left_open(scan: ScanPlan) -> Iterator[Step]:
+    """Yield what was not done because nobody answered, such as staging a scan without a parameter set."""
+    if questions := [f"{one.what} {one.hint}".strip() for one in scan.problems if one.severity == "question"]:
+        yield step_of(scan, "plan", "skipped", "unanswered", reason="; ".join(questions))
 
 
 def step_of(scan: ScanPlan, name: str, outcome: str, what: str, *, written: int = 0, reason: str = "") -> Step:

@@ -45,6 +45,21 @@ def test_cells_fire_at_least_as_often_as_asked_and_silent_ones_never() -> None:
     assert truth.spikes[1:].sum(axis=1).min() >= 15
 
 
+def test_cells_that_answer_cues_fire_behind_most_of_them_and_the_others_do_not() -> None:
+    cues = tuple(float(at) for at in range(2, 38, 2))
+    design = Design(frames=800, frame_rate=20.0, cells=8, responsive=3, event_rate=0.0, cues=cues)
+    truth = Recording(design, 0).truth
+    assert truth.responds.tolist() == [False] * 5 + [True] * 3
+    assert not truth.spikes[~truth.responds].any()
+    behind = np.array(
+        [[truth.spikes[cell, int(cue * 20) : int(cue * 20) + 8].any() for cue in cues] for cell in (5, 6, 7)]
+    )
+    assert 0.6 < behind.mean() < 0.95
+    assert truth.spikes[truth.responds].sum() == sum(
+        truth.spikes[truth.responds, int(cue * 20) + 1 : int(cue * 20) + 8].sum() for cue in cues
+    )
+
+
 def test_one_spike_adds_the_amplitude_and_fades_with_the_time_constant() -> None:
     trace = movie.calcium(np.array([0.5]), replace(SMALL, decay=0.5, rise=0.02, amplitude=0.4), 0.0)
     assert trace[:10].max() == 0

@@ -6,7 +6,7 @@ intervals (`pairing`), never by their order alone.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -78,11 +78,16 @@ class Alignment:
             "residual_max": residuals.max,
             "pairs_used": fit.used,
             "pairs_rejected": len(fit.rejected),
-            "source_alone": len(self.pairing.source_alone),
-            "target_alone": len(self.pairing.target_alone),
+            "source_alone": _between(self.pairing.source_alone, self.pairing.source_index),
+            "target_alone": _between(self.pairing.target_alone, self.pairing.target_index),
             "quality": fit.quality,
             "sync_method": how[:1023],
         }
+
+
+def _between(alone: NDArray[np.int64], paired: NDArray[np.int64]) -> int:
+    """Return how many of the instants without a partner lie where both clocks ran: between the first and last pair."""
+    return int(np.count_nonzero((alone > paired[0]) & (alone < paired[-1])))
 
 
 def align(setup: SetupType, here: Spans, there: Spans, *, source: str, target: str) -> Alignment:
@@ -104,17 +109,25 @@ def align(setup: SetupType, here: Spans, there: Spans, *, source: str, target: s
     AmbiguousPairing
         They match in several ways.
     """
-    rules = [rule for rule in setup.align if rule.source == source and rule.channel]
-    if not rules:
+    if not any(rule.source == source and rule.channel for rule in setup.align):
         what = f"Setup type {setup.name} does not say how times of {source} are placed on {target}."
         raise PairingRefused(what, hint="Add [[align]] to its file, or take the times of each clock by themselves.")
     met = []
-    for rule in rules:
-        ours, theirs = _ours(rule, here), _theirs(rule, setup, there)
+    for rule, ours, theirs in meetings(setup, here, there, source):
         if len(ours) and len(theirs):
             return _aligned(rule, ours, theirs, source, target)
         met.append(f"{len(ours)} events {' and '.join(rule.events)} of {source} meet {len(theirs)} of {rule.channel}.")
     raise PairingRefused(" ".join(met), hint="Was the line between the two connected, and did both record?")
+
+
+def meetings(setup: SetupType, here: Spans, there: Spans, source: str) -> Iterator[tuple[Align, Floats, Floats]]:
+    """Yield each rule of a source with the instants that it pairs, s on either clock; parameters are those of `align`.
+
+    The first rule that finds any on both sides is the one that is taken.
+    """
+    for rule in setup.align:
+        if rule.source == source and rule.channel:
+            yield rule, _ours(rule, here), _theirs(rule, setup, there)
 
 
 def _aligned(rule: Align, ours: Floats, theirs: Floats, source: str, target: str) -> Alignment:

@@ -54,11 +54,12 @@ class _Look:
 
 @dataclass(frozen=True)
 class _Parser:
-    """How the files of a source are looked at, and when its clock is zero, in words."""
+    """How the files of a source are looked at, when its clock is zero (in words), and whether they hold events."""
 
     look: Callable[[_Source], _Look]
     zero: str
     takes_many: bool = False
+    finds_events: bool = True
 
 
 @dataclass(frozen=True)
@@ -153,6 +154,8 @@ def _rows(
     for source in sources:
         about = {"source": source.name, "clock": clocks[source.name], "parser": source.parser}
         yield Row("event.BehaviorRecording.Source", {**key, **about})
+        if _PARSERS[source.parser].finds_events:
+            yield Row("sync.Teller", {**key, "teller": source.name})
         for number in source.files:
             yield Row("event.BehaviorRecording.File", {**key, "source": source.name, "file_id": number})
 
@@ -227,5 +230,5 @@ _PARSERS: Mapping[str, _Parser] = {
     **dict.fromkeys(DIALECTS, _Parser(_look_at_bonsai, _FIRST_STAMP)),
     "camera": _Parser(_look_at_camera, _FIRST_STAMP),
     "harp_frames": _Parser(_look_at_frame_sync, _FIRST_STAMP),
-    "harp_imu": _Parser(_look_at_imu, "first sample", takes_many=True),
+    "harp_imu": _Parser(_look_at_imu, "first sample", takes_many=True, finds_events=False),
 }
