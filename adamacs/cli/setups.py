@@ -67,7 +67,8 @@ def _lines(setup: SetupType, known: registry.Registry) -> Iterator[str]:
         values = ", ".join(f"{name}={value}" for name, value in stage.values.items())
         yield f"  stages:     {stage.table} {values}".rstrip()
     yield from (f"  {expected.count:>12} {expected.files}: {expected.what}" for expected in setup.expected)
-    yield f"  readers:    {', '.join(f'{source} ({reader})' for source, reader in setup.sources.items()) or 'none'}"
+    readers = (f"{source} ({', '.join(_of_reader(setup.expected_of(source)))})" for source in setup.sources)
+    yield f"  readers:    {', '.join(readers) or 'none'}"
     yield f"  scan time:  {setup.clock.stream}{f', or {other}' if (other := setup.clock.otherwise) else ''}"
     if wheel := setup.wheel:
         turn = f"{wheel.circumference:g} cm a turn, {wheel.low:g} to {wheel.high:g} V"
@@ -80,6 +81,16 @@ def _lines(setup: SetupType, known: registry.Registry) -> Iterator[str]:
     if not setup.verified:
         yield "  Not verified. A lab must fill in:"
         yield from (f"    {missing}" for missing in setup.missing)
+
+
+def _of_reader(expected: registry.Expected) -> Iterator[str]:
+    yield expected.parser
+    if expected.frame_rate is not None:
+        yield f"{expected.frame_rate:g} Hz"
+    if expected.unit:
+        yield f"numbers are in {expected.unit}"
+    if expected.gap is not None:
+        yield f"filled beyond {expected.gap:g} periods"
 
 
 def _of_harp(harp: Harp) -> Iterator[str]:

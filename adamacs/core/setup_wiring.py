@@ -45,6 +45,7 @@ SOURCES: Final[Mapping[str, str]] = {  # of the parsers that read one source alo
     "harp_imu": "harp_imu",
     **dict.fromkeys(("bonsai_events", "bonsai_log", "bonsai_log_trigger", "bonsai_log_acquiring"), "bonsai"),
 }
+TIME_UNITS: Final = ("s", "ms", "us", "ns")
 AUX: Final = "aux"  # the clock of wavesurfer; that of every other source has the source's name
 FRAMES: Final = "frames"  # the clock that is zero at the first two-photon frame
 STREAMS: Final[Mapping[str, str]] = {

@@ -18,11 +18,11 @@ from adamacs.core.setup_wiring import AUX
 from adamacs.core.setups import SetupType, clock_of
 from adamacs.modalities.behavior.importers import GLANCES, IMPORTERS
 from adamacs.modalities.behavior.importers.bonsai import DIALECTS
+from adamacs.modalities.behavior.importers.frames import read_camera, read_sync
 from adamacs.modalities.behavior.importers.wavesurfer import wiring_of
 from adamacs.modalities.behavior.reader.bonsai import read_stimuli
 from adamacs.modalities.behavior.reader.bpod import read_bpod
-from adamacs.modalities.behavior.reader.cameras import read_camera_times
-from adamacs.modalities.behavior.reader.harp import read_frame_sync
+from adamacs.modalities.behavior.reader.timestamps import BONSAI
 from adamacs.modalities.behavior.reader.wavesurfer import read_wavesurfer
 
 _FIRST, _LAST = 1970, 2200  # years that a rig's clock may show
@@ -228,14 +228,16 @@ def _look_at_bonsai(source: _Source) -> _Look:
 
 def _look_at_camera(source: _Source) -> _Look:
     (path,) = source.paths
-    found = read_camera_times(path)
+    found = read_camera(path, source.setup.expected_of(source.name))
     seconds = float(found.time[-1] - found.time[0])
-    return _Look(f"{source.name}: {len(found.time)} frames", found.start, found.start, seconds, found.warnings)
+    # A camera that counts ticks has a clock of its own: what the computer's clock showed then says nothing of its rate.
+    zero = found.start if found.clock == BONSAI else None
+    return _Look(f"{source.name}: {len(found.time)} frames", found.start, zero, seconds, found.warnings)
 
 
 def _look_at_frame_sync(source: _Source) -> _Look:
     (path,) = source.paths
-    found = read_frame_sync(path)
+    found = read_sync(path, source.setup.expected_of(source.name))
     seconds = float(found.time[-1] - found.time[0])
     return _Look(f"HARP: {len(found.time)} frames", found.start, found.start, seconds, found.warnings)
 
