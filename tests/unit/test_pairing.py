@@ -120,6 +120,23 @@ def test_bursts_of_frames_are_told_by_their_pauses_or_refused():
     assert refused <= sessions / 10
 
 
+def test_almost_even_trains_are_paired_without_a_fault_or_refused():
+    """Stimuli follow each other by a pause that differs by little more than the time stamps are off."""
+    paired = 0
+    for seed in range(SESSIONS):
+        rng = np.random.default_rng([seed, 8])
+        events = np.cumsum(2 + rng.uniform(0, 0.015, 60))
+        source = pulses.observe(events, Device(offset=-12.0, drift=5e-5, jitter=1.5e-3), rng)
+        target = pulses.observe(events, Device(missing=0.02), rng)
+        try:
+            found = pairing.pair(source.times, target.times, jitter=8e-3)
+        except PairingRefused:
+            continue
+        paired += 1
+        assert pairs_of(found) == pulses.true_pairs(source, target).tolist(), f"session {seed}"
+    assert paired > SESSIONS / 4
+
+
 def test_a_periodic_train_without_an_anchor_is_always_refused_as_ambiguous():
     for seed in range(SESSIONS // 4):
         rng = np.random.default_rng([seed, 3])

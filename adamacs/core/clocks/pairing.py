@@ -20,7 +20,19 @@ from numpy.typing import ArrayLike
 from adamacs.core.clocks import seeds
 from adamacs.core.clocks.tracking import Slip
 from adamacs.core.clocks.trains import Bounds, Floats, Indices, checked, match, nearest, prior
-from adamacs.core.clocks.ways import FEWEST, Task, Way, counted, find_ways, merit, much_worse, overlaps, rival, sure
+from adamacs.core.clocks.ways import (
+    FEWEST,
+    Task,
+    Way,
+    counted,
+    find_ways,
+    is_good,
+    merit,
+    much_worse,
+    overlaps,
+    rival,
+    sure,
+)
 from adamacs.core.errors import AmbiguousPairing, PairingRefused
 
 MAX_DRIFT = 500.0  # ppm
@@ -137,7 +149,7 @@ def _check_density(task: Task) -> None:
 def _only(task: Task, swapped: bool) -> Way:
     """Return the one way through both trains, or say why there is none or more than one."""
     ways = find_ways(task)
-    good = [way for way in ways if way.counts.score >= task.least_score and len(way.source) >= task.fewest]
+    good = [way for way in ways if is_good(task, way)]
     if not good:
         raise _no_match(task, ways)
     best = max(good, key=merit)

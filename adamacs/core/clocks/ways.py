@@ -22,6 +22,8 @@ _MEASURED = 16  # pairs from which on the jitter is measured
 _MOST_FOLLOWED = 4_000_000  # pulses, of all ways together
 _MOST_CROWDED = 3  # seeds with thousands of candidates, which tell nothing
 _PER_SEED = 3  # ways that begin at one seed
+_STEPS = (1, 2, 4, 8, 16, 32)  # pulses to either side of the best way at which others are looked at
+_SHORT = 5000  # pulses, up to which the further ones are
 _AGREEING = 2  # seeds with one candidate each that are enough
 _MARGIN = 5.0, 4.0  # pulses, and standard deviations, by which other ways must be worse
 _PAUSE, _EDGE = 3, 3  # intervals that make a pause, and pulses beside one
@@ -120,11 +122,13 @@ def find_ways(task: Task) -> list[Way]:
             break
     if not ways:
         return []
-    best = max(ways, key=merit)
-    for begin in _beside(task, best):
-        ways += _followed(task, [begin], ways)
-        if any(way.counts.score >= task.least_score and rival(best, way) for way in ways if way is not best):
-            break  # one is enough to tell nobody which is right
+    best: Way | None = None
+    while (top := max(ways, key=merit)) is not best:  # beside a better one there may be one that is better still
+        best = top
+        for begin in _beside(task, best):
+            ways += _followed(task, [begin], ways)
+            if any(is_good(task, way) and rival(best, way) for way in ways if way is not best):
+                break  # one is enough to tell nobody which is right
     tolerance = min(way.tolerance for way in ways if len(way.source) >= len(best.source) / 2)
     return [_matched(task, replace(way, tolerance=tolerance)) for way in ways]
 
@@ -150,6 +154,11 @@ def overlaps(task: Task, index: int, candidates: Indices) -> Indices:
     return np.asarray(np.searchsorted(task.source, task.target[-1] - moved + slack, side="right") - low)
 
 
+def is_good(task: Task, way: Way) -> bool:
+    """Tell whether a way is what was asked for: no other can be the answer, or make it ambiguous."""
+    return way.counts.score >= task.least_score and len(way.source) >= task.fewest
+
+
 def merit(way: Way) -> float:
     return len(way.source) - way.counts.alone / 2
 
@@ -172,11 +181,16 @@ def _holds(task: Task, way: Way, begin: tuple[int, int]) -> bool:
 
 
 def _beside(task: Task, way: Way) -> list[tuple[int, int]]:
-    """Return where ways would begin that are one or two pulses beside another."""
+    """Return where ways would begin that are one or two pulses beside another; of short trains, further ones as well.
+
+    A train of almost even intervals fits better and better, the nearer the way is to the right one.
+    """
     if len(way.source) == 0:
         return []
     index, partner = sure(task, way)
-    places = [partner + step for step in (-1, 1, -2, 2) if 0 <= partner + step < len(task.target)]
+    steps = _STEPS if len(task.source) <= _SHORT else _STEPS[:2]
+    places = [partner + sign * step for step in steps for sign in (-1, 1)]
+    places = [place for place in places if 0 <= place < len(task.target)]
     return [(index, place) for place in places if task.allowed((index, place))]
 
 
