@@ -80,10 +80,12 @@ def initialise(settings: Settings) -> None:
 
 def _hand_down() -> None:
     """Tell the tables of the spine what the modalities declare: they know none of them."""
-    event, trial = (import_module(f"adamacs.schemas.{name}") for name in ("event", "trial"))
+    event, trial, sync = (import_module(f"adamacs.schemas.{name}") for name in ("event", "trial", "sync"))
     for modality in modalities():
         event.IMPORTERS.update(modality.importers)
         trial.IMPORTERS.update(modality.trial_importers)
+        for teller, (table, function) in modality.tellers.items():
+            sync.TELLERS[teller] = (getattr(import_module(modality.tables), table), function)
 
 
 def modalities() -> tuple[Modality, ...]:
@@ -92,7 +94,7 @@ def modalities() -> tuple[Modality, ...]:
 
 
 def _spine() -> Iterator[Modality]:
-    ingested = ("session.Session", "scan.Scan", "scan.ScanFile", "event.BehaviorRecording")
+    ingested = ("session.Session", "scan.Scan", "scan.ScanFile", "event.BehaviorRecording", "sync.Teller")
     yield Modality(
         name="scan",
         tables="adamacs.schemas.scan",
@@ -109,7 +111,7 @@ def _spine() -> Iterator[Modality]:
     yield Modality(
         name="sync",
         tables="adamacs.schemas.sync",
-        fills={"cpu": ("ClockSync",)},
+        fills={"cpu": ("ClockSync", "Promise", "Certificate")},
         needs={"ClockSync": ("store:derived",)},
     )
 

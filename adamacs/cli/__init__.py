@@ -36,7 +36,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "schema": ("schema", "schema", "Draw the tables."),
     "setups": ("setups", "setups", "List, show and check setup types: what a recording folder of each kind holds."),
     "status": ("state", "status", "Tell what is done, running, failed and waiting, on one screen."),
-    "sync": ("sync", "sync", "Tell how each clock of a scan is placed on scan time, and how sure that is."),
+    "sync": ("sync", "sync", "Tell how the clocks of a scan go together, and whether its streams agree."),
     "validate": ("arrival", "validate", "Print every problem of a recording folder."),
     "watch": ("arrival", "watch", "Watch the share, and ingest what arrives once it is whole."),
     "why": ("state", "why", "Tell why a row is missing, and what to do."),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from adamacs.cli import services
-from adamacs.cli.prompt import json_option, print_json
+from adamacs.cli.prompt import folder_of, json_option, print_json
 from adamacs.core import clocks
 from adamacs.core import settings as settings_module
 from adamacs.core.errors import visible
@@ -126,7 +126,7 @@ def validate(paths: tuple[Path, ...], as_json: bool) -> None:
     from adamacs.ingest.validate import validate as look
 
     settings = settings_module.active()
-    recordings, problems = find_recordings(paths, settings)
+    recordings, problems = find_recordings([folder_of(path, settings) for path in paths], settings)
     problems = [*problems, *host_problems(settings, sum(file.size for one in recordings for file in one.files))]
     for recording in recordings:
         verdict = look(recording, settings)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from adamacs.cli.prompt import confirm, json_option, one_row, print_json, yes_option
+from adamacs.cli.prompt import confirm, folder_of, json_option, one_row, print_json, yes_option
 from adamacs.core import settings as settings_module
 from adamacs.core.errors import describe, visible
 
@@ -53,7 +53,10 @@ def ingest() -> None:
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Save the plan as JSON.")
 @json_option
 def plan(output: Path | None, as_json: bool, **what: Any) -> None:
-    """Show what recordings at or below PATHS would become. Nothing is written to the database."""
+    """Show what recordings at or below PATHS would become. Nothing is written to the database.
+
+    A path is one of this computer, or a folder as adamacs shows it, below the share.
+    """
     from adamacs.ingest.saved import to_json
 
     planned = _plan(_connected(), **what)
@@ -121,13 +124,17 @@ def results(key: str, folder: Path | None, yes: bool) -> None:
     name are looked for. A worker then loads the results instead of computing them.
     """
     from adamacs import pipeline
+    from adamacs.ingest import ledger
     from adamacs.modalities.imaging.plan import apply_results, find_results, plan_results
 
     settings = _connected()
     scan = one_row(pipeline.scan.Scan, key)
     planned = plan_results(scan, folder or find_results(scan["scan_id"], settings), settings)
     confirm(planned.describe(), yes)
-    click.echo(describe(apply_results(planned)))
+    with ledger.run("results", {"key": key, "folder": str(planned.folder)}, settings) as run:
+        task = apply_results(planned)
+        run.note(ledger.Step("apply", "ok", "update", reason=f"imaging.ProcessingTask {describe(task)}", **scan))
+    click.echo(describe(task))
 
 
 def _connected() -> Settings:
@@ -156,6 +163,7 @@ def _plan(
         raise click.UsageError("A manifest holds its answers itself.")
     given = read_answers(answers) if answers else None
     listed = read_manifest(manifest) if manifest else None
+    paths = tuple(folder_of(path, settings) for path in paths)
     if listed is not None:
         paths, given = tuple(_listed(path, settings) for path in listed.paths), listed.answers
     with console.shown(sys.stderr):

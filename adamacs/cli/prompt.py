@@ -1,17 +1,23 @@
-"""What every verb shares: asking before something changes, and keys as people type them."""
+"""What verbs share: asking before something changes, and keys and folders as people type them."""
 
 from __future__ import annotations
 
 import json
 import math
+import os
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from adamacs.core.errors import InvalidKey, PlanRefused, nearest
+from adamacs.core.errors import InvalidKey, InvalidSetting, PlanRefused, nearest
+
+if TYPE_CHECKING:
+    from adamacs.core.settings import Settings
 
 
 def yes_option(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -32,6 +38,15 @@ def confirm(plan: str, yes: bool, *, as_json: bool = False) -> None:
     if not sys.stdin.isatty():
         raise PlanRefused("Nothing was changed: there is nobody to ask.", hint="Give --yes to apply the plan.")
     click.confirm("Apply?", abort=True)
+
+
+def folder_of(path: Path, settings: Settings) -> Path:
+    """Return the folder that a path means: from here on, or else as adamacs shows it, below a share."""
+    if not path.is_absolute() and not os.path.lexists(path):
+        with suppress(InvalidSetting):  # no root is named so
+            shown = settings.locate(path.as_posix())
+            return shown if os.path.lexists(shown) else path
+    return path
 
 
 def print_json(content: Any) -> None:

@@ -14,7 +14,7 @@ from adamacs.core import settings as settings_module
 from adamacs.core import setups as registry
 from adamacs.core import toml
 from adamacs.core.errors import visible
-from adamacs.core.setup_wiring import Channel
+from adamacs.core.setup_wiring import Channel, Harp
 from adamacs.core.setups import SetupType
 
 
@@ -67,17 +67,43 @@ def _lines(setup: SetupType, known: registry.Registry) -> Iterator[str]:
         values = ", ".join(f"{name}={value}" for name, value in stage.values.items())
         yield f"  stages:     {stage.table} {values}".rstrip()
     yield from (f"  {expected.count:>12} {expected.files}: {expected.what}" for expected in setup.expected)
-    yield f"  readers:    {', '.join(f'{source} ({reader})' for source, reader in setup.sources.items()) or 'none'}"
+    readers = (f"{source} ({', '.join(_of_reader(setup.expected_of(source)))})" for source in setup.sources)
+    yield f"  readers:    {', '.join(readers) or 'none'}"
     yield f"  scan time:  {setup.clock.stream}{f', or {other}' if (other := setup.clock.otherwise) else ''}"
     if wheel := setup.wheel:
         turn = f"{wheel.circumference:g} cm a turn, {wheel.low:g} to {wheel.high:g} V"
         yield f"  wheel:      {turn}{', forward lowers it' if wheel.direction < 0 else ''}"
+    if setup.harp:
+        yield f"  harp:       {', '.join(_of_harp(setup.harp))}"
     for align in setup.align:
         yield f"  aligned:    {align.source}: {align.how}"
     yield from _channels(setup)
     if not setup.verified:
         yield "  Not verified. A lab must fill in:"
         yield from (f"    {missing}" for missing in setup.missing)
+
+
+def _of_reader(expected: registry.Expected) -> Iterator[str]:
+    yield expected.parser
+    if expected.frame_rate is not None:
+        yield f"{expected.frame_rate:g} Hz"
+    if expected.unit:
+        yield f"numbers are in {expected.unit}"
+    if expected.gap is not None:
+        yield f"filled beyond {expected.gap:g} periods"
+
+
+def _of_harp(harp: Harp) -> Iterator[str]:
+    units = {"accelerometer": harp.acceleration_unit, "gyroscope": "deg/s", "magnetometer": "µT"}
+    scales = {name: scale for name in units if (scale := getattr(harp, name)) is not None}
+    yield from (f"{name} {scale:g} {units[name]} a count" for name, scale in scales.items())
+    if len(scales) < len(units):
+        yield f"counts of {' and '.join(name for name in units if name not in scales)}"
+    yield f"while {harp.gate} is on" if harp.gate else "no gate"
+    if harp.sample_rate is not None:
+        yield f"at {harp.sample_rate:g} Hz"
+    if not harp.verified:
+        yield "not verified"
 
 
 def _channels(setup: SetupType) -> Iterator[str]:

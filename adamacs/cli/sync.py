@@ -1,8 +1,10 @@
-"""`adamacs sync`: how the clocks of a scan go together."""
+"""`adamacs sync`: how the clocks of a scan go together, and whether all who tell of its streams agree."""
 
 from __future__ import annotations
 
+import dataclasses
 import sys
+from pathlib import Path
 from typing import Any
 
 import click
@@ -13,11 +15,15 @@ from adamacs.core.errors import InvalidKey, visible
 
 @click.command()
 @click.argument("scan_id")
+@click.option(
+    "--plot", "picture", type=click.Path(path_type=Path, dir_okay=False), help="Draw the page to a .png, .pdf or .svg."
+)
 @json_option
-def sync(scan_id: str, as_json: bool) -> None:
-    """Tell how each clock of a scan is placed on scan time, and how sure that is.
+def sync(scan_id: str, picture: Path | None, as_json: bool) -> None:
+    """Tell how each clock of a scan is placed on scan time, and whether all who tell of its streams agree.
 
-    SCAN_ID is a whole token, such as scan9FY6AIRM. Exit status 1 where a clock is not placed.
+    SCAN_ID is a whole token, such as scan9FY6AIRM. Exit status 1 where a clock is not placed, a stream fails, or there
+    is no certificate that holds; a warning alone is 0.
     """
     from adamacs import pipeline
 
@@ -28,11 +34,52 @@ def sync(scan_id: str, as_json: bool) -> None:
     lines = [_line(row) for row in _clocks(scans[0])]
     remarks = (pipeline.event.EventImport & scans[0]).to_dicts(order_by="source")
     told = {row["source"]: row["remarks"].splitlines() for row in remarks if row["remarks"]}
+    certificate = _certificate(scans[0])
+    if picture is not None:
+        _draw(scans[0], picture)
     if as_json:
-        print_json({"clocks": lines, "remarks": told})
+        print_json({"clocks": lines, "remarks": told, "certificate": certificate})
     else:
-        click.echo(visible("\n".join([*map(_spelt, lines), *_spelt_remarks(told)]) or "This scan has no clocks.", "\n"))
-    sys.exit(0 if all(line["placed"] for line in lines) else 1)
+        clocks = [*map(_spelt, lines), *_spelt_remarks(told)] or ["This scan has no clocks."]
+        click.echo(visible("\n".join([*clocks, "", *_spelt_certificate(certificate)]), "\n"))
+    sys.exit(0 if all(line["placed"] for line in lines) and certificate["holds"] else 1)
+
+
+def _draw(scan: Any, picture: Path) -> None:
+    from adamacs.analysis import sync_plot
+    from adamacs.analysis.sync_page import read_certificate
+
+    sync_plot.save(read_certificate(scan), picture)
+
+
+def _certificate(scan: Any) -> dict[str, Any]:
+    """Return what is told of the certificate of a scan, and of each stream."""
+    from adamacs import pipeline
+    from adamacs.analysis.certificate import RENEW, outdated
+    from adamacs.core import settings
+
+    found = (pipeline.sync.Certificate & scan).to_dicts()
+    if not found:
+        return {"verdict": None, "holds": False, "why": f"adamacs why sync.Certificate scan_id={scan['scan_id']}"}
+    old = outdated(scan)
+    said = [f"It is outdated: {' '.join(old)} {RENEW}"] if old else []
+    if found[0]["thresholds"] != dataclasses.asdict(settings.active().sync):
+        said.append("It was judged by other thresholds than the settings have now.")
+    streams = (pipeline.sync.Certificate.Stream & scan).to_dicts(order_by="stream")
+    verdict = found[0]["verdict"]
+    return {
+        "verdict": verdict,
+        "holds": verdict != "fail" and not old,
+        "why": " ".join(said),
+        "thresholds": found[0]["thresholds"],
+        "streams": [_stream(row) for row in streams],
+    }
+
+
+def _stream(row: dict[str, Any]) -> dict[str, Any]:
+    """Return what is told of a stream: its columns, under the names that other parts of the answer have."""
+    renamed = {"stream_verdict": "verdict", "stream_why": "why"}
+    return {renamed.get(name, name): value for name, value in row.items() if name not in ("session_id", "scan_id")}
 
 
 def _clocks(scan: Any) -> list[dict[str, Any]]:
@@ -84,3 +131,10 @@ def _spelt(line: dict[str, Any]) -> str:
 
 def _spelt_remarks(told: dict[str, list[str]]) -> list[str]:
     return [f"{source:10} {remark}" for source, remarks in told.items() for remark in remarks]
+
+
+def _spelt_certificate(told: dict[str, Any]) -> list[str]:
+    if told["verdict"] is None:
+        return [f"NOT CERTIFIED: {told['why']}"]
+    streams = [f"  {one['verdict'].upper():6} {one['stream']:20} {one['why']}" for one in told["streams"]]
+    return [" ".join(filter(None, [f"{told['verdict'].upper()}, {len(streams)} streams.", told["why"]])), *streams]

@@ -142,6 +142,22 @@ class AmbiguousPairing(PairingRefused):
         self.pairs = pairs
 
 
+class NotCertified(AdamacsError):
+    """Streams of a scan do not agree with each other, or nobody compared them yet.
+
+    Parameters
+    ----------
+    what, where, hint
+        As of every error.
+    streams
+        Those that were demanded and are not fit.
+    """
+
+    def __init__(self, what: str, where: Any = None, hint: str | None = None, streams: tuple[str, ...] = ()) -> None:
+        super().__init__(what, where, hint)
+        self.streams = streams
+
+
 class UnsafePath(AdamacsError):
     """A path leads out of the root it must stay under."""
 

@@ -9,6 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from adamacs.core.promises import Promise
 from adamacs.core.tokens import ParsedFolder
 
 
@@ -113,13 +114,20 @@ class Recording:
 
 @dataclass(frozen=True)
 class Contribution:
-    """What one modality adds to the plan of one scan."""
+    """What one modality adds to the plan of one scan.
+
+    Attributes
+    ----------
+    promises
+        Of the scan's streams, as far as the files that were looked at tell of them.
+    """
 
     rows: tuple[Row, ...] = ()
     problems: tuple[Problem, ...] = ()
     summary: str = ""
     scan_values: Mapping[str, Any] = field(default_factory=dict)  # columns of Scan that the modality knows
     setup: str | None = None  # the setup type that its files name
+    promises: tuple[Promise, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -175,6 +183,10 @@ class Modality:
         what is wrong with them. It asks no database. Empty where folders hold nothing of the modality.
     plan
         `module:function` of (Recording, Settings) to Contribution: the rows, and what is asked of people.
+    promise
+        `module:function` of (Recording, Settings) to Contribution without rows: what its files promise of the scan's
+        streams, as far as `look` did not come across it. It opens what takes a second, so that it is asked of a folder
+        that is looked at thoroughly alone; `chosen["setup_type"]` is known then.
     staged_by
         Per table that people fill, such as `imaging.ProcessingTask`, the command that does it; the words FOLDER, KEY
         and INDEX are filled in.
@@ -196,6 +208,10 @@ class Modality:
         (`adamacs.core.events.SourceFiles`, Settings) to `adamacs.core.events.ImportedEvents`.
     trial_importers
         The same to a tuple of `adamacs.core.events.ImportedTrial`, for parsers that know of trials.
+    tellers
+        Who promises something of a scan's streams without being a source of events, such as `ScanImage`: the table of
+        the modality that holds it, and the `module:function` of a key of that table, while the database can be asked,
+        to a tuple of `adamacs.core.promises.Promise`.
     """
 
     name: str
@@ -204,6 +220,7 @@ class Modality:
     needs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     look: str = ""
     plan: str = ""
+    promise: str = ""
     tools: Mapping[str, str] = field(default_factory=dict)
     staged_by: Mapping[str, str] = field(default_factory=dict)
     imports: Mapping[str, str] = field(default_factory=dict)
@@ -213,6 +230,7 @@ class Modality:
     units: tuple[Unit, ...] = ()
     importers: Mapping[str, str] = field(default_factory=dict)
     trial_importers: Mapping[str, str] = field(default_factory=dict)
+    tellers: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
     def import_code(self, tool: str) -> str:
         """Return the Python code that imports one of the tools as a run would."""

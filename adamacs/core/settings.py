@@ -171,6 +171,42 @@ class Workers:
 
 
 @dataclass(frozen=True)
+class Sync:
+    """From where on the certificate of a scan warns, and from where on it fails: more than that, of each."""
+
+    count_warn: int = setting(
+        0, "Frames by which two tellers of a stream may differ, and half a period more at either end."
+    )
+    count_fail: int = setting(
+        1, "The same, to fail. A recording that ends within a frame gives one pulse more than its files hold frames."
+    )
+    missing_warn: float = setting(0.0, "Per cent of a stream that may be missing at known places.")
+    missing_fail: float = setting(2.0, "The same, to fail. So many missing pulses are what pairing was proved with.")
+    rate_warn: float = setting(
+        1000.0, "ppm between two rates of a stream. Resonant mirrors wander by hundreds; 1000 are 3.6 s in an hour."
+    )
+    rate_fail: float = setting(
+        10_000.0, "The same, to fail. What differs by 1 % was set otherwise, or is another line."
+    )
+    drift_warn: float = setting(
+        250.0, "ppm by which a clock may drift from scan time. Quartz is within 100, so that two part by 200 at most."
+    )
+    drift_fail: float = setting(400.0, "The same, to fail. Clocks that part by 500 are not paired at all.")
+    residual_warn: float = setting(
+        2000.0,
+        "µs within which 95 % of the pairs of a clock must lie. A cycle of Bpod is 100 and a sample at 20 kHz 50; "
+        "what a computer stamps is off by a thousand and more.",
+    )
+    residual_fail: float = setting(
+        5000.0, "The same, to fail. At 100 Hz, a frame that is off by more is taken for its neighbour."
+    )
+    alone_warn: float = setting(
+        3.0, "Per cent of a clock's instants that may be rejected or alone, where both clocks ran."
+    )
+    alone_fail: float = setting(20.0, "The same, to fail. Beyond that, pairing refuses the trains itself.")
+
+
+@dataclass(frozen=True)
 class Settings:
     """Everything that differs from lab to lab."""
 
@@ -180,6 +216,7 @@ class Settings:
     roots: Roots = field(default_factory=Roots)
     ingest: Ingest = field(default_factory=Ingest)
     workers: Workers = field(default_factory=Workers)
+    sync: Sync = field(default_factory=Sync)
     shares: Mapping[str, Share] = field(default_factory=lambda: _named_sections("shares", {}))
     stores: Mapping[str, Store] = field(default_factory=lambda: _named_sections("stores", {}))
     roles: Mapping[str, Role] = field(default_factory=lambda: _named_sections("roles", {}))
@@ -232,7 +269,13 @@ class Named:
     always: tuple[str, ...]
 
 
-SECTIONS: Mapping[str, type] = {"database": Database, "roots": Roots, "ingest": Ingest, "workers": Workers}
+SECTIONS: Mapping[str, type] = {
+    "database": Database,
+    "roots": Roots,
+    "ingest": Ingest,
+    "workers": Workers,
+    "sync": Sync,
+}
 NAMED: Mapping[str, Named] = {
     "shares": Named(Share, ()),
     "stores": Named(Store, ("derived",)),
@@ -515,6 +558,11 @@ _RULES: Mapping[str, tuple[Callable[[Any], object], str]] = {
     "shares.<name>.folder": (bool, "It takes a folder."),
     "stores.<name>.protocol": (lambda word: word in {"file", "s3"}, "It takes file or s3."),
     "ingest.paramset_idx": (lambda number: number >= -1, "It takes an index, or -1."),
+    "ingest.incubation": (_not_negative, "It takes seconds, 0 or more."),
+    "ingest.incubation_file": (_not_negative, "It takes seconds, 0 or more."),
+    "ingest.incubation_network": (_not_negative, "It takes seconds, 0 or more."),
+    "ingest.poll": (_above_zero, "It takes seconds, more than 0."),
+    "ingest.recheck_hours": (_above_zero, "It takes hours, more than 0."),
     "roles.<name>.tables": (_are_tables, "It takes names such as imaging.Processing."),
     "roles.<name>.memory": (_not_negative, "It takes GB, or 0 for what workers.memory says."),
     "roles.<name>.slots": (_not_negative, "It takes a number of slots, or 0 for one."),
@@ -528,6 +576,7 @@ _RULES: Mapping[str, tuple[Callable[[Any], object], str]] = {
     "workers.kills": (_above_zero, "It takes a number of killed workers, at least 1."),
     "workers.keep_failed_days": (_not_negative, "It takes a number of days; 0 keeps nothing."),
     "workers.log_folder": (bool, "It takes a folder."),
+    **{f"sync.{f.name}": (_not_negative, "It takes 0 or more.") for f in dataclasses.fields(Sync)},
     "workers.device": (re.compile(r"cpu|mps|cuda(:[0-9]+)?").fullmatch, "It takes cpu, cuda, cuda:1 or mps."),
 }
 _TYPES: Mapping[Any, str] = {
@@ -567,6 +616,7 @@ def _assembled(found: Mapping[str, Any], home: Path) -> Settings:
     if beat >= lease / 2:  # one late beat must not cost a living worker its keys
         what = f"workers.beat is {beat:g} s, and workers.lease only {lease:g} s."
         raise InvalidSetting(what, home / FILE, "Make the beat shorter than half of the lease.")
+    _check_thresholds(settings.sync, home / FILE)
     for name, share in settings.shares.items():
         if name in vars(settings.roots):
             raise InvalidSetting(f"{name} is a root already.", home / FILE, f"Give [shares.{name}] another name.")
@@ -578,6 +628,14 @@ def _assembled(found: Mapping[str, Any], home: Path) -> Settings:
             what = f"The share {name} lies in the share {other}, or is the same."
             raise InvalidSetting(what, home / FILE, "Recordings would be found twice: name folders beside each other.")
     return settings
+
+
+def _check_thresholds(sync: Sync, where: Path) -> None:
+    for name in [name.removesuffix("_warn") for name in vars(sync) if name.endswith("_warn")]:
+        warn, fail = (getattr(sync, f"{name}_{end}") for end in ("warn", "fail"))
+        if warn > fail:
+            what = f"sync.{name}_warn is {warn:g}, and sync.{name}_fail only {fail:g}."
+            raise InvalidSetting(what, where, "Nothing would be warned of before it fails.")
 
 
 def _named_sections(section: str, found: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -1,8 +1,8 @@
-"""What a setup type says of its wiring: channels, scan time, readers, its wheel, and how Bpod's trials are aligned.
+"""What a setup type says of its wiring: channels, scan time, readers, wheel and HARP, and how sources are aligned.
 
-These are the tables `[[channel]]`, `[clock]`, `[wheel]` and `[[align]]` of its file, and what cannot be although each
-key by itself has a fitting value. Digital lines are counted by the bits of the digital word: bit 0 is the least
-significant bit and is line DI0. Defaults of the detectors are those of the lab's former code.
+These are the tables `[[channel]]`, `[clock]`, `[wheel]`, `[harp]` and `[[align]]` of its file, and what cannot be
+although each key by itself has a fitting value. Digital lines are counted by the bits of the digital word: bit 0 is the
+least significant bit and is line DI0. Defaults of the detectors are those of the lab's former code.
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ SOURCES: Final[Mapping[str, str]] = {  # of the parsers that read one source alo
     "harp_imu": "harp_imu",
     **dict.fromkeys(("bonsai_events", "bonsai_log", "bonsai_log_trigger", "bonsai_log_acquiring"), "bonsai"),
 }
+TIME_UNITS: Final = ("s", "ms", "us", "ns")
 AUX: Final = "aux"  # the clock of wavesurfer; that of every other source has the source's name
 FRAMES: Final = "frames"  # the clock that is zero at the first two-photon frame
 STREAMS: Final[Mapping[str, str]] = {
@@ -65,6 +66,7 @@ STIMULI: Final[Mapping[str, str]] = {
 }
 SOFTWARE: Final = 0.008  # s, by which time stamps of software are off at most, where a setup type says nothing else
 WHEEL: Final = "treadmill"  # the channel whose volts `[wheel]` explains
+IMU_RATE: Final = 0.02  # share by which an inertial sensor's own oscillator may miss the rate it was set to
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,62}")
 _EVENT = re.compile(r"(?:[A-Za-z][A-Za-z0-9_]{0,99})?(?:<stimulus>|<id>)?")
@@ -99,6 +101,7 @@ def _one_of(known: Iterable[str]) -> dict[str, Any]:
 
 _POSITIVE: Final[dict[str, Any]] = {"fits": lambda x: x > 0, "takes": "It takes a number above 0."}
 _NOT_NEGATIVE: Final[dict[str, Any]] = {"fits": lambda x: x >= 0, "takes": "It takes 0 or more."}
+_NOT_ZERO: Final[dict[str, Any]] = {"fits": lambda x: x != 0, "takes": "It takes a number that is not 0."}
 _BIT: Final[dict[str, Any]] = {"fits": lambda n: 0 <= n < 32, "takes": "It takes 0 to 31."}
 
 
@@ -273,6 +276,30 @@ class Wheel:
 
 
 @dataclass(frozen=True)
+class Harp:
+    """What the counts of HARP's inertial sensors mean, and when they were taken: the files tell neither."""
+
+    accelerometer: float | None = toml.key(
+        "How much one count is, in `acceleration_unit`; absent: nobody measured it, and values stay counts.",
+        None,
+        **_NOT_ZERO,
+    )
+    gyroscope: float | None = toml.key("The same in deg/s.", None, **_NOT_ZERO)
+    magnetometer: float | None = toml.key("The same in µT.", None, **_NOT_ZERO)
+    acceleration_unit: str = toml.key("Of a calibrated acceleration.", "m/s^2", **_one_of(("m/s^2", "g")))
+    sample_rate: float | None = toml.key(
+        f"Hz, where it is known; what was recorded may be up to {100 * IMU_RATE:g} % off.", None, **_POSITIVE
+    )
+    gate: str = toml.key(
+        "The channel of kind `gate` that is on while HARP records: samples are spread evenly over the time that it is "
+        "open. Empty: no channel tells when they were taken.",
+        "",
+    )
+    verified: bool = toml.key("Whether this was compared with the lab's own recordings or documents.", True)
+    missing: str = toml.key("What a lab must find out where `verified` is false.", "")
+
+
+@dataclass(frozen=True)
 class Align:
     """How the times of a source are placed on scan time: which of its events are the same as the pulses of a channel.
 
@@ -325,9 +352,10 @@ class Align:
 def misfits(
     channels: tuple[Channel, ...],
     clock: Clock,
-    sources: Collection[str],
+    sources: Mapping[str, str],
     aligns: tuple[Align, ...],
     wheel: Wheel | None = None,
+    harp: Harp | None = None,
 ) -> Iterator[Problem]:
     """Yield what cannot be of a setup type's wiring, although each key by itself has a fitting value."""
     gates = [channel.name for channel in channels if channel.kind == "gate"]
@@ -338,6 +366,8 @@ def misfits(
     yield from _of_streams(channels, clock, sources)
     if wheel:
         yield from _at("wheel", _of_wheel(wheel, channels))
+    if harp:
+        yield from _at("harp", chain(_of_harp(harp, gates, sources), _unverified(harp)))
     for number, align in enumerate(aligns, 1):
         of_align = chain(_of_align(align, channels, gates), _of_source(align, clock, sources), _unverified(align))
         yield from _at(f"align {number}", of_align)
@@ -405,7 +435,7 @@ def _unknown(key: str, name: str, known: Collection[str], what: str) -> Iterator
         yield _wrong(key, f"There is no {what} {name!r}.", nearest(name, known))
 
 
-def _unverified(table: Channel | Align) -> Iterator[Problem]:
+def _unverified(table: Channel | Align | Harp) -> Iterator[Problem]:
     if table.verified == bool(table.missing.strip()):
         yield _wrong(
             "missing",
@@ -462,6 +492,14 @@ def _of_wheel(wheel: Wheel, channels: tuple[Channel, ...]) -> Iterator[Problem]:
     if not any(channel.name == WHEEL and channel.kind == "waveform" for channel in channels):
         what = f"There is no channel {WHEEL} of kind waveform whose volts it could explain."
         yield _wrong("circumference", what, "Describe that channel, or leave the wheel out.")
+
+
+def _of_harp(harp: Harp, gates: list[str], sources: Mapping[str, str]) -> Iterator[Problem]:
+    if harp.gate:
+        yield from _unknown("gate", harp.gate, gates, "channel of kind gate")
+    if "harp_imu" not in sources.values():
+        what = "No reader takes the files of HARP's inertial sensors."
+        yield _wrong("gate", what, 'Give parser = "harp_imu" to the expected files that it reads.')
 
 
 def _of_align(align: Align, channels: tuple[Channel, ...], gates: list[str]) -> Iterator[Problem]:

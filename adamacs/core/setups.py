@@ -19,13 +19,31 @@ from adamacs.core import toml
 from adamacs.core.errors import UnknownSetup, nearest, visible
 from adamacs.core.modality import Problem
 from adamacs.core.names import fold, natural_order
-from adamacs.core.setup_wiring import AUX, FRAMES, PARSERS, SOURCES, Align, Channel, Clock, Wheel, misfits
+from adamacs.core.setup_wiring import (
+    AUX,
+    FRAMES,
+    PARSERS,
+    SOURCES,
+    TIME_UNITS,
+    Align,
+    Channel,
+    Clock,
+    Harp,
+    Wheel,
+    misfits,
+)
 
 SHIPPED = Path(__file__).with_name("setup_types")
 RIGS_FILE = "rigs.toml"
 FOLDER = "setups"  # of a lab home
 
 _SHOWN = 5  # names in a sentence
+_POSITIVE: dict[str, Any] = {"fits": lambda x: x > 0, "takes": "It takes a number above 0."}
+_OF_READERS: Mapping[str, Collection[str]] = {  # keys of expected files that mean something for these readers alone
+    "frame_rate": ("camera",),
+    "unit": ("harp_frames",),
+    "gap": ("camera", "harp_frames"),
+}
 
 
 @dataclass(frozen=True)
@@ -61,6 +79,28 @@ class Expected:
         "",
         fits=re.compile(r"(?:[a-z][a-z0-9_]{0,31})?").fullmatch,
         takes="It takes up to 32 small letters, digits and _, a letter first.",
+    )
+
+    frame_rate: float | None = toml.key(
+        "Hz, of a camera, to within a factor of 2: it tells what a tick of the camera is, where its table counts "
+        "ticks. Absent: an ISO column beside them tells, or their size, which cannot see ticks of 8 or 100 ns.",
+        None,
+        **_POSITIVE,
+    )
+    unit: str = toml.key(
+        "Of the times that HARP's table of frames tells as plain numbers. Nothing in the file says it, and it is not "
+        "guessed; ISO 8601 needs none.",
+        "",
+        fits=("", *TIME_UNITS).__contains__,
+        takes=f"It takes {', '.join(TIME_UNITS)}.",
+    )
+    gap: float | None = toml.key(
+        "Where frames of a camera or of HARP's table are further apart than this many periods, and those behind do not "
+        "make up for it, or where the table's own count leaves numbers out, the missing ones are filled in and "
+        "recorded as such: the frames of the video are then the others. Absent: they are told, and none is filled in.",
+        None,
+        fits=lambda x: x > 1,
+        takes="It takes a number above 1.",
     )
 
     @property
@@ -148,6 +188,11 @@ class SetupType:
         "What the volts of the channel `treadmill` mean; absent: no position and no speed is made of them.",
         None,
     )
+    harp: Harp | None = toml.key(
+        "What the counts of HARP's inertial sensors mean and when they were taken; absent: values stay counts without "
+        "times.",
+        None,
+    )
     channel: tuple[Channel, ...] = toml.key(
         "The channels of its auxiliary recording, a table `[[channel]]` for each.", ()
     )
@@ -168,6 +213,10 @@ class SetupType:
     def sources(self) -> dict[str, str]:
         """The reader of each source, by the source's name, in the order of the files."""
         return {expected.told_by: expected.parser for expected in self.expected if expected.told_by}
+
+    def expected_of(self, source: str) -> Expected:
+        """Return what is said of the files of a source; where they are of several kinds, all say the same of it."""
+        return next(expected for expected in self.expected if expected.told_by == source)
 
     def files_of(self, names: Iterable[str]) -> dict[str, list[str]]:
         """Return which of some files are of which source; sources without files are left out.
@@ -432,7 +481,7 @@ def _misfits(setup: SetupType, rigs: Collection[str], modalities: Collection[str
         if modalities is not None and name not in modalities:
             yield Problem("error", f"There is no modality {name!r}.", "modalities", nearest(name, modalities))
     yield from _of_sources(setup)
-    yield from misfits(setup.channel, setup.clock, setup.sources, setup.align, setup.wheel)
+    yield from misfits(setup.channel, setup.clock, setup.sources, setup.align, setup.wheel, setup.harp)
     for spelling in setup.spellings:
         if not fold(spelling):
             yield Problem("error", f"{spelling!r} is no spelling.", "spellings", "It takes letters or digits.")
@@ -446,6 +495,7 @@ def _misfits(setup: SetupType, rigs: Collection[str], modalities: Collection[str
 
 def _of_sources(setup: SetupType) -> Iterator[Problem]:
     readers: dict[str, str] = {}
+    said: dict[str, Expected] = {}
     for number, expected in enumerate(setup.expected, 1):
         if expected.source and not expected.parser:
             what = "No reader finds events in these files."
@@ -456,6 +506,13 @@ def _of_sources(setup: SetupType) -> Iterator[Problem]:
         elif readers.setdefault(expected.told_by, expected.parser) != expected.parser:
             what = f"{expected.told_by} is read by {readers[expected.told_by]} already."
             yield Problem("error", what, f"expected {number}, source", "Give it a name of its own.")
+        for key, of in _OF_READERS.items():
+            value, place = getattr(expected, key), f"expected {number}, {key}"
+            if value and expected.parser not in of:
+                what = f"Files of {expected.parser or 'no reader'} have none."
+                yield Problem("error", what, place, f"It is for {' or '.join(of)}.")
+            elif value != getattr(said.setdefault(expected.told_by, expected), key) and expected.told_by:
+                yield Problem("error", f"Other files of {expected.told_by} say otherwise.", place, "Say it alike.")
 
 
 def _claims(setup: SetupType, others: Mapping[str, SetupType]) -> Iterator[Problem]:

@@ -108,11 +108,17 @@ class Rig:
         path.parent.mkdir(parents=True, exist_ok=True)
         np.savez(path, **truth)
 
-    def with_frames(self, count: int, rate: float) -> Rig:
-        """Return the same with so many two-photon frames at a rate (Hz), from one second after the start on."""
+    def with_frames(self, count: int, rate: float, *, per_volume: int = 1) -> Rig:
+        """Return the same with so many two-photon frames at a rate (Hz), from one second after the start on.
+
+        Where `per_volume` of them make a volume, so that the first of each gives a pulse of the volume clock, too.
+        """
         start = np.round((1 + np.arange(count) / rate) * self.sample_rate).astype(np.int64)
         frames = np.stack([start, start + round(0.3 / rate * self.sample_rate)], axis=1)
-        return replace(self, pulses={**self.pulses, "two_photon_frames": frames})
+        clocks = {"two_photon_frames": frames}
+        if per_volume > 1:
+            clocks["two_photon_volumes"] = frames[::per_volume]
+        return replace(self, pulses={**self.pulses, **clocks})
 
     def write(self, path: Path) -> Path:
         """Write it as WaveSurfer does, and return the path."""

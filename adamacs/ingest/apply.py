@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -128,16 +128,25 @@ def _write(scan: ScanPlan, settings: Settings, run: Run) -> int:
         count = len(found.missing) + len(found.changes)
         if not count:
             return 0
-        for table, rows in groupby(found.missing, key=lambda row: row.table):
+        # Two modalities may plan rows of one table and leave out different columns, and one statement names one set.
+        for (table, _), rows in groupby(found.missing, key=lambda row: (row.table, frozenset(row.values))):
             table_of(table).insert([dict(row.values) for row in rows])
         for change in found.changes:
             table_of(change.table).update1({**change.key, change.column: change.planned})
         what = "new" if any(row.table == "scan.Scan" for row in found.missing) else "update"
         told = "; ".join([*_counts(found.missing), *map(str, found.changes)])
-        step = step_of(scan, "apply", "ok", what, written=count, reason=told)
-        run.write(step)
-    run.wrote(step)
+        steps = [step_of(scan, "apply", "ok", what, written=count, reason=told), *_left_open(scan)]
+        for step in steps:
+            run.write(step)
+    for step in steps:
+        run.wrote(step)
     return count
+
+
+def _left_open(scan: ScanPlan) -> Iterator[Step]:
+    """Yield what was not done because nobody answered, such as staging a scan without a parameter set."""
+    if questions := [f"{one.what} {one.hint}".strip() for one in scan.problems if one.severity == "question"]:
+        yield step_of(scan, "plan", "skipped", "unanswered", reason="; ".join(questions))
 
 
 def step_of(scan: ScanPlan, name: str, outcome: str, what: str, *, written: int = 0, reason: str = "") -> Step:

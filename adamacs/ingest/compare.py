@@ -152,9 +152,12 @@ def _changed_files(rows: Sequence[Row], missing: Sequence[Row], held: Held) -> l
     if scan is None or scan in missing:
         return []
     key = {name: scan.values[name] for name in ("session_id", "scan_id")}
+    there = held.of_scan("scan.ScanFile", key)
+    if not there:  # the scan was half ingested by something else: what it lacks is completed
+        return []
     came = [_place(row.values) for row in missing if row.table == "scan.ScanFile"]
     planned = {row.values["file_id"] for row in rows if row.table == "scan.ScanFile"}
-    went = [_place(row) for row in held.of_scan("scan.ScanFile", key) if row["file_id"] not in planned]
+    went = [_place(row) for row in there if row["file_id"] not in planned]
     hint = f"`adamacs remove {key['scan_id']}`, then ingest its folder by name."
     told = (("came", came), ("went", went))
     return [

@@ -45,7 +45,7 @@ class Step:
     outcome
         `ok`, `skipped` or `failed`.
     what
-        `new`, `update`, `unchanged`, `refused`, `failed`, `waiting` or `removed`.
+        `new`, `update`, `unchanged`, `refused`, `failed`, `waiting`, `unanswered` or `removed`.
     path
         Of the folder, relative to the share.
     written
@@ -120,7 +120,7 @@ class Run:
 
 
 def _worst_first(item: tuple[str, int]) -> tuple[int, str]:
-    order = ("failed", "refused", "waiting", "new", "update", "removed", "unchanged")
+    order = ("failed", "refused", "waiting", "unanswered", "new", "update", "removed", "unchanged")
     return (order.index(item[0]) if item[0] in order else len(order), item[0])
 
 
@@ -131,7 +131,7 @@ def run(verb: str, selections: Mapping[str, Any], settings: Settings) -> Iterato
     Parameters
     ----------
     verb
-        `apply`, `watch` or `remove`.
+        `apply`, `watch`, `results` or `remove`.
     selections
         What was asked for; must be JSON.
     """

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from blake3 import blake3
 
 from adamacs import pipeline
-from adamacs.core import places, progress
+from adamacs.core import failures, places, progress
 from adamacs.core.errors import nearest, visible
-from adamacs.core.modality import Contribution, Modality, Problem, RawFile, Recording, Row, named
+from adamacs.core.modality import Contribution, Problem, RawFile, Recording, Row, named
 from adamacs.core.settings import Settings
 from adamacs.core.setups import SetupType
 from adamacs.ingest import arrivals, choices
@@ -20,7 +22,11 @@ from adamacs.ingest.answers import Answers
 from adamacs.ingest.choices import Choice, Choices, Vocabulary
 from adamacs.ingest.compare import Change, Comparison, Held, compare
 from adamacs.ingest.find import find_recordings
-from adamacs.ingest.validate import Verdict, concerned, incomplete, validate
+from adamacs.ingest.validate import Verdict, contradictions, incomplete, planning, validate
+
+log = logging.getLogger("adamacs.ingest")
+
+T = TypeVar("T")
 
 _LONGEST_NAME = 32  # characters of a person's folder
 STATES = ("new", "update", "unchanged", "refused")
@@ -125,7 +131,7 @@ def plan_ingest(
         hint = "Name the folder itself, or `adamacs quarantine release` it."
         problems.append(Problem("warning", f"It is left out: {reason}".strip(), relative, hint))
     recordings = [recording for recording in recordings if recording.place not in left_out][:limit]
-    planned = plan_recordings(recordings, settings, Choices(settings, answers, paramset_idx))
+    planned = plan_recordings(recordings, settings, Choices(settings, answers, paramset_idx), explain=True)
     if answers is not None:
         folders = [recording.folder for recording in recordings]
         problems += answers.unused(
@@ -136,16 +142,60 @@ def plan_ingest(
     return IngestPlan(tuple(planned), tuple(problems))
 
 
-def plan_recordings(recordings: Iterable[Recording], settings: Settings, decided: Choices) -> list[ScanPlan]:
-    """Plan some recordings in their order; the database is asked for many at once."""
-    drafts = []
+def plan_recordings(
+    recordings: Iterable[Recording],
+    settings: Settings,
+    decided: Choices,
+    *,
+    explain: bool = False,
+    thorough: bool = False,
+) -> list[ScanPlan]:
+    """Plan some recordings in their order; the database is asked for many at once.
+
+    Parameters
+    ----------
+    explain
+        Refuse a recording over which a reader stumbles, and go on with the others; else the error is raised. The loss
+        of the database is raised in any case.
+    thorough
+        Count, too, what the files tell of each stream, and refuse a scan in which they contradict each other. That
+        takes a second where an hour was recorded.
+    """
+    drafts: list[_Draft | ScanPlan] = []
     people, words = _People(), Vocabulary()
     waiting = list(recordings)
     for number, recording in enumerate(waiting):
         progress.report("planning", number, len(waiting), "scans")
-        drafts.append(_draft(recording, settings, people, words, decided))
+        draft = partial(_draft, recording, settings, people, words, decided)
+        drafts.append(_or_refused(draft, recording, explain))
     held = Held(row for draft in drafts for row in draft.rows)
-    return [_planned(draft, held, settings) for draft in drafts]
+    return [
+        draft
+        if isinstance(draft, ScanPlan)
+        else _or_refused(partial(_planned, draft, held, settings, thorough), draft.recording, explain)
+        for draft in drafts
+    ]
+
+
+def _or_refused(step: Callable[[], T], recording: Recording, explain: bool) -> T | ScanPlan:
+    """Return what a step gives; where it raises, and that is to be explained, a plan that is refused for it."""
+    try:
+        return step()
+    except Exception as error:
+        if not explain or failures.classify(error).name == "database":
+            raise
+        log.warning("%s cannot be planned", recording.place, exc_info=True)
+        what = f"It cannot be planned: {failures.describe(error)}"
+        return ScanPlan(
+            session_id=recording.folder.session_id,
+            scan_id=str(recording.folder.scan_id),
+            path=recording.place,
+            state="refused",
+            rows=(),
+            files=recording.files,
+            problems=(Problem("error", what, recording.place),),
+            missing=0,
+        )
 
 
 @dataclass(frozen=True)
@@ -153,6 +203,7 @@ class _Draft:
     """A scan's rows, before anybody looked whether the database holds them."""
 
     recording: Recording
+    verdict: Verdict
     rows: tuple[Row, ...]
     problems: tuple[Problem, ...]
     summary: str
@@ -173,23 +224,18 @@ def _draft(recording: Recording, settings: Settings, people: _People, words: Voc
     ]
     usable = {} if wrong else chosen
     recording = replace(recording, chosen={name: choice.value for name, choice in usable.items()})
-    parts = [named(m.plan)(recording, settings) for m in _planning(recording, verdict.setup)]
+    parts = [named(m.plan)(recording, settings) for m in planning(recording, verdict.setup)]
     rows = (*_spine_rows(recording, user, verdict, usable), *(row for part in parts for row in part.rows))
     told = [part.summary for part in (*verdict.parts.values(), *parts)]
     return _Draft(
         recording=recording,
+        verdict=verdict,
         rows=rows,
         problems=(*odd, *wrong, *verdict.all_problems(), *(problem for part in parts for problem in part.problems)),
         summary="; ".join(text for text in told if text),
         chosen=chosen,
         automatic=verdict.setup is not None and verdict.setup.automatic,
     )
-
-
-def _planning(recording: Recording, setup: SetupType | None) -> list[Modality]:
-    """Return the modalities that plan a recording: those that its setup type names, where it names any."""
-    wanted = setup.modalities if setup is not None else ()
-    return [m for m in concerned(recording) if m.plan and (not wanted or m.name in wanted)]
 
 
 def _not_staged(setup: SetupType | None, recording: Recording) -> Iterator[Problem]:
@@ -202,11 +248,12 @@ def _not_staged(setup: SetupType | None, recording: Recording) -> Iterator[Probl
             yield Problem("error", what, recording.place, nearest(stage.table, known))
 
 
-def _planned(draft: _Draft, held: Held, settings: Settings) -> ScanPlan:
+def _planned(draft: _Draft, held: Held, settings: Settings, thorough: bool) -> ScanPlan:
     found = compare(draft.rows, held, settings)
     problems = (*draft.problems, *found.conflicts)
     if _state(found, problems) != "unchanged":  # of what is in the database, the end was looked at before
         problems += tuple(incomplete(draft.recording, settings))
+        problems += tuple(contradictions(draft.verdict, settings, problems)) if thorough else ()
     folder = draft.recording.folder
     plan = ScanPlan(
         session_id=folder.session_id,
@@ -267,14 +314,19 @@ def _spine_rows(
     )
     yield Row("session.SessionUser", {**session, "user_id": user["user_id"]})
     yield from choices.session_rows(recording, chosen)
-    for file in recording.beside:
-        values = {**session, "file_hash": _hash(file.path), **_file(file)}
-        yield Row("session.SessionFile", values, ("file_size", "file_time"))  # a note is written on for days
+    yield from note_rows(recording)
     yield _scan_row(scan, verdict.parts.values(), choices.scan_columns(chosen))
     yield Row("scan.ScanPath", {**scan, "user_id": user["user_id"], "root": root, "path": relative})
     yield from choices.scan_rows(recording, chosen)
     for number, file in enumerate(recording.files, 1):
         yield Row("scan.ScanFile", {**scan, "file_id": number, **_file(file)})
+
+
+def note_rows(recording: Recording) -> Iterator[Row]:
+    """Yield a row for each note and log beside a scan."""
+    for file in recording.beside:
+        values = {"session_id": recording.folder.session_id, "file_hash": _hash(file.path), **_file(file)}
+        yield Row("session.SessionFile", values, ("file_size", "file_time"))  # a note is written on for days
 
 
 def _scan_row(key: Mapping[str, Any], parts: Iterable[Contribution], columns: Mapping[str, Choice]) -> Row:

@@ -42,7 +42,7 @@ def replan(text: str, settings: Settings, where: Path | str = "") -> IngestPlan:
     scans = _read(text, where)
     recordings, problems = find_recordings([_located(path, settings, where) for path in scans], settings)
     decided = Choices(settings, saved={path: _chosen(scan, where) for path, scan in scans.items()})
-    fresh = plan_recordings(recordings, settings, decided)
+    fresh = plan_recordings(recordings, settings, decided, explain=True)
     return IngestPlan(tuple(_compared(scan, scans.get(scan.path)) for scan in fresh), tuple(problems))
 
 

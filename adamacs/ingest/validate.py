@@ -5,17 +5,18 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from adamacs import pipeline
-from adamacs.core import formats, setups
+from adamacs.core import formats, promises, setups
 from adamacs.core.errors import UnknownSetup, UnreadableFile
 from adamacs.core.modality import Contribution, Modality, Problem, Recording, named
 from adamacs.core.settings import Settings
 from adamacs.core.setups import Registry, SetupType
 
+_SEVERITY = {"warn": "warning", "fail": "error"}
 CONSOLIDATION = "consolidation.json"  # names the setup of a folder whose files do not
 
 
@@ -72,9 +73,11 @@ def validate(
     if known is not None:
         names = [file.path.removeprefix(f"{recording.place}/") for file in recording.files]
         problems += known.problems(names, recording.place)
-    if thorough:
-        problems += incomplete(recording, settings)
-    return Verdict(recording, known, parts, tuple(problems))
+    verdict = Verdict(recording, known, parts, tuple(problems))
+    if not thorough:
+        return verdict
+    broken = tuple(incomplete(recording, settings))
+    return replace(verdict, problems=(*verdict.problems, *broken, *contradictions(verdict, settings, broken)))
 
 
 def concerned(recording: Recording) -> list[Modality]:
@@ -94,6 +97,40 @@ def incomplete(recording: Recording, settings: Settings) -> Iterator[Problem]:
         except OSError as error:
             hint = "Does this account have the right to read it?" if isinstance(error, PermissionError) else ""
             yield Problem("error", f"The file cannot be opened ({error.strerror}).", file.path, hint)
+
+
+def contradictions(verdict: Verdict, settings: Settings, known: Collection[Problem] = ()) -> Iterator[Problem]:
+    """Yield where those who tell of a stream of a scan do not agree, as its sync certificate will say.
+
+    Files are opened for that: an hour of auxiliary channels takes about a second.
+
+    Parameters
+    ----------
+    known
+        Problems that were told already; of a file that has one, no further one is told.
+    """
+    told_of = {problem.where for problem in known}
+    if verdict.setup is None:
+        return
+    recording = replace(verdict.recording, chosen={**verdict.recording.chosen, "setup_type": verdict.setup.name})
+    told = [promise for part in verdict.parts.values() for promise in part.promises]
+    for modality in planning(recording, verdict.setup):
+        if modality.promise:
+            part = named(modality.promise)(recording, settings)
+            told += part.promises
+            yield from (problem for problem in part.problems if problem.where not in told_of)
+    hint = "Is every file of the scan here, and of this scan? `adamacs ingest apply` takes it in all the same."
+    for found in promises.compare(told, settings.sync):
+        if found.verdict != "pass" and len({promise.teller for promise in found.told}) > 1:
+            what = f"{found.stream}: {found.why}"
+            is_short = any(p.told_by == promises.FILE and p.least < (found.count_max or 0) for p in found.told)
+            yield Problem(_SEVERITY[found.verdict], what, recording.place, hint, may_pass=is_short)
+
+
+def planning(recording: Recording, setup: SetupType | None) -> list[Modality]:
+    """Return the modalities that plan a recording: those that its setup type names, where it names any."""
+    wanted = setup.modalities if setup is not None else ()
+    return [m for m in concerned(recording) if m.plan and (not wanted or m.name in wanted)]
 
 
 def host_problems(settings: Settings, needed: int) -> list[Problem]:

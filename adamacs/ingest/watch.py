@@ -6,32 +6,36 @@ stands in the table of arrivals, so that a watcher that was killed goes on where
 
 from __future__ import annotations
 
+import heapq
 import logging
 import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from adamacs import pipeline
 from adamacs.core import clocks, failures, places, setups
 from adamacs.core.errors import AdamacsError
-from adamacs.core.modality import Problem, RawFile, Recording, Unit, named
+from adamacs.core.modality import Problem, Recording, Unit, named
 from adamacs.core.settings import Settings
 from adamacs.database import connect as database
 from adamacs.database import portable
 from adamacs.ingest import arrivals, ledger, profiles, ripe
 from adamacs.ingest.apply import apply_or_explain, step_of
 from adamacs.ingest.arrivals import Arrival
+from adamacs.ingest.beneath import ABSENT, Place, descended, statuses
 from adamacs.ingest.choices import Choices
-from adamacs.ingest.find import Finder, recording_of
+from adamacs.ingest.compare import Held, compare
+from adamacs.ingest.find import Finder, FoundFolder, recording_of
 from adamacs.ingest.ledger import Run, Step
-from adamacs.ingest.plan import ScanPlan, plan_recordings
+from adamacs.ingest.plan import ScanPlan, note_rows, plan_recordings
 
 log = logging.getLogger("adamacs.ingest")
 
@@ -56,6 +60,8 @@ class Tracked:
         Lists its files; may raise OSError.
     incubation
         s that nothing may change.
+    names
+        Its files, where it grows within a folder.
     blocked
         What it waits for beyond its own files, if anything: the state and the reason.
     prepared
@@ -67,11 +73,13 @@ class Tracked:
     read: Callable[[], Recording]
     incubation: float
     automatic: bool = False
+    names: tuple[str, ...] = ()
     blocked: tuple[str, str] | None = None
     prepared: tuple[str, ScanPlan] | None = None
     decided: float = float("-inf")  # when it was last planned as ripe, on the monotonic clock
     is_saved: bool = False
     looked_at: float | None = None  # on the monotonic clock
+    compared_at: float = 0.0  # when it was last compared with its rows, on the monotonic clock
 
     @property
     def due(self) -> float:
@@ -124,7 +132,7 @@ class Watcher:
     ) -> None:
         self._settings = settings
         self._shares = settings.share_roots()
-        self._networks = {name for name, share in self._shares.items() if ripe.is_network(share)}
+        self._networks: dict[str, bool] = {}  # of the shares that are there
         self._dry_run = dry_run
         self._report = report
         self._clock = clock
@@ -135,7 +143,7 @@ class Watcher:
         self._lags: deque[float] = deque(maxlen=_REMEMBERED)
         self._began = clocks.now()
         self._beaten = self._saved = float("-inf")
-        self._rechecked, self._owed, self._turn = clock(), 0.0, -1
+        self._rechecked, self._owed = clock(), 0.0
         self._rules = _rules(settings.home)
         self._missed: set[str] = set()  # shares of which it was looked once what went while nobody watched
         self.away: set[str] = set()
@@ -146,10 +154,13 @@ class Watcher:
         """Walk the shares once, and notice what came, changed and went; `away` then names those that were not there."""
         self.away = {name for name, share in self._shares.items() if not _is_there(share)}
         for name in self.away:
+            self._networks.pop(name, None)  # it may come back mounted from elsewhere
             log.warning("The share %s is not there: nothing is taken for gone.", self._shares[name])
         there = [share for name, share in self._shares.items() if name not in self.away]
         if not there:
             return
+        for name in self._shares.keys() - self.away - self._networks.keys():
+            self._networks[name] = ripe.is_network(self._shares[name])
         self._hear_people()
         self._hear_rules()
         found = self._finder.look(there)
@@ -158,10 +169,9 @@ class Watcher:
         for path in found.gone:
             self._lose(path)
         self._hold([problem for problem in found.problems if problem.severity == "error"])
-        for modality in pipeline.modalities():
-            for unit in modality.units:
-                for place in self._growing(unit):
-                    self._look_into(place, modality.name, unit)
+        self._miss_grown(
+            {one for m in pipeline.modalities() for unit in m.units for one in self._look_for(unit, m.name)}
+        )
         self._miss_what_went()
 
     def _miss_what_went(self) -> None:
@@ -193,6 +203,7 @@ class Watcher:
         arrival = before or Arrival(path, name, "incubating", "", now, now, scan_id=scan_id)
         quiet = ripe.Quiet(arrival.fingerprint, self._clock() - max((now - arrival.changed_at).total_seconds(), 0.0))
         tracked = Tracked(arrival, quiet, read, self._incubation(path, name), automatic, is_saved=before is not None)
+        tracked.compared_at = self._clock()
         self._units[path, name] = tracked
         if before is None:
             self._say("arrived", tracked)
@@ -214,7 +225,7 @@ class Watcher:
         return ingest.incubation_file if name else ingest.incubation
 
     def _is_on_network(self, path: str) -> bool:
-        return places.split(path)[0] in self._networks
+        return self._networks.get(places.split(path)[0], False)
 
     def _reconsider(self, tracked: Tracked) -> None:
         """Look whether what was settled is still what it was."""
@@ -225,11 +236,26 @@ class Watcher:
         if now == tracked.arrival.fingerprint:
             if tracked.arrival.state == "gone":
                 self._reopen(tracked, now)
+            elif tracked.arrival.state == "ingested":
+                self._take_notes(recording)
             return
         if tracked.arrival.state in ("ingested", "changed"):
             self._flag(tracked, now)
         else:
             self._reopen(tracked, now)
+
+    def _take_notes(self, recording: Recording) -> None:
+        """Record notes that came beside a scan since its ingest, or were written on, where rules let it in alone."""
+        rows = tuple(note_rows(recording))
+        if self._dry_run or not rows:
+            return
+        found = compare(rows, Held(rows), self._settings)
+        if not (found.missing or found.changes):
+            return
+        plan = plan_recordings([recording], self._settings, Choices(self._settings), explain=True)[0]
+        if plan.automatic and plan.state == "update":
+            with ledger.run("watch", {"paths": [plan.path]}, self._settings) as run:
+                apply_or_explain(replace(plan, rows=rows, files=recording.beside, problems=()), self._settings, run)
 
     def _flag(self, tracked: Tracked, fingerprint: str) -> None:
         """Say that files changed after they were ingested; they are never mixed in."""
@@ -293,32 +319,41 @@ class Watcher:
     def _unreadable(self) -> Recording:
         raise FileNotFoundError
 
-    def _growing(self, unit: Unit) -> Iterator[str]:
+    def _look_for(self, unit: Unit, modality: str) -> Iterator[tuple[str, str]]:
+        """Look into the folders that grow, and yield each unit that is there: the place of its folder, and its name."""
         for root, share in self._shares.items():
-            for path in sorted(share.glob(unit.folders)) if root not in self.away else ():
-                if path.is_dir() and not any(part.is_symlink() for part in (path, *path.parents) if part != share):
-                    yield places.spell(root, path.relative_to(share).as_posix())
+            for relative, names in _growing(share, unit.folders) if root not in self.away else ():
+                place, growth = places.spell(root, relative), ripe.grown(names, unit)
+                for one in growth.units:
+                    self._look_at(place, one, growth, unit, modality)
+                    yield place, one.name
 
-    def _look_into(self, place: str, modality: str, unit: Unit) -> None:
-        """Sort the files of a folder that grows into units; what waits for a marker or for parts says so."""
-        folder = self._settings.locate(place)
-        with os.scandir(folder) as entries:
-            names = [entry.name for entry in entries if entry.is_file(follow_symlinks=False)]
-        growth = ripe.grown(names, unit)
-        for one in growth.units:
-            known = self._units.get((place, one.name))
-            if known is not None and known.arrival.state in ("ingested", "ignored"):
-                continue
-            try:
-                parsed = named(unit.parse)(place, one.name)
-            except AdamacsError as error:
-                self._hold_unit(place, one.name, str(error))
-                continue
-            person = places.split(place)[1].partition("/")[0]
-            base = Recording(parsed, person, folder, place, (), of=modality)
-            read = partial(_read_grown, base, one.files)
-            tracked = self._track(place, one.name, str(parsed.scan_id), read, unit.automatic)
-            tracked.blocked = self._blocked(tracked, one, growth, unit)
+    def _look_at(self, place: str, one: ripe.Grown, growth: ripe.Growth, unit: Unit, modality: str) -> None:
+        """Look at a unit of a folder that grows; one that waits for a marker or for parts says so."""
+        known = self._units.get((place, one.name))
+        state = known.arrival.state if known else ""
+        if state == "ignored" or (known and state == "ingested" and known.names == one.files):
+            return
+        try:
+            parsed = named(unit.parse)(place, one.name)
+        except (AdamacsError, ValueError, LookupError, TypeError) as error:  # of a grammar that stumbles, too
+            self._hold_unit(place, one.name, failures.describe(error))
+            return
+        root, relative = places.split(place)
+        found = FoundFolder(parsed, relative.partition("/")[0], root, self._shares[root], relative, one.files)
+        read = partial(_read_grown, found, modality)
+        tracked = self._track(place, one.name, str(parsed.scan_id), read, unit.automatic)
+        tracked.names = one.files
+        tracked.blocked = self._blocked(tracked, one, growth, unit)
+
+    def _miss_grown(self, there: Collection[tuple[str, str]]) -> None:
+        """Tell of units of folders that grow of which no file is there any more; nothing where that cannot be known."""
+        for (path, name), tracked in self._units.items():
+            root, relative = places.split(path)
+            if name and (path, name) not in there and root not in self.away:
+                files = [f"{relative}/{file}" for file in tracked.names or (name,)]
+                if _are_gone(self._shares[root], files):
+                    self._depart(tracked)
 
     def _blocked(self, tracked: Tracked, one: ripe.Grown, growth: ripe.Growth, unit: Unit) -> tuple[str, str] | None:
         if one.name in growth.twins:
@@ -333,8 +368,9 @@ class Watcher:
 
     def _hold_unit(self, path: str, name: str, reason: str) -> None:
         tracked = self._track(path, name, "", self._unreadable)
-        if tracked.arrival.state != "ignored":
+        if tracked.arrival.state != "ignored" and tracked.arrival.reason != reason:
             tracked.move("quarantined", reason)
+            self._say("quarantined", tracked)
 
     def _hear_people(self) -> None:
         """Take over what people decided meanwhile: released, ignored, or applied by hand."""
@@ -386,17 +422,19 @@ class Watcher:
     def recheck(self) -> None:
         """Compare some of what was ingested with its files: an append in place moves no folder's time.
 
-        Spread over the looks so that each unit has its turn within `ingest.recheck_hours`.
+        Spread over the looks, those first that had no turn for the longest, so that each has one within
+        `ingest.recheck_hours`, whatever comes and goes.
         """
         ingested = [one for one in self._units.values() if one.arrival.state == "ingested"]
-        now = self._clock()
-        passed = min(max(now - self._rechecked, 0.0), 60.0)
-        self._owed += len(ingested) * passed / (self._settings.ingest.recheck_hours * 3600)
+        now, period = self._clock(), self._settings.ingest.recheck_hours * 3600
+        self._owed += len(ingested) * min(max(now - self._rechecked, 0.0), 60.0) / period
         self._rechecked = now
-        while ingested and self._owed >= 1:
-            self._owed -= 1
-            self._turn = (self._turn + 1) % len(ingested)
-            self._reconsider(ingested[self._turn])
+        overdue = sum(now - one.compared_at >= period for one in ingested)
+        turns = max(int(self._owed), overdue)
+        self._owed = max(self._owed - turns, 0.0)
+        for one in heapq.nsmallest(turns, ingested, key=lambda one: one.compared_at):
+            self._reconsider(one)
+            one.compared_at = now
 
     @property
     def is_whole(self) -> bool:
@@ -404,9 +442,9 @@ class Watcher:
         return not self.away and not any(one.arrival.state in ("late", "quarantined") for one in self._units.values())
 
     def next_due(self) -> float | None:
-        """Return when the next unit may be ripe, on the monotonic clock, s; None while nothing incubates."""
-        times = [one.due for one in self._units.values() if one.arrival.state == "incubating" and not one.blocked]
-        return min(times, default=None)
+        """Return when the next unit that is there may be ripe, on the monotonic clock, s; None while none incubates."""
+        units = [one for one in self._units.values() if one.arrival.state == "incubating" and not one.blocked]
+        return min((one.due for one in units if places.split(one.arrival.path)[0] not in self.away), default=None)
 
     def _read(self, tracked: Tracked) -> Recording | None:
         try:
@@ -482,7 +520,7 @@ class Watcher:
         return True
 
     def _is_ingested(self, tracked: Tracked) -> bool:
-        """Whether the database holds these very files of the scan; then nothing is planned."""
+        """Whether the database holds these very files of the scan, and what every ingest writes; nothing is planned."""
         recording = self._read(tracked)
         if recording is None:
             return False
@@ -491,6 +529,8 @@ class Watcher:
         held = {(places.spell(row["root"], row["file_path"]), row["file_size"], row["file_time"]) for row in rows}
         if not rows or held != {(file.path, file.size, file.time) for file in recording.files}:
             return False
+        if not _is_placed(key):
+            return False  # it was half ingested by something else: what it lacks is completed
         tracked.arrival = replace(tracked.arrival, fingerprint=ripe.fingerprint(recording.files))
         tracked.move("ingested")
         return True
@@ -517,7 +557,7 @@ class Watcher:
         recording = self._read(tracked)
         if recording is None or ripe.fingerprint(recording.files) != tracked.quiet.fingerprint:
             return None
-        plan = plan_recordings([recording], self._settings, Choices(self._settings))[0]
+        plan = plan_recordings([recording], self._settings, Choices(self._settings), thorough=True)[0]
         tracked.prepared = (tracked.quiet.fingerprint, plan)
         return plan
 
@@ -614,6 +654,12 @@ def _refusal(plan: ScanPlan) -> str:
     return "; ".join(map(str, _errors(plan)))
 
 
+def _is_placed(key: Mapping[str, str]) -> bool:
+    """Whether the database knows folder and person of a scan and its session, as after every ingest of ours."""
+    tables: tuple[Any, ...] = (pipeline.scan.ScanPath, pipeline.session.SessionDirectory, pipeline.session.SessionUser)
+    return all(bool(table & key) for table in tables)
+
+
 def _is_there(share: Path) -> bool:
     """Whether the share answers; a server that is away gives errors of many kinds."""
     try:
@@ -622,20 +668,44 @@ def _is_there(share: Path) -> bool:
         return False
 
 
+def _are_gone(share: Path, paths: Iterable[str]) -> bool:
+    """Whether none of some files is below a share; not where their folder cannot be looked into."""
+    try:
+        return all(status is None for _, status in statuses(share, paths))
+    except OSError:
+        return False
+
+
 def _rules(home: Path) -> dict[Path, int]:
     """Return when each file was written that says how a lab's recordings are ingested."""
-    files = [*setups.files_of(home), *profiles.files_of(home)]
-    return {path: path.stat().st_mtime_ns for path in files if path.exists()}
+    times: dict[Path, int] = {}
+    for path in (*setups.files_of(home), *profiles.files_of(home)):
+        with suppress(OSError):  # it is none, or went this moment
+            times[path] = path.stat().st_mtime_ns
+    return times
 
 
-def _read_grown(base: Recording, names: Sequence[str]) -> Recording:
-    return replace(base, files=tuple(_stat(base, names)))
+def _growing(share: Path, folders: str) -> Iterator[tuple[str, list[str]]]:
+    """Yield each folder of a pattern, relative to the share, with the names of its files; no link is followed."""
+    try:
+        found = sorted(share.glob(folders))
+    except OSError as error:
+        log.warning("%s cannot be listed now: %s", share, error)
+        return
+    for path in found:
+        parts = path.relative_to(share).parts
+        try:
+            with Place.at(share) as top, descended(top, parts) as place:
+                names = place.listing().files
+        except OSError as error:
+            if error.errno not in ABSENT:
+                log.warning("%s cannot be listed now: %s", path, error)
+            continue
+        yield "/".join(parts), names
 
 
-def _stat(base: Recording, names: Sequence[str]) -> Iterator[RawFile]:
-    for name in names:
-        status = (base.path / name).lstat()
-        yield RawFile(f"{base.place}/{name}", status.st_size, clocks.from_file_time(status.st_mtime_ns))
+def _read_grown(found: FoundFolder, modality: str) -> Recording:
+    return replace(recording_of(found), of=modality)
 
 
 # ---- the service

@@ -52,7 +52,7 @@ class IngestRun(dj.Manual):
     # One run of an ingest: who asked for what, and how it ended
     run_id : varchar(16)  # run and 12 of 0-9 and a-z, in the order of time
     ---
-    verb            : varchar(16)    # apply, watch or remove
+    verb            : varchar(16)    # apply, watch, results or remove
     account         : varchar(255)   # account@host
     pid             : int32          # number of the process on that host
     adamacs_version : varchar(64)    # release, and the git revision where there is one
@@ -74,7 +74,7 @@ class IngestStep(dj.Manual):
     ---
     name             : varchar(32)    # find, plan, apply or remove
     outcome          : varchar(16)    # ok, skipped or failed
-    what             : varchar(16)    # new, update, unchanged, refused, failed, removed
+    what             : varchar(16)    # new, update, unchanged, refused, failed, waiting, unanswered, removed
     path = ''        : varchar(1023)  # POSIX, relative to the share
     session_id = ''  : varchar(64)    # whole token; empty where no name told one
     scan_id = ''     : varchar(64)    # the same

@@ -1,19 +1,34 @@
-"""How the clocks of a scan go together: any time of any source converts to scan time by a stored mapping."""
+"""How the clocks of a scan go together, and whether all who tell of a stream agree: its certificate.
+
+Any time of any source converts to scan time by a stored mapping. What each teller promises of each stream is stored,
+too; the certificate sets the promises side by side and knows no instrument.
+"""
 
 from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
 
 import datajoint as dj
 import numpy as np
 
-from adamacs.core import settings, setups
+from adamacs.core import promises, settings, setups, streams
 from adamacs.core.clocks import alignment
+from adamacs.core.clocks.mapping import ClockModel
 from adamacs.core.errors import UnusableClock
+from adamacs.core.events import Repair, Series
+from adamacs.core.modality import named
 from adamacs.schemas import scan as scan_schema
 from adamacs.schemas.clock import Clock
 from adamacs.schemas.event import BehaviorRecording, EventImport
+from adamacs.schemas.scan import Scan
 from adamacs.storage import arrays
 
 schema = dj.Schema()
+
+TELLERS: dict[str, tuple[Any, str]] = {}
+"""Per teller that is no source of events, the table of what it left, and `module:function` of a key of that to its
+promises; `adamacs.pipeline` hands down what the modalities declare."""
 
 
 @schema
@@ -35,7 +50,7 @@ class ClockSync(dj.Computed):
     residual_max    : float64      # s
     pairs_used      : int32        # pairs of instants that both clocks tell, and the mapping stands on
     pairs_rejected  : int32        # pairs that no mapping brings together
-    source_alone    : int32        # instants of the clock without a partner on the other
+    source_alone    : int32        # instants of the clock, where both ran, without a partner
     target_alone    : int32        # instants of the other clock, where both ran, without a partner
     quality         : float64      # 0 to 1, share of the pairs that the mapping brings within its tolerance
     sync_method     : varchar(1023)  # how instants were paired and the mapping was fitted
@@ -45,10 +60,20 @@ class ClockSync(dj.Computed):
     @property
     def key_source(self):
         imported = BehaviorRecording.Source & EventImport
-        ready = dj.U("session_id", "scan_id") & (imported & (Clock & {"is_scan_time": True}))
+        own = imported & [{"source": "wavesurfer", "clock": "aux"}, "source = clock"]  # not of files without times
+        ready = dj.U("session_id", "scan_id") & (own & (Clock & {"is_scan_time": True}))
         guides = imported.proj(placed_by="source").proj()
         placed = (Clock & {"is_scan_time": False}).proj("placed_by").restrict(guides, semantic_check=False)
         return EventImport & (BehaviorRecording.Source & placed) & ready
+
+    @staticmethod
+    def waits_for(key):
+        """Yield what keys wait for beside their own import: that of the guide, and that whose clock is scan time."""
+        for own in (BehaviorRecording.Source * Clock & key & {"is_scan_time": False}).to_dicts():
+            scan = {name: own[name] for name in ("session_id", "scan_id")}
+            told = {row["source"]: row["is_scan_time"] for row in (BehaviorRecording.Source * Clock & scan).to_dicts()}
+            wanted = {source for source, is_scan_time in told.items() if is_scan_time or source == own["placed_by"]}
+            yield from ((EventImport, {**scan, "source": source}) for source in sorted(wanted - {own["source"]}))
 
     def make_fetch(
         self, key
@@ -60,17 +85,8 @@ class ClockSync(dj.Computed):
         target = next(
             row for row in rows.values() if row["is_scan_time"] and setups.clock_of(row["source"]) == row["clock"]
         )
-        events = (self._events({**scan, "source": side["source"]}) for side in (guide, target))
+        events = (events_of({**scan, "source": side["source"]}) for side in (guide, target))
         return (scan_schema.setup_of(scan), own, guide, target, *events)
-
-    @staticmethod
-    def _events(key):
-        """Return by their type starts, ends (s) and values of a source's events, and references to its pulse trains."""
-        found = {}
-        for row in (EventImport.Event & key).to_dicts(order_by="event_id"):
-            told = row["event_start_time"], row["event_end_time"], row["event_value"]
-            found.setdefault(row["event_type"], []).append(told)
-        return found | {row["event_type"]: row["times"] for row in (EventImport.EventSeries & key).to_dicts()}
 
     def make_compute(self, key, setup_type, own, guide, target, here, there):
         setup = setups.load_usable(settings.active().home).find(setup_type, key)
@@ -85,6 +101,15 @@ class ClockSync(dj.Computed):
         self.insert1({**key, **row, "clock_mapping": mapping, "pairs": pairs})
 
 
+def events_of(key):
+    """Return by their type starts, ends (s) and values of a source's events, and references to its pulse trains."""
+    found = {}
+    for row in (EventImport.Event & key).to_dicts(order_by="event_id"):
+        told = row["event_start_time"], row["event_end_time"], row["event_value"]
+        found.setdefault(row["event_type"], []).append(told)
+    return found | {row["event_type"]: row["times"] for row in (EventImport.EventSeries & key).to_dicts()}
+
+
 def _ahead(own, guide):
     """Return what must be added to times of one clock to have those of another (s), by the instants of their zeros."""
     zeros = own["clock_start"], guide["clock_start"]
@@ -92,3 +117,252 @@ def _ahead(own, guide):
         what = f"{own['source']} is placed through {guide['source']}, and one of their files tells no instant."
         raise UnusableClock(what, {"source": own["source"]}, "Both must be stamped by the computer's clock.")
     return (zeros[0] - zeros[1]).total_seconds()
+
+
+@schema
+class StreamType(dj.Manual):
+    definition = """
+    # Something of which several tell: frames, volumes, trials, stimuli
+    stream : varchar(64)  # such as two_photon_frames or bpod_trials
+    """
+
+
+@schema
+class Teller(dj.Manual):
+    definition = """
+    # A program or device that left files of a scan, and will tell what these hold of each stream
+    -> Scan
+    teller : varchar(32)  # such as ScanImage, wavesurfer or camera_top
+    """
+
+
+@schema
+class Promise(dj.Imported):
+    definition = """
+    # What a teller promises of the streams of a scan
+    -> Teller
+    ---
+    -> [nullable] EventImport.proj(told_source='source')
+    stream_count : int32  # how many it tells of
+    """
+
+    class Stream(dj.Part):
+        definition = """
+        # What is told of one stream, by a header, by pulses or by files
+        -> master
+        -> StreamType
+        told_by : varchar(16)  # header, pulses or file
+        ---
+        told_count = null : int64    # null where it was left open
+        first_time = null : float64  # s, on the clock
+        last_time = null  : float64  # s, on the clock
+        told_rate = null  : float64  # Hz, on the clock; null of what is irregular
+        missing_count     : int64    # how many more would fit into gaps, whether or not somebody put them in
+        told_clock = ''   : varchar(32)  # the clock of the times; empty: of none that the scan knows
+        """
+
+    @property
+    def key_source(self):
+        imported = EventImport.proj(teller="source").proj()
+        others = [dj.AndList([{"teller": teller}, table]) for teller, (table, _) in TELLERS.items()]
+        return Teller().restrict([imported, *others], semantic_check=False)
+
+    def make_fetch(self, key):  # promises; or, of a source, setup type, readers by source, its row, trains, events
+        scan = {name: key[name] for name in ("session_id", "scan_id")}
+        if key["teller"] in TELLERS:
+            return ([asdict(one) for one in named(TELLERS[key["teller"]][1])(scan)], "", {}, None, [], [])
+        sources = {row["source"]: row for row in (BehaviorRecording.Source & scan).to_dicts()}
+        readers = {source: row["parser"] for source, row in sources.items()}
+        own = {**scan, "source": key["teller"]}
+        return ([], scan_schema.setup_of(scan), readers, sources[key["teller"]], tuple(trains_of(own)), _spans_of(own))
+
+    def make_compute(self, key, told, setup_type, readers, source, trains, spans):
+        if source is None:
+            return (told, None)
+        setup = setups.load_usable(settings.active().home).find(setup_type, key)
+        events = {row["event_type"]: streams.Span(row["told"], row["began"], row["ended"]) for row in spans}
+        seen = streams.Source(source["source"], source["parser"], source["clock"], trains, events)
+        return ([asdict(one) for one in seen.promises(setup, readers)], source["source"])
+
+    def make_insert(self, key, told, source):
+        self.insert1({**key, "told_source": source, "stream_count": len({one["stream"] for one in told})})
+        _name_streams(one["stream"] for one in told)
+        self.Stream.insert([{**key, **_stream_row(one)} for one in told])
+
+
+def trains_of(key):
+    """Return the pulse trains of a source, each with its repairs; their times are references to stored arrays."""
+    repairs = {}
+    for row in (EventImport.Repair & key).to_dicts(order_by="event_type, repair_id"):
+        gap = Repair(*(row[name] for name in ("first_index", "repair_count", "gap_start", "gap_stop")))
+        repairs.setdefault(row["event_type"], []).append(gap)
+    rows = (EventImport.EventSeries & key).to_dicts(order_by="event_type")
+    return [Series(row["event_type"], row["times"], "", tuple(repairs.get(row["event_type"], ()))) for row in rows]
+
+
+def _spans_of(key):
+    """Return per type of single events of a source how many there are, and when the first and the last began (s)."""
+    about = {"told": "COUNT(*)", "began": "MIN(event_start_time)", "ended": "MAX(event_start_time)"}
+    return dj.U("event_type").aggr(EventImport.Event & key, **about).to_dicts(order_by="event_type")
+
+
+def _name_streams(names):
+    # Another scan may have brought a stream along meanwhile: it has the same name, and nothing else.
+    StreamType.insert([{"stream": name} for name in dict.fromkeys(names)], skip_duplicates=True)
+
+
+_COLUMNS = {  # of Promise.Stream, and the attribute of a promise that each holds
+    "stream": "stream",
+    "told_by": "told_by",
+    "told_count": "count",
+    "first_time": "first",
+    "last_time": "last",
+    "told_rate": "rate",
+    "missing_count": "missing",
+    "told_clock": "clock",
+}
+
+
+def _stream_row(told):
+    return {column: told[name] for column, name in _COLUMNS.items()}
+
+
+def promises_of(query):
+    """Return the promises of some rows of Promise."""
+    return [_promise(row) for row in (Promise.Stream & query.proj()).to_dicts(order_by="stream, told_by, teller")]
+
+
+def _promise(row):
+    return promises.Promise(teller=row["teller"], **{name: row[column] for column, name in _COLUMNS.items()})
+
+
+_PLACED = ("clock", "clock_mapping", "residual_p95", "residual_max", "pairs_used", "pairs_rejected")
+_PLACED = (*_PLACED, "source_alone", "target_alone")
+
+
+def _placement(row):
+    return promises.Placement(
+        model=ClockModel.from_json(row["clock_mapping"]),
+        residual_p95=row["residual_p95"],
+        residual_max=row["residual_max"],
+        used=row["pairs_used"],
+        rejected=row["pairs_rejected"],
+        alone=row["source_alone"] + row["target_alone"],
+    )
+
+
+@schema
+class Certificate(dj.Computed):
+    definition = """
+    # Whether all who tell of the streams of a scan agree, and its clocks go together
+    -> Scan
+    ---
+    verdict      : varchar(8)     # pass, warn or fail: the worst of its streams
+    why          : varchar(4095)  # what is not as it should be, stream by stream; empty where all is
+    stream_count : int32          # how many were judged
+    thresholds   : json           # the settings sync.* that were applied
+    """
+
+    class Stream(dj.Part):
+        definition = """
+        # The verdict on one stream, or on a clock that no stream depends on
+        -> master
+        -> StreamType
+        ---
+        stream_verdict : varchar(8)     # pass, warn or fail
+        is_compared    : bool           # whether anything else tells of it, so that an error could have been seen
+        stream_why     : varchar(2047)  # in sentences, with the tellers and their numbers
+        told           : json           # what was compared, a promise each
+        count_min = null : int64  # least count of what happened, headers apart
+        count_max = null : int64  # greatest count
+        missing_count    : int64  # how many are known to be missing from a count
+        rate_difference = null  : float64  # ppm, between the lowest and the highest rate
+        first_difference = null : float64  # s, of scan time, between what is told of the first
+        last_difference = null  : float64  # s, of scan time, between what is told of the last
+        sync_clock = ''      : varchar(32)  # the clock on which it depends; empty: it is told on scan time
+        sync_offset = null   : float64      # s, scan time at the zero of that clock
+        sync_drift = null    : float64      # ppm, how much faster scan time runs
+        residual_micros = null     : float64  # µs, 95th percentile of the distances of pairs from the mapping
+        residual_micros_max = null : float64  # µs
+        rejected_count = null      : int32    # pairs of instants that no mapping brings together
+        alone_count = null         : int32    # instants without a partner although both clocks ran
+        """
+
+    class Teller(dj.Part):
+        definition = """
+        # A promise that the certificate stands on: it cannot be made anew while the certificate is there
+        -> master
+        -> Promise
+        """
+
+    class Clock(dj.Part):
+        definition = """
+        # A placed clock that the certificate stands on: it cannot be placed anew while the certificate is there
+        -> master
+        -> ClockSync
+        """
+
+    @property
+    def key_source(self):
+        unplaced = ClockSync().key_source.proj() - ClockSync.proj()
+        return ((Scan & Teller) - (Teller - Promise)) - unplaced
+
+    def make_fetch(self, key):  # what was promised, and how the clocks are placed: the rows of both
+        told = (Promise.Stream & key).to_dicts(order_by="stream, told_by, teller")
+        placed = (ClockSync & key).proj(*_PLACED).to_dicts(order_by="clock")
+        return (told, placed, (Promise & key).keys(order_by="teller"))
+
+    def make_compute(self, key, told, placed, tellers):
+        limits = settings.active().sync
+        verdicts = promises.compare(map(_promise, told), limits, map(_placement, placed))
+        bad = [f"{one.stream}: {one.why}" for one in verdicts if one.verdict != "pass"]
+        row = {
+            "verdict": promises.worst(one.verdict for one in verdicts),
+            "why": "\n".join(bad)[:4095],
+            "stream_count": len(verdicts),
+            "thresholds": asdict(limits),
+        }
+        clocks = [{"source": one["source"]} for one in placed]
+        return row, [_verdict_row(one) for one in verdicts], tellers, clocks
+
+    def make_insert(self, key, row, verdicts, tellers, clocks):
+        self.insert1({**key, **row})
+        _name_streams(one["stream"] for one in verdicts)
+        self.Stream.insert([{**key, **verdict} for verdict in verdicts])
+        self.Teller.insert([{**key, **teller} for teller in tellers])
+        self.Clock.insert([{**key, **clock} for clock in clocks])
+
+
+def _verdict_row(found):
+    return {
+        "stream": found.stream,
+        "stream_verdict": found.verdict,
+        "is_compared": found.is_compared,
+        "stream_why": found.why[:2047],
+        "told": [asdict(one) for one in found.told],
+        "count_min": found.count_min,
+        "count_max": found.count_max,
+        "missing_count": found.missing,
+        "rate_difference": found.rate_difference,
+        "first_difference": found.first_difference,
+        "last_difference": found.last_difference,
+        **_clock_columns(max(found.placements, key=lambda one: one.residual_p95, default=None)),
+    }
+
+
+_OF_A_CLOCK = ("sync_clock", "sync_offset", "sync_drift", "residual_micros", "residual_micros_max")
+_OF_A_CLOCK = (*_OF_A_CLOCK, "rejected_count", "alone_count")
+
+
+def _clock_columns(placed):
+    if placed is None:
+        return {name: "" if name == "sync_clock" else None for name in _OF_A_CLOCK}
+    return {
+        "sync_clock": placed.model.source,
+        "sync_offset": placed.model.offset,
+        "sync_drift": placed.model.drift_ppm,
+        "residual_micros": 1e6 * placed.residual_p95,
+        "residual_micros_max": 1e6 * placed.residual_max,
+        "rejected_count": placed.rejected,
+        "alone_count": placed.alone,
+    }

@@ -130,6 +130,15 @@ class Catalogue:
         found = [Parent(parent, columns) for full, columns in self._edges(table) if (parent := self._name(full))]
         return [*found, *(self._rules(name) if name in self.filled else ())]
 
+    def waits_for(self, name: str, key: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Yield table and key of the rows that keys of a table wait for beside their parents, where the table says so.
+
+        What its query of keys asks of other rows of an ancestor, such as the import of another source of the same scan,
+        no foreign key tells: such a table has a method `waits_for` of a key, whole or in part.
+        """
+        for table, other in getattr(self.tables[name], "waits_for", lambda key: ())(key):
+            yield pipeline.table_name(table), self.key_of(table, other)
+
     def _rules(self, name: str) -> Iterator[Parent]:
         """Yield the tables that workers fill, that are no ancestors, and that the query of the keys speaks of."""
         if not self.has_rule(name):

@@ -159,12 +159,11 @@ class _Inquiry:
             answers.append(Answer(name, key, "more", f"{max(more, 1)} more are missing.", "Give more of the key."))
         if is_whole and answers:
             return answers
-        above = self._above(name, key)
-        if above:
+        above, unasked = self._above(name, key)
+        is_there = bool(answers or table & key)
+        if above := above or ([] if is_there else unasked):
             return [*answers, self._waits(name, key, above)]
-        if answers or table & key:
-            return answers
-        return [self._ruled_out(name, key)]
+        return answers if is_there else [self._ruled_out(name, key)]
 
     def _lacking(self, name: str, key: dict[str, Any]) -> Any:
         table = self._catalogue.tables[name]
@@ -181,14 +180,22 @@ class _Inquiry:
         rows = [*found, *(row for row in others if spell(row) not in known)]
         return rows[: self._limit + 1]
 
-    def _above(self, name: str, key: dict[str, Any]) -> list[Answer]:
-        """Return what is missing in the tables that this one stands on, each once."""
+    def _above(self, name: str, key: dict[str, Any]) -> tuple[list[Answer], list[Answer]]:
+        """Return what is missing in the tables that this one stands on, each once.
+
+        Apart from these, what its own rule speaks of and nobody ever asked for: the rule may be about other keys alone.
+        """
         found: dict[tuple[str, str], Answer] = {}
-        for parent in self._catalogue.parents(name):
-            for answer in self._missing(parent.name, parent.key_of(key)):
-                found.setdefault((answer.table, spell(answer.key)), answer)
-        inner = {place for answer in found.values() for place in _below(answer)}
-        return [answer for place, answer in found.items() if place not in inner]
+        unasked: dict[tuple[str, str], Answer] = {}
+        above = [(parent.name, parent.key_of(key), parent.is_rule) for parent in self._catalogue.parents(name)]
+        above += [(parent, its_key, False) for parent, its_key in self._catalogue.waits_for(name, key)]
+        for parent, its_key, is_rule in above:
+            for answer in self._missing(parent, its_key):
+                is_idle = is_rule and _causes(answer) == {"unstaged"}
+                (unasked if is_idle else found).setdefault((answer.table, spell(answer.key)), answer)
+        inner = {place for answers in (found, unasked) for one in answers.values() for place in _below(one)}
+        missing, idle = ([one for place, one in some.items() if place not in inner] for some in (found, unasked))
+        return missing, idle
 
     def _waits(self, name: str, key: dict[str, Any], above: list[Answer]) -> Answer:
         on = ", ".join(dict.fromkeys(answer.table for answer in above))
@@ -207,7 +214,7 @@ class _Inquiry:
 
     def _not_entered(self, name: str, key: dict[str, Any]) -> list[Answer]:
         """Answer for a table that people fill, or that another table fills with itself."""
-        above = self._above(name, key)
+        above, _ = self._above(name, key)
         if above or self._catalogue.tables[name] & key:
             return above
         return [Answer(name, key, "unstaged", "It was never staged: there is no such row.", self._staging(name, key))]
@@ -347,6 +354,11 @@ def _below(answer: Answer) -> Iterator[tuple[str, str]]:
     for inner in answer.because:
         yield inner.table, spell(inner.key)
         yield from _below(inner)
+
+
+def _causes(answer: Answer) -> set[str]:
+    """Return the states of what an answer comes down to."""
+    return set().union(*map(_causes, answer.because)) if answer.because else {answer.state}
 
 
 def _key(row: Mapping[str, Any], like: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,27 +5,32 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
+import datajoint as dj
 import pytest
 
 from adamacs import pipeline
-from adamacs.core import clocks
+from adamacs.core import clocks, setups
 from adamacs.core.errors import InvalidRequest, PlanRefused
 from adamacs.core.modality import Modality, Problem, Unit
 from adamacs.core.tokens import ParsedFolder
-from adamacs.demo import arrival
+from adamacs.demo import arrival, rig
 from adamacs.demo import lab as synthetic
-from adamacs.ingest import arrivals, ledger, watch
+from adamacs.ingest import arrivals, compare, ledger, ripe, watch
 from adamacs.ingest import plan as plan_module
 from adamacs.ingest.apply import Outcome, apply_plan
+from adamacs.ingest.beneath import Place
 from adamacs.ingest.plan import plan_ingest, plan_recordings
 from adamacs.ingest.remove import apply_removal, plan_removal
 from adamacs.ingest.watch import Watcher
@@ -166,11 +171,14 @@ def test_a_killed_watcher_goes_on_where_it_stopped(lab, recordings):
     assert third.said == []
 
 
-def test_before_during_and_after_give_the_same_rows(lab, recordings):
-    def rows():
-        files = pipeline.scan.ScanFile.to_dicts(order_by="file_path")
-        return [(row["scan_id"], row["file_id"], row["file_path"], row["file_size"]) for row in files]
+def all_rows():
+    """Return what the database holds of people, sessions and scans, of what every modality planned, and of requests."""
+    modules = (pipeline.subject, pipeline.session, pipeline.scan, pipeline.clock, pipeline.event, pipeline.imaging)
+    tables = [table for module in modules for table, _ in module.schema.declare_list if issubclass(table, dj.Manual)]
+    return {table.__name__: sorted(map(str, table.to_dicts())) for table in tables}
 
+
+def test_before_during_and_after_give_the_same_rows(lab, recordings):
     found = []
     for start in ("before", "during", "after"):
         share = lab.settings.root("share")
@@ -188,11 +196,15 @@ def test_before_during_and_after_give_the_same_rows(lab, recordings):
         watched = watched or Watched(lab)
         watched.tick()
         watched.tick(31)
-        found.append(rows())
+        assert len(scans()) == 1
+        found.append(all_rows())
         apply_removal(plan_removal(*scans()), lab.settings)
         shutil.rmtree(place)
         arrivals.tables.Arrival().delete_quick()
-    assert found[0] == found[1] == found[2] != []
+    assert found[0] == found[1] == found[2]
+    assert all(
+        found[0][name] for name in ("User", "Subject", "Session", "Scan", "ScanFile", "ScanSetup", "ProcessingTask")
+    )
 
 
 def test_a_file_that_changes_after_the_ingest_is_flagged_and_not_mixed_in(lab, recordings):
@@ -207,44 +219,132 @@ def test_a_file_that_changes_after_the_ingest_is_flagged_and_not_mixed_in(lab, r
     assert pipeline.scan.ScanFile.to_dicts() == before
 
 
-def test_an_append_in_place_is_found_within_a_day(lab, recordings):
-    watched = Watched(lab)
-    place = put(lab, recordings[0])
-    watched.tick()
-    watched.tick(31)
-    last = sorted(place.iterdir())[-1]
+def append(place):
+    """Append to the last file of a recording, which moves no time of its folder."""
     stamp = place.stat().st_mtime_ns
-    with last.open("ab") as file:
+    with sorted(place.iterdir())[-1].open("ab") as file:
         file.write(b"more")
     assert place.stat().st_mtime_ns == stamp  # no look at folders can see it
+
+
+def test_an_append_in_place_to_any_recording_is_found_within_a_day(lab, recordings):
+    watched = Watched(lab)
+    places = [put(lab, folder) for folder in recordings]
+    watched.tick()
+    assert set(watched.tick(31).values()) == {"ingested"}
+    for place in places[1:]:
+        append(place)
     for _ in range(24 * 60 + 1):
         watched.clock.now += 60
         watched.watcher.recheck()
     watched.watcher.settle()
-    assert states() == {place.name: "changed"}
+    assert [states()[place.name] for place in places] == ["ingested", "changed", "changed"]
 
 
-def test_units_of_a_folder_that_grows_wait_for_their_marker_and_their_parts(lab, monkeypatch):
-    """A stand-in for an instrument that writes two parts per time stamp into one folder, for days."""
-    unit = Unit(
-        folders="radio/incoming",
-        pattern=r"(?P<stamp>[0-9]{8})_sb(?P<part>[0-9]{2})\.dat",
-        parse=f"{__name__}:token_of",
-        parts=("00", "01"),
-        patience=600.0,
-        marker="session.txt",
-        automatic=True,
-    )
-    radio = Modality("radio", "adamacs.modalities.imaging.tables", units=(unit,))
-    known = pipeline.modalities()
-    monkeypatch.setattr(pipeline, "modalities", lambda: (*known, radio))
-    folder = lab.settings.root("share") / "radio" / "incoming"
-    folder.mkdir(parents=True)
+def test_an_append_in_place_while_nobody_watched_is_found_when_watching_begins(lab, recordings):
     watched = Watched(lab)
+    place = put(lab, recordings[0])
+    watched.tick()
+    watched.tick(31)
+    append(place)
+    assert watched.tick(31) == {place.name: "ingested"}
+    assert Watched(lab).tick() == {place.name: "changed"}
+    assert [one.state for one in arrivals.load(arrivals.HELD)] == ["changed"]  # a person is shown it
 
-    def by_unit():
-        return {one.unit: one.state for one in arrivals.load() if one.unit}
 
+def test_on_a_share_of_another_computer_a_recording_incubates_for_longer(lab, recordings, monkeypatch):
+    monkeypatch.setattr(ripe, "is_network", lambda path: True)
+    watched = Watched(lab)
+    place = put(lab, recordings[0])
+    watched.tick()
+    assert watched.tick(59) == {place.name: "incubating"}
+    assert watched.tick(2) == {place.name: "ingested"}
+
+
+def test_a_share_that_is_mounted_while_one_watches_is_known_for_what_it_is(lab, recordings, monkeypatch):
+    share = lab.settings.root("share")
+    monkeypatch.setattr(ripe, "is_network", lambda path: path.is_dir())  # what lies below the mount is a local disk
+    share.rename(share.with_name("away"))
+    watched = Watched(lab)
+    try:
+        watched.tick()
+    finally:
+        share.with_name("away").rename(share)
+    place = put(lab, recordings[0])
+    watched.tick(1)
+    assert watched.tick(31) == {place.name: "incubating"}
+    assert watched.tick(30) == {place.name: "ingested"}
+
+
+def test_a_note_that_comes_beside_a_scan_after_its_ingest_is_recorded_where_rules_let_the_scan_in_alone(
+    lab, recordings
+):
+    def held():
+        rows = pipeline.session.SessionFile.to_dicts()
+        return {row["file_path"]: row["file_size"] for row in rows}
+
+    watched = Watched(lab)
+    place = put(lab, recordings[0])
+    watched.tick()
+    watched.tick(31)
+    note = place.parent / f"{place.name.split('_')[4]}_notes.txt"
+    note.write_text("calm")
+    watched.tick(31)
+    assert held() == {f"demo/{note.name}": 4}
+    note.write_text("calm, then not")  # written on in place: its turn comes
+    watched.tick(31)
+    Watched(lab).tick()
+    assert held() == {f"demo/{note.name}": 14}
+    assert states() == {place.name: "ingested"}
+    assert [run.summary.partition(" (")[0] for run in ledger.runs()] == ["whole: 1 update"] * 2 + ["whole: 1 new"]
+    change_setups(lab, lambda text: text.replace("automatic = true", "automatic = false"))
+    (place.parent / f"{place.name.split('_')[4]}_more.txt").write_text("more")
+    watched.tick(31)
+    assert len(held()) == 1  # a person's next ingest takes it
+    assert plan_ingest([place], lab.settings).scans[0].state == "update"
+
+
+def test_how_long_it_took_from_the_last_change_to_rows_is_told(lab, recordings):
+    watched = Watched(lab)
+    put(lab, recordings[0])
+    watched.tick()
+    assert arrivals.state().watchers[0]["lag"] is None
+    watched.tick(31)
+    found = arrivals.state()
+    assert found.counts == {"ingested": 1}
+    assert found.watchers[0]["lag"] == pytest.approx(31, abs=1)
+    assert "at most 31" in found.describe()
+
+
+@pytest.fixture
+def radio(lab, monkeypatch):
+    """Let a stand-in for an instrument write into one folder for days; a function of how its units are declared."""
+
+    def declared(**more):
+        unit = Unit(
+            folders="radio/incoming",
+            pattern=r"(?P<stamp>[0-9]{8})_sb(?P<part>[0-9]{2})\.dat",
+            parse=f"{__name__}:token_of",
+            automatic=True,
+            **more,
+        )
+        known = pipeline.modalities()
+        modality = Modality("radio", "adamacs.modalities.imaging.tables", units=(unit,))
+        monkeypatch.setattr(pipeline, "modalities", lambda: (*known, modality))
+        folder = lab.settings.root("share") / "radio" / "incoming"
+        folder.mkdir(parents=True)
+        return folder
+
+    return declared
+
+
+def by_unit():
+    return {one.unit: one.state for one in arrivals.load() if one.unit}
+
+
+def test_units_of_a_folder_that_grows_wait_for_their_marker_and_their_parts(lab, radio):
+    folder = radio(parts=("00", "01"), patience=600.0, marker="session.txt")
+    watched = Watched(lab)
     (folder / "20260210_sb00.dat").write_bytes(b"a")
     (folder / "20260210_sb01.dat").write_bytes(b"b")
     (folder / "20260211_sb01.dat").write_bytes(b"b")
@@ -271,19 +371,182 @@ def test_units_of_a_folder_that_grows_wait_for_their_marker_and_their_parts(lab,
     assert by_unit() == {"20260210": "ingested", "20260211": "ingested"}
 
 
+def test_what_grows_is_flagged_where_a_part_comes_or_goes_after_the_ingest_and_told_when_it_is_gone(lab, radio):
+    folder = radio()
+    first, second = folder / "20260210_sb00.dat", folder / "20260210_sb01.dat"
+    first.write_bytes(b"a")
+    watched = Watched(lab)
+    watched.tick()
+    watched.tick(2)
+    second.write_bytes(b"b")
+    assert watched.tick(2) == watched.tick(2) == {"incoming": "changed"}
+    assert len(pipeline.scan.ScanFile()) == 1
+    second.unlink()
+    watched.tick(2)
+    assert watched.tick(2) == {"incoming": "ingested"}
+    first.unlink()
+    assert watched.tick(2) == {"incoming": "gone"}
+    shutil.rmtree(folder)
+    watched.tick(2)
+    said = [event.what for event in watched.said]
+    assert said == ["arrived", "ingested", "changed", "changed", "ingested", "gone"]
+
+
+def test_a_file_that_goes_while_it_is_waited_for_is_waited_for_no_more(lab, radio):
+    folder = radio()
+    (folder / "20260210_sb00.dat").write_bytes(b"a")
+    watched = Watched(lab)
+    watched.tick()
+    shutil.rmtree(folder)
+    watched.tick(0.5)
+    assert by_unit() == {"20260210": "gone"}
+    assert watched.watcher.next_due() is None
+
+
+def test_a_folder_that_cannot_be_looked_into_for_a_while_stops_nothing_and_is_not_gone(
+    lab, recordings, radio, monkeypatch
+):
+    folder = radio()
+    (folder / "20260210_sb00.dat").write_bytes(b"a")
+    place = put(lab, recordings[0])
+    watched = Watched(lab)
+    enter = Place.enter
+
+    def refused(above, name):
+        if name == "incoming":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return enter(above, name)
+
+    watched.tick()
+    with monkeypatch.context() as changed:
+        changed.setattr(Place, "enter", refused)
+        assert watched.tick(31) == {place.name: "ingested", "incoming": "incubating"}
+    watched.tick(1)
+    assert watched.tick(2) == {place.name: "ingested", "incoming": "ingested"}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs links")
+def test_a_share_may_be_reached_by_a_link_and_a_folder_that_grows_may_not(lab, radio, tmp_path):
+    folder = radio()
+    (folder / "20260210_sb00.dat").write_bytes(b"a")
+    (tmp_path / "home").symlink_to(lab.home)
+    share = str(tmp_path / "home" / "share")
+    behind = replace(lab.settings, roots=replace(lab.settings.roots, share=share))
+    watched = Watched(SimpleNamespace(settings=behind))
+    watched.tick()
+    watched.tick(2)
+    assert by_unit() == {"20260210": "ingested"}
+    folder.rename(tmp_path / "elsewhere")
+    folder.symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "20260211_sb00.dat").write_bytes(b"a")
+    watched.tick(2)
+    watched.tick(2)
+    assert by_unit() == {"20260210": "gone"}
+
+
+def test_a_file_that_its_grammar_stumbles_over_is_held_back_and_stops_no_other(lab, radio):
+    folder = radio()
+    (folder / "20269910_sb00.dat").write_bytes(b"a")
+    (folder / "20260210_sb00.dat").write_bytes(b"a")
+    watched = Watched(lab)
+    watched.tick()
+    watched.tick(2)
+    assert by_unit() == {"20260210": "ingested", "20269910": "quarantined"}
+    assert "month" in arrivals.load(("quarantined",))[0].reason
+    assert [event.what for event in watched.said].count("quarantined") == 1
+
+
 def token_of(folder, stamp):
     day = date(int(stamp[:4]), int(stamp[4:6]), int(stamp[6:]))
     return ParsedFolder("XX", "sky", day, f"sess{stamp}", f"scan{stamp}", "combined")
 
 
-def test_what_no_rule_lets_in_waits_for_a_person(mouse_lab, recordings):
-    watched = Watched(mouse_lab)
-    place = put(mouse_lab, recordings[0])
+SPINE = ("scan.ScanFile", "scan.ScanPath", "scan.ScanSetup", "session.SessionDirectory", "session.SessionUser")
+TASK = "imaging.ProcessingTask"
+
+
+@pytest.mark.parametrize("by", ["apply", "watch"])
+@pytest.mark.parametrize(
+    "lost",
+    [
+        ("scan.ScanFile",),
+        ("scan.ScanPath",),
+        ("session.SessionUser",),
+        SPINE,
+        (*SPINE, TASK),
+        (*SPINE, TASK, "scan.Scan"),
+    ],
+    ids=len,
+)
+def test_a_session_that_was_half_ingested_is_completed_and_not_skipped(lab, recordings, lost, by):
+    """As rows are left by hand, or by a program that commits each table for itself."""
+
+    def rows():
+        return {name: compare.table_of(name).to_dicts() for name in (*SPINE, TASK, "scan.Scan", "session.Session")}
+
+    place = put(lab, recordings[0])
+    apply_plan(plan_ingest([place], lab.settings), lab.settings)
+    before = rows()
+    for name in lost:
+        compare.table_of(name)().delete_quick()
+    if by == "apply":
+        assert [one.state for one in apply_plan(plan_ingest([place], lab.settings), lab.settings)] == ["written"]
+    else:
+        watched = Watched(lab)
+        watched.tick()
+        assert watched.tick(31) == {place.name: "ingested"}
+    assert rows() == before
+
+
+def test_a_modality_that_an_ingest_left_out_is_added_later_and_nothing_else_is_touched(lab, recordings):
+    place = put(lab, recordings[1])
+    rig.record(setups.load().find("bench2p"), 5).write(place / "aux.h5")
+    file, text = lab.home / "setups" / "bench2p.toml", (setups.SHIPPED / "bench2p.toml").read_text()
+    file.write_text(text.replace('modalities = ["imaging", "behavior"]', 'modalities = ["imaging"]'))
+    apply_plan(plan_ingest([place], lab.settings), lab.settings)
+    assert len(pipeline.scan.Scan()) == 1
+    assert len(pipeline.event.BehaviorRecording()) == 0
+    before = pipeline.scan.ScanFile.to_dicts()
+    file.write_text(text)
+    (scan,) = plan_ingest([place], lab.settings).scans
+    assert (scan.state, scan.changes) == ("update", ())
+    with ledger.run("apply", {}, lab.settings) as run:
+        apply_plan(plan_ingest([place], lab.settings), lab.settings, run)
+    (step,) = ledger.past(run.run_id).steps
+    assert step.reason == (
+        "1 clock.Clock; 1 event.BehaviorRecording; 1 event.BehaviorRecording.Source; 1 event.BehaviorRecording.File"
+    )
+    assert pipeline.scan.ScanFile.to_dicts() == before
+    assert len(pipeline.event.BehaviorRecording()) == 1
+
+
+def change_setups(lab, change):
+    for file in (lab.home / "setups").glob("*.toml"):
+        file.write_text(change(file.read_text()))
+
+
+def test_what_no_rule_lets_in_waits_for_a_person(lab, recordings):
+    change_setups(lab, lambda text: text.replace("automatic = true", "automatic = false"))
+    watched = Watched(lab)
+    place = put(lab, recordings[0])
     watched.tick()
     assert watched.tick(31) == {place.name: "planned"}
+    assert "nobody but a person" in arrivals.load()[0].reason  # no question is open
     assert scans() == []
-    apply_plan(plan_ingest([place], mouse_lab.settings), mouse_lab.settings)
+    (run,) = ledger.runs()
+    assert [(step.outcome, step.what) for step in ledger.past(run.run_id).steps] == [("skipped", "waiting")]
+    apply_plan(plan_ingest([place], lab.settings), lab.settings)
     assert watched.tick(1) == {place.name: "ingested"}
+
+
+def test_an_open_question_holds_back_what_a_rule_would_let_in(lab, recordings):
+    change_setups(lab, lambda text: re.sub(r"\[\[stage\]\]\n.*\n.*\n", "", text))
+    watched = Watched(lab)
+    place = put(lab, recordings[0])
+    watched.tick()
+    assert watched.tick(31) == {place.name: "planned"}
+    assert "No parameter set is chosen" in arrivals.load()[0].reason
+    assert scans() == []
 
 
 def test_a_broken_setup_type_holds_back_its_own_recordings_until_it_is_mended(lab, recordings):
@@ -562,6 +825,81 @@ def test_one_look_says_by_its_exit_status_whether_all_went_well(lab, recordings)
     wrong = put(lab, recordings[1])
     (wrong / "odd.tif").write_bytes(b"no TIFF")
     assert command(lab, "watch", "--once", **environment).returncode == 1
+
+
+def test_the_command_tells_and_writes_down_what_it_sees_and_dry_nothing_else(lab, recordings, tmp_path):
+    place, file = put(lab, recordings[0]), tmp_path / "watch.log"
+    words = ("watch", "--once", "--log-file", str(file))
+    seen = command(lab, *words, "--dry-run", ADAMACS_INGEST_INCUBATION="0.1").stdout.splitlines()
+    assert [line.split()[0] for line in seen] == ["arrived", "planned"]
+    assert (arrivals.load(), ledger.runs(), scans()) == ([], [], [])
+    seen += command(lab, *words, ADAMACS_INGEST_INCUBATION="0.1").stdout.splitlines()
+    assert seen[2:] == [f"{what:12}demo/{place.name}" for what in ("arrived", "ingested")]
+    written = [line.partition(" ") for line in file.read_text().splitlines()]
+    assert [line for _, _, line in written] == seen
+    assert all(re.fullmatch(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ", time) for time, _, _ in written)
+
+
+def test_the_command_lists_what_is_held_back_leaves_it_out_and_releases_it(lab, recordings):
+    place = put(lab, recordings[0], whole=False)
+    assert command(lab, "watch", "--once", ADAMACS_INGEST_INCUBATION="0.1").returncode == 1
+    (line,) = command(lab, "quarantine", "list").stdout.splitlines()
+    assert line.startswith(f"late        demo/{place.name}: error: ")
+    assert ".tif" in line
+    left_out = command(lab, "quarantine", "ignore", f"demo/{place.name}", "--reason", "test of the laser")
+    assert left_out.stdout == f"ignored: demo/{place.name}\n"
+    assert command(lab, "quarantine", "list").stdout == "Nothing is held back.\n"
+    (told,) = json.loads(command(lab, "quarantine", "list", "--all", "--json").stdout)
+    assert told["state"] == "ignored"
+    assert re.fullmatch(r"test of the laser \(by .+\)", told["reason"])
+    shutil.rmtree(place)
+    put(lab, recordings[0])
+    assert command(lab, "watch", "--once", ADAMACS_INGEST_INCUBATION="0.1").stdout == ""
+    assert command(lab, "quarantine", "release", told["scan_id"]).stdout == f"incubating: demo/{place.name}\n"
+    assert command(lab, "watch", "--once", ADAMACS_INGEST_INCUBATION="0.1").stdout.split()[0] == "ingested"
+    assert command(lab, "quarantine", "release", "scan00000000").returncode == 1
+
+
+@pytest.mark.parametrize("events", ["alone", "missing", "failing"])
+def test_events_of_the_file_system_only_make_a_look_come_sooner(lab, recordings, monkeypatch, events):
+    def fail(*_, **__):
+        raise OSError(errno.ENOSPC, "no room for another watch")
+        yield
+
+    if events == "alone":
+        pytest.importorskip("watchfiles")
+    else:
+        monkeypatch.setitem(sys.modules, "watchfiles", None if events == "missing" else SimpleNamespace(watch=fail))
+    ingest = replace(lab.settings.ingest, incubation=0.2, poll=1000.0 if events == "alone" else 0.2)
+    settings, stop, said = replace(lab.settings, ingest=ingest), threading.Event(), []
+
+    def report(event):
+        said.append(event.what)
+        if event.what == "ingested":
+            stop.set()
+
+    later = [threading.Timer(1.0, put, (lab, recordings[0])), threading.Timer(60.0, stop.set)]
+    for timer in later:
+        timer.start()
+    try:
+        assert watch.watch(Watcher(settings, report=report), settings, stop)
+    finally:
+        for timer in later:
+            timer.cancel()
+    assert said == ["arrived", "ingested"]
+
+
+def test_many_units_that_appear_at_once_are_each_announced_once(lab, radio):
+    folder, days = radio(), [f"2026{month:02}{day:02}" for month in range(1, 13) for day in range(1, 29)]
+    watched = Watched(lab)
+    watched.tick()
+    for day in days:
+        (folder / f"{day}_sb00.dat").write_bytes(b"a")
+    for _ in range(3):
+        watched.tick(0.2)
+    assert [(event.what, event.path) for event in watched.said] == [
+        ("arrived", f"radio/incoming/{day}") for day in days
+    ]
 
 
 def test_deciding_about_what_never_arrived_names_what_did(lab):

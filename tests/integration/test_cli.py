@@ -49,6 +49,8 @@ def results(mouse_lab, typed):
 def test_found_results_become_rows_curations_and_files(typed, results, tmp_path):
     key, folder, plane = results
     assert f"{key},paramset_idx=" in typed("ingest", "results", key, str(folder), "--yes")
+    run = typed("ingest", "log", "-n", "1").split()[0]
+    assert f"imaging.ProcessingTask session_id=sess{key[-8:]},{key},paramset_idx=" in typed("ingest", "log", run)
     assert not loop.drain(roles.named("cpu")).failed
     traces = tmp_path / "traces.npy"
     one = f"{key},curation_id=1"

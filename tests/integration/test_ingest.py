@@ -15,9 +15,12 @@ import numpy as np
 import pytest
 
 from adamacs import pipeline
+from adamacs.core import progress
 from adamacs.core.errors import InvalidKey, PlanRefused, UnsafePath
 from adamacs.demo import lab as synthetic
 from adamacs.ingest import apply as apply_module
+from adamacs.ingest import ledger
+from adamacs.ingest import plan as plan_module
 from adamacs.ingest.apply import apply_plan
 from adamacs.ingest.plan import plan_ingest
 from adamacs.ingest.remove import apply_removal, plan_removal
@@ -229,6 +232,25 @@ def test_a_damaged_scan_is_refused_and_the_others_go_on(mouse_lab, share):
     assert count()[2] == 2
 
 
+@pytest.mark.parametrize("place", ["validate", "incomplete"])
+@pytest.mark.parametrize("error", [ZeroDivisionError("a bug of ours"), FileNotFoundError(2, "it went")], ids=str)
+def test_a_recording_over_which_a_reader_stumbles_is_refused_and_the_others_go_on(
+    mouse_lab, share, monkeypatch, place, error
+):
+    original = getattr(plan_module, place)
+
+    def stumbling(recording, *arguments, **options):
+        if recording.folder.subject == "ANM-0002":
+            raise error
+        return original(recording, *arguments, **options)
+
+    monkeypatch.setattr(plan_module, place, stumbling)
+    planned = plan(mouse_lab)
+    assert [scan.state for scan in planned.scans] == ["new", "new", "refused"]
+    assert str(error) in planned.describe()
+    assert [outcome.state for outcome in apply_plan(planned, mouse_lab.settings)] == ["written", "written", "refused"]
+
+
 def test_a_file_that_changes_between_plan_and_apply_is_not_ingested(mouse_lab, share):
     planned = plan(mouse_lab)
     with sorted(share.rglob("*.tif"))[0].open("ab") as file:
@@ -400,11 +422,10 @@ def test_removing_what_is_not_there_is_refused(mouse_lab):
         plan_removal("scan00000000")
 
 
-def command(lab, *arguments, text=True, **variables):
+def command(lab, *arguments, text=True, cwd=None, **variables):
     environment = {**os.environ, "ADAMACS_HOME": str(lab.home), **variables}
-    return subprocess.run(
-        [sys.executable, "-m", "adamacs", *arguments], env=environment, capture_output=True, text=text, check=False
-    )
+    words = [sys.executable, "-m", "adamacs", *arguments]
+    return subprocess.run(words, cwd=cwd, env=environment, capture_output=True, text=text, check=False)
 
 
 def test_the_command_line_goes_from_folders_to_headers_and_back(mouse_lab, share, tmp_path):
@@ -433,3 +454,135 @@ def test_a_refused_batch_has_a_non_zero_exit_status(mouse_lab, share):
     assert answer.returncode == 1
     assert "3 new; 1 folders not understood" in answer.stdout
     assert count()[2] == 3
+
+
+# ---- an archive in one command
+
+
+def manifest(file, folders):
+    """Write a manifest of some folders, of which one is not there, and one has an answer that nothing is called."""
+    rows = [(f"demo/{folder.name}", "vision") for folder in folders[:2]]
+    rows += [(f"demo/{folders[2].name}", "visoin"), ("demo/XX_ANM-0009_2026-01-13_scan9FY6AIRM_sess9FY6AIRM", "vision")]
+    if file.suffix == ".csv":
+        text = "path,project\n" + "".join(f"{path},{project}\n" for path, project in rows)
+    else:
+        text = "".join(f'[[recordings]]\npath = "{path}"\nproject = "{project}"\n' for path, project in rows)
+    file.write_text(text)
+    return file
+
+
+def test_what_was_left_undone_because_nobody_answered_stands_in_the_ledger(mouse_lab, share):
+    folder = sorted((share / "demo").iterdir())[0]
+    with ledger.run("apply", {}, mouse_lab.settings) as run:
+        apply_plan(plan(mouse_lab, folder), mouse_lab.settings, run)
+    done, left = ledger.past(run.run_id).steps
+    assert (done.outcome, done.what) == ("ok", "new")
+    assert (left.outcome, left.what) == ("skipped", "unanswered")
+    assert "not staged for processing" in left.reason
+    assert run.summary().startswith("whole: 1 unanswered, 1 new")
+    index = pipeline.imaging.ProcessingParamSet.insert_new({})
+    with ledger.run("apply", {}, mouse_lab.settings) as run:
+        apply_plan(plan(mouse_lab, folder, paramset_idx=index), mouse_lab.settings, run)
+    assert run.summary().startswith("whole: 1 update")
+
+
+@pytest.mark.parametrize("name", ["archive.csv", "archive.toml"])
+def test_a_manifest_is_one_command_that_says_what_is_wrong_with_which_row(mouse_lab, share, tmp_path, name):
+    pipeline.subject.Project.insert1({"project": "vision", "project_description": ""})
+    folders = sorted((share / "demo").iterdir())
+    done = command(mouse_lab, "ingest", "apply", "--manifest", str(manifest(tmp_path / name, folders)), "--yes")
+    assert done.returncode == 1
+    assert "There is no project 'visoin'" in done.stdout
+    assert "Did you mean vision?" in done.stdout
+    assert "XX_ANM-0009_2026-01-13_scan9FY6AIRM_sess9FY6AIRM: There is no such folder." in done.stdout
+    assert done.stdout.splitlines()[-1].startswith("PARTIAL: 2 refused, 2 unanswered, 2 new")
+    assert pipeline.session.ProjectSession.to_arrays("project").tolist() == ["vision"]  # both scans are of one session
+    (run,) = [ledger.past(run.run_id) for run in ledger.runs()]
+    assert run.selections["manifest"] == str(tmp_path / name)
+    assert [(step.name, step.outcome) for step in run.steps] == [
+        ("find", "failed"),
+        ("apply", "ok"),
+        ("plan", "skipped"),
+        ("apply", "ok"),
+        ("plan", "skipped"),
+        ("plan", "failed"),
+    ]
+
+
+def test_answers_from_a_file_leave_no_question_and_a_limit_takes_the_first_by_name(mouse_lab, share, tmp_path):
+    pipeline.imaging.ProcessingParamSet.insert_new({})
+    answers = tmp_path / "answers.toml"
+    answers.write_text("[defaults]\nparamset_idx = 0\n[sessions.sess9FYO4NWM]\nsession_note = 'calm'\n")
+    words = ("--all", "--answers", str(answers))
+    told = command(mouse_lab, "ingest", "plan", *words).stdout
+    assert "question" not in told
+    assert "session_note=calm (answers.toml, sessions.sess9FYO4NWM)" in told
+    first = command(mouse_lab, "ingest", "apply", *words, "--limit", "2", "--yes")
+    assert first.returncode == 0, first.stderr
+    assert pipeline.scan.Scan.to_arrays("scan_id").tolist() == ["scan9FYMTPCA", "scan9FYMTVRR"]
+    assert first.stdout.splitlines()[-1].startswith("whole: 2 new")
+    again = command(mouse_lab, "ingest", "apply", *words, "--yes")
+    assert again.stdout.splitlines()[-1].startswith("whole: 1 new, 2 unchanged")
+    assert len(pipeline.imaging.ProcessingTask()) == 3
+    assert pipeline.session.SessionNote.to_arrays("session_note").tolist() == ["calm"]
+
+
+@pytest.mark.parametrize(
+    "words", ["", "--all demo", "--all --manifest file.csv", "--manifest file.csv --answers file.csv"]
+)
+def test_what_is_meant_is_said_in_one_way(mouse_lab, tmp_path, words):
+    (tmp_path / "file.csv").write_text("path\n")
+    done = command(mouse_lab, "ingest", "plan", *words.split(), cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+
+
+def test_an_ingest_tells_how_far_it_is(mouse_lab, share):
+    heard = []
+    with progress.listening(heard.append):
+        apply_plan(plan(mouse_lab), mouse_lab.settings)
+    for stage in ("planning", "writing"):
+        assert [step for step in heard if step.stage == stage] == [
+            progress.Progress(stage, number, 3, "scans") for number in range(3)
+        ]
+
+
+# ---- names
+
+
+def test_notes_and_logs_beside_a_scan_are_files_of_its_session(mouse_lab, share):
+    folder = sorted((share / "demo").iterdir())[0]
+    *fields, _, session = folder.name.split("_")
+    note = share / "demo" / f"{session}_notes.txt"
+    note.write_text("calm")
+    (share / "demo" / "shopping.txt").write_text("milk")
+    nested = share / "demo" / "_".join((*fields, "sess9FY6AIRM")) / "scan9FY6AIRM"
+    shutil.copytree(sorted((share / "demo").iterdir())[2], nested)
+    (nested.parent / "rig.log").write_text("on")
+    apply_plan(plan(mouse_lab), mouse_lab.settings)
+
+    def held():
+        rows = pipeline.session.SessionFile.to_dicts()
+        return {(row["session_id"], row["file_path"], row["file_size"]) for row in rows}
+
+    log = ("sess9FY6AIRM", f"demo/{nested.parent.name}/rig.log", 2)
+    assert held() == {(session, f"demo/{note.name}", 4), log}
+    note.write_text("calm, then not")  # it is written on for days
+    apply_plan(plan(mouse_lab), mouse_lab.settings)
+    assert held() == {(session, f"demo/{note.name}", 14), log}
+    assert {one.state for one in plan(mouse_lab).scans} == {"unchanged"}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="other systems open no such names")
+def test_rows_hold_names_as_the_disk_has_them(mouse_lab, share):
+    names = (
+        *("new\nline.txt", "100%s %(x)s {y}.txt", "quote'\"`.txt", "back\\slash.txt", "; drop table x; --.txt"),
+        *("mouse\U0001f600.txt", "мышь.txt", "a\u0308.txt", "\u00e4.txt", "Case.txt", "case.txt", " blank .txt "),
+        *("\u00f6" * 125 + ".txt", "-rf", "$(id).txt", "\u202etxt.exe", "\x1b[31mred.txt", "NUL.txt"),
+    )
+    folder = sorted((share / "demo").iterdir())[0]
+    for name in names:
+        (folder / name).write_text("x")
+    assert {outcome.state for outcome in apply_plan(plan(mouse_lab), mouse_lab.settings)} == {"written"}
+    held = pipeline.scan.ScanFile.to_arrays("file_path").tolist()
+    assert {path.removeprefix(f"demo/{folder.name}/") for path in held} > set(names)
+    assert {one.state for one in plan(mouse_lab).scans} == {"unchanged"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from dataclasses import replace
 
@@ -157,3 +158,22 @@ def test_a_manifest_names_folders_as_they_are_shown(lab, recordings, tmp_path):
         (f"archive:demo/{there.name}", "second"),
     ]
     assert command(lab, "ingest", "plan", "--all").stdout.count("\nnew  ") + 1 == 2
+
+
+def test_a_folder_may_be_typed_as_it_is_shown(lab, recordings, tmp_path, monkeypatch):
+    for path in (lab.home / "setups").glob("*.toml"):
+        path.write_text(path.read_text().replace("automatic = true", "automatic = false"))
+    here, there = put(lab, recordings[0], "share"), put(lab, recordings[2], "archive")
+    watched = Watched(lab)
+    watched.tick()
+    watched.tick(31)
+    monkeypatch.chdir(tmp_path)
+    for one in arrivals.load(("planned",)):
+        (told,) = re.findall("`adamacs (ingest apply .+)`", one.reason)
+        done = command(lab, *told.split(), "--yes")
+        assert done.returncode == 0, done.stderr
+    assert len(scans()) == 2
+    assert command(lab, "validate", f"archive:demo/{there.name}", f"demo/{here.name}").returncode == 0
+    assert "outside the share" in command(lab, "ingest", "plan", "attic:demo").stdout
+    (tmp_path / "demo").mkdir()
+    assert "outside the share" in command(lab, "ingest", "plan", "demo").stdout  # what is here goes first

@@ -323,6 +323,15 @@ def test_a_missing_sensor_and_one_at_the_end_of_its_range_are_told(tmp_path: Pat
     )
 
 
+def test_a_table_goes_before_the_binary_files_beside_it_and_says_so(tmp_path: Path) -> None:
+    copies = demo.write_imu_binaries(tmp_path, "scan9FY6AIRM", counts(seed=1))
+    table = demo.write_imu_table(tmp_path / "IMU_harp_weardata_2026.csv", truth := counts())
+    read = imu.read_imu([copies[0], table, *copies[1:]])
+    assert all(np.array_equal(sensor.values, truth[sensor.name]) for sensor in read.sensors)
+    assert read.warnings[0].startswith("The table IMU_harp_weardata_2026.csv was read, and not the copies beside it: ")
+    assert all(path.name in read.warnings[0] for path in copies)
+
+
 def test_files_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:
     first = demo.write_imu_binaries(tmp_path / "a", "scan9FY6AIRM", counts())
     second = demo.write_imu_binaries(tmp_path / "b", "scan9FY6AIRM", counts())
@@ -332,7 +341,7 @@ def test_files_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:
     cases = (
         ([], "No file"),
         ([first[0], second[0]], "Two files are of the accelerometer"),
-        ([table, first[0]], "A table stands beside"),
+        ([table, demo.write_imu_table(tmp_path / "IMU_harp_weardata_2027.csv", counts())], "two tables of one unit"),
         ([unnamed], "does not tell its sensor"),
     )
     for files, what in cases:

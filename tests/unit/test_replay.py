@@ -390,6 +390,15 @@ def test_a_path_that_leads_elsewhere_is_refused_before_anything_is_written(
     assert set(tmp_path.rglob("*")) == before
 
 
+@pytest.mark.parametrize("step", ["..", "a/..", "a/../.."])
+def test_a_folder_that_is_the_one_above_is_none_that_can_be_made_and_written_into(tmp_path: Path, step: str) -> None:
+    write = Event("write", f"{step}/out", 0, 0, 1, data=b"x")
+    archive = archive_of(tmp_path / "a.tar.gz", Event("folder", "a"), Event("folder", step), write)
+    with pytest.raises(UnsafePath):
+        replay(archive, tmp_path / "deep" / "again", fast=True)
+    assert list(tmp_path.rglob("out")) == []
+
+
 @pytest.mark.parametrize("path", ["a\\b", "ab:stream", "dot.", "blank ", "nul", "COM1.txt", "aux.tar.gz", "a/prn/b"])
 def test_a_name_that_means_something_else_on_windows_is_refused_there(path: str) -> None:
     with pytest.raises(UnsafePath):

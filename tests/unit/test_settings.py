@@ -66,6 +66,8 @@ def test_every_setting_is_documented_and_can_be_set_in_file_and_environment(home
     examples = {"str": "text", "int": 7, "float": 7.5, "bool": True, "Secret": "text", "list": ["imaging.Processing"]}
     special = {"time_zone": "Europe/Berlin", "stores.<name>.protocol": "s3", "workers.device": "cuda:1"}
     special |= {"workers.beat": 7.5, "workers.lease": 12.5}  # a beat is shorter than half of the lease
+    special |= {"sync.count_warn": 1, "sync.missing_warn": 1.5}  # none warns beyond where it fails
+    special |= {f"sync.{name}_fail": 20_000.0 for name in ("rate", "drift", "residual")}
     names = {"shares": "archive", "stores": "derived", "roles": "cpu"}
     there = {"shares": "[shares.archive]\nfolder = 'elsewhere'"}  # a variable names no share of its own
     for name, kind, default, sentence in settings.documented():
@@ -131,6 +133,11 @@ def test_truth_in_the_environment_is_a_word(home, word, value):
         ("ADAMACS_WORKERS_POLL", "nan", "a number"),
         ("ADAMACS_WORKERS_POLL", "1e3", "a number"),
         ("ADAMACS_WORKERS_POLL", "0", "more than 0"),
+        ("ADAMACS_INGEST_POLL", "0", "more than 0"),
+        ("ADAMACS_INGEST_RECHECK_HOURS", "0", "more than 0"),
+        ("ADAMACS_INGEST_INCUBATION", "-1", "0 or more"),
+        ("ADAMACS_INGEST_INCUBATION_FILE", "-0.1", "0 or more"),
+        ("ADAMACS_INGEST_INCUBATION_NETWORK", "-60", "0 or more"),
         ("ADAMACS_ROLES_CPU_TABLES", "imaging.Processing,Processing", "such as imaging.Processing"),
         ("ADAMACS_ROLES_GPU_SLOTS", "-1", "0 for one"),
     ],
@@ -620,3 +627,17 @@ def test_the_settings_in_use_are_loaded_once_and_can_be_replaced(home, monkeypat
         assert settings.active() is other
     finally:
         settings.use(before)
+
+
+# ---- thresholds of the certificate
+
+
+def test_a_certificate_that_would_fail_before_it_warns_is_refused(home):
+    write(home, "[sync]\ndrift_warn = 500.0\n")
+    assert "sync.drift_warn is 500, and sync.drift_fail only 400" in str(refusal(home))
+    assert load(home, ADAMACS_SYNC_DRIFT_FAIL="600").sync.drift_fail == 600.0
+
+
+def test_a_threshold_is_never_below_zero(home):
+    write(home, "[sync]\ncount_warn = -1\n")
+    assert "0 or more" in str(refusal(home))

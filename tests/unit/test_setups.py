@@ -470,6 +470,8 @@ WIRED = (
 ALIGN = '[[align]]\nchannel = "trial"\nevents = ["bpod_trial_start"]\n'
 THIRD = '[[channel]]\nname = "x"\nkind = "pulses"\n'
 LEVEL = '[[channel]]\nname = "x"\nkind = "level"\n'
+IMU = '[[expected]]\nfiles = "*IMU*.csv"\nwhat = "the head"\nparser = "harp_imu"\n'
+HARP = WIRED + IMU + "[harp]\n"
 TREADMILL = WIRED + '[[channel]]\nname = "treadmill"\nkind = "waveform"\nanalog = 1\n[wheel]\n'
 
 
@@ -504,8 +506,36 @@ def test_everything_that_a_wheel_may_say_is_read_and_shown(home, monkeypatch):
     assert json.loads(run("show", "own", "--json").output)["wheel"]["circumference"] == 47.0
 
 
-def test_nobody_knows_the_wheels_of_what_ships():
+def test_what_is_said_of_a_camera_and_of_harp_s_frames_is_read_and_shown(home, monkeypatch):
+    frames = '[[expected]]\nfiles = "*2P*.csv"\nwhat = "frames"\nparser = "harp_frames"\nunit = "ms"\n'
+    add(home, WIRED + CAMERA + "frame_rate = 50\ngap = 1.5\n" + frames)
+    setup = setups.load(home).find("own")
+    told = [(e.frame_rate, e.unit, e.gap) for e in map(setup.expected_of, ("top", "harp", "bpod"))]
+    assert told == [(50.0, "", 1.5), (None, "ms", None), (None, "", None)]
+    monkeypatch.setenv("ADAMACS_HOME", str(home))
+    shown = run("show", "own").output
+    assert "top (camera, 50 Hz, filled beyond 1.5 periods), harp (harp_frames, numbers are in ms)" in shown
+
+
+def test_everything_that_is_said_of_harp_s_sensors_is_read_and_shown(home, monkeypatch):
+    text = 'accelerometer = 0.002\ngyroscope = -0.061\nacceleration_unit = "g"\nsample_rate = 100\ngate = "gate"\n'
+    add(home, HARP + text + 'verified = false\nmissing = "The magnetometer."\n')
+    harp = setups.load(home).find("own").harp
+    told = (0.002, -0.061, None, "g", 100.0, "gate", False, "The magnetometer.")
+    assert tuple(getattr(harp, field.name) for field in fields(harp)) == told
+    monkeypatch.setenv("ADAMACS_HOME", str(home))
+    shown = run("show", "own").output
+    assert (
+        "harp:       accelerometer 0.002 g a count, gyroscope -0.061 deg/s a count, counts of magnetometer, " in shown
+    )
+    assert "while gate is on, at 100 Hz, not verified" in shown
+
+
+def test_nobody_knows_the_wheels_and_inertial_sensors_of_what_ships():
     assert {setup.wheel for setup in SHIPPED.setups.values()} == {None}
+    told = [setup.harp for setup in SHIPPED.setups.values() if setup.harp]
+    assert [(harp.accelerometer, harp.gyroscope, harp.magnetometer, harp.sample_rate) for harp in told] == [(None,) * 4]
+    assert [(harp.gate, harp.verified) for harp in told] == [("harp_gate", False)]
 
 
 @pytest.mark.parametrize(
@@ -620,6 +650,19 @@ def test_nobody_knows_the_wheels_of_what_ships():
             TREADMILL.replace("waveform", "level") + "circumference = 47.1",
             "wheel, circumference: There is no channel treadmill of kind waveform",
         ),
+        (WIRED + CAMERA + "frame_rate = 0", "expected 3, frame_rate: 0 does not fit. It takes a number above 0."),
+        (WIRED + CAMERA + 'unit = "ms"', "expected 3, unit: Files of camera have none. It is for harp_frames."),
+        (WIRED + CAMERA + "gap = 1", "expected 3, gap: 1 does not fit. It takes a number above 1."),
+        (SOUND + BPOD + "gap = 2", "expected 1, gap: Files of bpod have none. It is for camera or harp_frames."),
+        (
+            WIRED + CAMERA + CAMERA.replace("*.csv", "*.txt") + "frame_rate = 50",
+            "expected 4, frame_rate: Other files of top say otherwise. Say it alike.",
+        ),
+        (HARP + "accelerometer = 0", "harp, accelerometer: 0 does not fit. It takes a number that is not 0."),
+        (HARP + 'acceleration_unit = "G"', "harp, acceleration_unit: 'G' does not fit. It takes m/s^2 or g."),
+        (HARP + 'gate = "trial"', "harp, gate: There is no channel of kind gate 'trial'."),
+        (HARP + "verified = false", "harp, missing: What is not verified must say what is missing."),
+        (WIRED + "[harp]\nsample_rate = 100", "harp, gate: No reader takes the files of HARP's inertial sensors."),
         (SOUND + "[[clock]]", "clock: This does not fit. It takes a table."),
         (SOUND + "a = 1" + "0" * 5000, "This is not valid TOML: Exceeds the limit"),
     ],

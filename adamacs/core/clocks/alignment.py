@@ -6,15 +6,15 @@ intervals (`pairing`), never by their order alone, and stimuli by what they are 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from adamacs.core.clocks import mapping, pairing
 from adamacs.core.clocks import kinds as of_kinds
+from adamacs.core.clocks import mapping, pairing
 from adamacs.core.clocks.kinds import Kinds
 from adamacs.core.clocks.mapping import ClockFit
 from adamacs.core.clocks.pairing import Pairing
@@ -81,11 +81,16 @@ class Alignment:
             "residual_max": residuals.max,
             "pairs_used": fit.used,
             "pairs_rejected": len(fit.rejected),
-            "source_alone": len(self.pairing.source_alone),
-            "target_alone": len(self.pairing.target_alone),
+            "source_alone": _between(self.pairing.source_alone, self.pairing.source_index),
+            "target_alone": _between(self.pairing.target_alone, self.pairing.target_index),
             "quality": fit.quality,
             "sync_method": how[:1023],
         }
+
+
+def _between(alone: NDArray[np.int64], paired: NDArray[np.int64]) -> int:
+    """Return how many of the instants without a partner lie where both clocks ran: between the first and last pair."""
+    return int(np.count_nonzero((alone > paired[0]) & (alone < paired[-1])))
 
 
 def align(setup: SetupType, here: Spans, there: Spans, *, source: str, target: str) -> Alignment:
@@ -107,23 +112,37 @@ def align(setup: SetupType, here: Spans, there: Spans, *, source: str, target: s
     AmbiguousPairing
         They match in several ways.
     """
-    rules = [rule for rule in setup.align if rule.source == source and rule.channel]
-    if not rules:
+    if not any(rule.source == source and rule.channel for rule in setup.align):
         what = f"Setup type {setup.name} does not say how times of {source} are placed on {target}."
         raise PairingRefused(what, hint="Add [[align]] to its file, or take the times of each clock by themselves.")
     met = []
-    for rule in rules:
-        channel = next(one for one in setup.channel if one.name == rule.channel)
-        ours, theirs = _ours(rule, here), _theirs(rule, setup, there)
+    for rule, ours, theirs in _meetings(setup, here, there, source):
         if len(ours) and len(theirs):
+            channel = next(one for one in setup.channel if one.name == rule.channel)
             paired = _paired(rule, channel, ours, theirs)
             return _aligned(rule, paired, ours[:, 0], theirs[:, 0], source, target)
         met.append(f"{len(ours)} events {' and '.join(rule.events)} of {source} meet {len(theirs)} of {rule.channel}.")
     raise PairingRefused(" ".join(met), hint="Was the line between the two connected, and did both record?")
 
 
+def meetings(setup: SetupType, here: Spans, there: Spans, source: str) -> Iterator[tuple[Align, Floats, Floats]]:
+    """Yield each rule of a source with the instants that it pairs, s on either clock; parameters are those of `align`.
+
+    The first rule that finds any on both sides is the one that is taken.
+    """
+    for rule, ours, theirs in _meetings(setup, here, there, source):
+        yield rule, ours[:, 0], theirs[:, 0]
+
+
+def _meetings(setup: SetupType, here: Spans, there: Spans, source: str) -> Iterator[tuple[Align, Floats, Floats]]:
+    """Yield the same with what was measured at each instant beside it, (instant, 2)."""
+    for rule in setup.align:
+        if rule.source == source and rule.channel:
+            yield rule, _ours(rule, here), _theirs(rule, setup, there)
+
+
 def _paired(rule: Align, channel: Channel, ours: Floats, theirs: Floats) -> Pairing:
-    """Return which of our instants are which of theirs, both (instant, 2): s, and what was measured."""
+    """Return which of our instants are which of theirs."""
     known = {"first": (0,), "last": (-1,), "both": (0, -1)}.get(rule.anchor, ())
     times = ours[:, 0], theirs[:, 0]
     if known:

@@ -137,10 +137,12 @@ def period_of(times: ArrayLike, *, share: float = SHARE) -> float:
     return float(np.median(intervals[: max(1, int(share * len(intervals)))]))
 
 
-def find_gaps(times: ArrayLike, *, factor: float = FACTOR, share: float = SHARE) -> tuple[Gap, ...]:
+def find_gaps(times: ArrayLike, *, factor: float = FACTOR, share: float = SHARE, settle: int = 0) -> tuple[Gap, ...]:
     """Find dropped frames by their times: an interval longer than `factor` periods lacks a frame or more.
 
-    This is the lab's rule for OptiTrack, whose period is the median of the shortest 90 % of the intervals.
+    This is the lab's rule for OptiTrack, whose period is the median of the shortest 90 % of the intervals. A computer
+    that stamps frames as they arrive may be busy: the next frame is late, and those behind it come the faster. With
+    `settle`, a gap lacks as many frames as those behind it stay late.
 
     Parameters
     ----------
@@ -150,6 +152,8 @@ def find_gaps(times: ArrayLike, *, factor: float = FACTOR, share: float = SHARE)
         Of the period, more than 1.
     share
         Of the intervals, for the period.
+    settle
+        Frames behind an interval within which they are on time again, where one was merely late.
 
     Raises
     ------
@@ -165,7 +169,24 @@ def find_gaps(times: ArrayLike, *, factor: float = FACTOR, share: float = SHARE)
         return ()
     intervals, period = np.diff(found), period_of(found, share=share)
     at = np.flatnonzero(intervals > factor * period)
-    return _gaps(found, at, np.maximum(np.rint(intervals[at] / period) - 1, 1))
+    missing = np.maximum(np.rint(intervals[at] / period) - 1, 1)
+    if settle:
+        missing = _staying_late(found, at, period, settle)
+    return _gaps(found, at[missing > 0], missing[missing > 0])
+
+
+def _staying_late(times: Floats, at: Indices, period: float, settle: int) -> Indices:
+    """Return how many frames are missing behind some, judged by the most punctual of the frames before and behind."""
+    found: list[tuple[int, int]] = []
+    for place in at.tolist():
+        before = np.arange(max(0, place - settle), place + 1)
+        behind = np.arange(place + 1, min(place + settle + 1, len(times)))
+        steps = place - before
+        for gap, lacking in found[-settle:]:
+            steps += lacking * (before <= gap)
+        late = (times[behind] - (behind - place) * period).min() - (times[before] + steps * period).min()
+        found.append((place, max(0, round(late / period))))
+    return np.array([lacking for _, lacking in found], np.int64)
 
 
 def find_gaps_by_counter(times: ArrayLike, frames: ArrayLike, *, bits: int | None = None) -> tuple[Gap, ...]:

@@ -1,6 +1,6 @@
-"""The voltages of an auxiliary recording that are kept as such, decimated, and how the animal moved on its wheel.
+"""Continuous behaviour: voltages of an auxiliary recording, how the animal moved on its wheel, how it moved its head.
 
-Reader, wiring and numerics put together, in one pass over the file and block by block. No table is known here.
+Reader, wiring and numerics put together; an auxiliary recording in one pass and block by block. No table is known here.
 """
 
 from __future__ import annotations
@@ -14,20 +14,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from adamacs.core import setups
 from adamacs.core.channels import Wiring
 from adamacs.core.errors import UnreadableFile
 from adamacs.core.events import SourceFiles
 from adamacs.core.settings import Settings
-from adamacs.core.setup_wiring import WHEEL
+from adamacs.core.setup_wiring import IMU_RATE, WHEEL, Harp
 from adamacs.modalities.behavior.importers.wavesurfer import wiring_of
 from adamacs.modalities.behavior.numerics.decimate import DecimationFilter, decimate, decimation_filter
+from adamacs.modalities.behavior.numerics.gated import SampleTimes, Span, place_samples
 from adamacs.modalities.behavior.numerics.wheel import Wheel, WheelCalibration, compute_speed
+from adamacs.modalities.behavior.reader.imu import COUNTS, Calibration, Sensor, read_imu
 from adamacs.modalities.behavior.reader.wavesurfer import AuxRecording, OpenRecording, read_wavesurfer
 
 SPEED_WINDOW = 0.25  # s
 _KEPT_RATE = 2000.0  # Hz, about: of 20 kHz every tenth sample, as the lab's former code kept them
 _BLOCK = 1 << 16  # samples read at once: what is made of them stays small, and in the cache
 _NOTHING = np.empty(0)
+_INT16 = np.iinfo(np.int16).min, np.iinfo(np.int16).max
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,6 +79,28 @@ class Movement:
     fallen: int
     jumps: int
     outside: int
+
+
+@dataclass(frozen=True, eq=False)
+class HeadMovement:
+    """What HARP's inertial sensors felt.
+
+    Attributes
+    ----------
+    values
+        Per sensor, (sample, 3): x, y, z in its unit; float32, or int16 counts. One that was not recorded is absent.
+    units
+        Per sensor; `counts` where nobody said how much one is.
+    samples
+        Of each sensor.
+    times
+        When they were taken.
+    """
+
+    values: dict[str, NDArray[np.float32] | NDArray[np.int16]]
+    units: dict[str, str]
+    samples: int
+    times: SampleTimes
 
 
 def read_waveform(recorded: SourceFiles, channel: str, settings: Settings) -> Waveform:
@@ -157,3 +183,48 @@ def _speed(position: NDArray[np.float64], rate: float, path: Path) -> NDArray[np
         what = f"It lasts {len(position) / rate:g} s: a speed is taken over {SPEED_WINDOW} s."
         raise UnreadableFile(what, path, "Was the recording stopped at once? Then take it out of the folder.")
     return compute_speed(position, rate, window=SPEED_WINDOW, kind=np.float32)
+
+
+def gate_of_harp(setup_type: str, settings: Settings) -> str:
+    """Return the event of the channel that is on while HARP records; empty where the setup type names none."""
+    setup = setups.load_usable(settings.home).find(setup_type)
+    gate = setup.harp.gate if setup.harp else ""
+    return next((channel.event_type for channel in setup.channel if channel.name == gate), "")
+
+
+def read_head(recorded: SourceFiles, gates: Sequence[Span] | None, settings: Settings) -> HeadMovement:
+    """Return what HARP's inertial sensors felt, calibrated and placed in time as far as the setup type says.
+
+    Parameters
+    ----------
+    recorded
+        The files of the sensors.
+    gates
+        When HARP's gate was open: opening and closing, s on the clock `aux`. None: there is no auxiliary recording, and
+        times are told on the sensors' own clock, which is zero at the first sample.
+
+    Raises
+    ------
+    UnreadableFile
+        A file is none of HARP's, or cut short.
+    """
+    setup = setups.load_usable(settings.home).find(recorded.setup_type)
+    said = setup.harp or Harp()
+    unit: Any = said.acceleration_unit  # the setup type admits those that a calibration does
+    found = read_imu(
+        recorded.files, Calibration(said.accelerometer, said.gyroscope, said.magnetometer, acceleration_unit=unit)
+    )
+    times = place_samples(found.samples, gates or (), said.sample_rate, within=IMU_RATE)
+    if gates is None and times.interval is not None:
+        times = SampleTimes(0.0, times.interval, f"at {said.sample_rate:g} Hz from the first sample on")
+    values = {sensor.name: _stored(sensor) for sensor in found.sensors}
+    return HeadMovement(values, {sensor.name: sensor.unit for sensor in found.sensors}, found.samples, times)
+
+
+def _stored(sensor: Sensor) -> NDArray[np.float32] | NDArray[np.int16]:
+    """Return values as they are kept: counts of 16 bits as such, even where a table wrote them as decimals."""
+    if sensor.unit == COUNTS:
+        counts = np.clip(sensor.values, *_INT16).astype(np.int16)
+        if np.array_equal(counts, sensor.values):
+            return counts
+    return sensor.values.astype(np.float32)

@@ -8,17 +8,21 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from adamacs.core import clocks, setups
+from adamacs.core import clocks, setups, streams
 from adamacs.core.errors import AdamacsError, UnknownSetup, UnreadableFile
-from adamacs.core.modality import Contribution, Problem, RawFile, Recording, Row
+from adamacs.core.events import SourceFiles
+from adamacs.core.modality import Contribution, Problem, RawFile, Recording, Row, named
+from adamacs.core.promises import Promise
 from adamacs.core.settings import Settings
+from adamacs.core.setup_wiring import AUX
 from adamacs.core.setups import SetupType, clock_of
+from adamacs.modalities.behavior.importers import GLANCES, IMPORTERS
 from adamacs.modalities.behavior.importers.bonsai import DIALECTS
+from adamacs.modalities.behavior.importers.frames import read_camera, read_sync
 from adamacs.modalities.behavior.importers.wavesurfer import wiring_of
 from adamacs.modalities.behavior.reader.bonsai import read_stimuli
 from adamacs.modalities.behavior.reader.bpod import read_bpod
-from adamacs.modalities.behavior.reader.cameras import read_camera_times
-from adamacs.modalities.behavior.reader.harp import read_frame_sync
+from adamacs.modalities.behavior.reader.timestamps import BONSAI
 from adamacs.modalities.behavior.reader.wavesurfer import read_wavesurfer
 
 _FIRST, _LAST = 1970, 2200  # years that a rig's clock may show
@@ -38,7 +42,8 @@ class _Look:
     seconds
         How long it recorded.
     has_clock
-        False where its files tell no times: its clock is then that of the channels that tell of the same.
+        False where its files tell no times: its clock is then that of the auxiliary channels, which tell of the same,
+        or where there are none its own.
     """
 
     summary: str
@@ -103,6 +108,28 @@ def plan_scan(recording: Recording, settings: Settings) -> Contribution:
     return Contribution(rows, tuple(problems), "; ".join(look.summary for look in looks.values()))
 
 
+def promise_scan(recording: Recording, settings: Settings) -> Contribution:
+    """Return what the files of a scan promise of its streams: pulses on digital lines, and what other files count."""
+    try:
+        setup = setups.load_usable(settings.home).find(recording.chosen.get("setup_type", ""), recording.place)
+    except UnknownSetup:
+        return Contribution()
+    told: list[Promise] = []
+    problems: list[Problem] = []
+    sources = {one.name: one for one in _sources(recording, setup, settings) if not _too_many(one)}
+    readers = {source.name: source.parser for source in sources.values()}
+    for source in (one for one in sources.values() if one.parser in IMPORTERS):
+        try:
+            files = SourceFiles(source.name, setup.name, tuple(source.paths))
+            found = named(GLANCES[source.parser])(files, settings)
+        except AdamacsError as error:
+            problems.append(Problem("error", error.what, source.places[0], error.hint or ""))
+        else:
+            seen = streams.Source.of(found, source.name, source.parser, clock_of(source.name))
+            told += seen.promises(setup, readers)
+    return Contribution(problems=tuple(problems), promises=tuple(told))
+
+
 def _sources(recording: Recording, setup: SetupType, settings: Settings) -> Iterator[_Source]:
     names = {file.path.removeprefix(f"{recording.place}/"): number for number, file in enumerate(recording.files, 1)}
     for source, files in setup.files_of(names).items():
@@ -138,8 +165,10 @@ def _rows(
         return
     key = {"session_id": recording.folder.session_id, "scan_id": str(recording.folder.scan_id)}
     scan_time = setup.scan_time(looks)
-    for source in (source for source in sources if looks[source.name].has_clock):
-        clock, look = clock_of(source.name), looks[source.name]
+    has_aux = any(clock_of(source) == AUX for source in looks)
+    clocks = {name: clock_of(name) if look.has_clock or not has_aux else AUX for name, look in looks.items()}
+    for source in (source for source in sources if clocks[source.name] == clock_of(source.name)):
+        clock, look = clocks[source.name], looks[source.name]
         is_scan_time = clock == scan_time
         placed_by = "" if is_scan_time else setup.placed_by(source.name)
         about = {"clock": clock, "zero": _PARSERS[source.parser].zero, "clock_start": look.zero}
@@ -147,9 +176,10 @@ def _rows(
         yield Row("clock.Clock", {**key, **about, **which}, ("placed_by",))
     yield Row("event.BehaviorRecording", {**key, **_span(scan_time, looks)})
     for source in sources:
-        clock = clock_of(source.name) if looks[source.name].has_clock else scan_time
-        about = {"source": source.name, "clock": clock, "parser": source.parser}
+        about = {"source": source.name, "clock": clocks[source.name], "parser": source.parser}
         yield Row("event.BehaviorRecording.Source", {**key, **about})
+        if source.parser in IMPORTERS:
+            yield Row("sync.Teller", {**key, "teller": source.name})
         for number in source.files:
             yield Row("event.BehaviorRecording.File", {**key, "source": source.name, "file_id": number})
 
@@ -198,21 +228,23 @@ def _look_at_bonsai(source: _Source) -> _Look:
 
 def _look_at_camera(source: _Source) -> _Look:
     (path,) = source.paths
-    found = read_camera_times(path)
+    found = read_camera(path, source.setup.expected_of(source.name))
     seconds = float(found.time[-1] - found.time[0])
-    return _Look(f"{source.name}: {len(found.time)} frames", found.start, found.start, seconds, found.warnings)
+    # A camera that counts ticks has a clock of its own: what the computer's clock showed then says nothing of its rate.
+    zero = found.start if found.clock == BONSAI else None
+    return _Look(f"{source.name}: {len(found.time)} frames", found.start, zero, seconds, found.warnings)
 
 
 def _look_at_frame_sync(source: _Source) -> _Look:
     (path,) = source.paths
-    found = read_frame_sync(path)
+    found = read_sync(path, source.setup.expected_of(source.name))
     seconds = float(found.time[-1] - found.time[0])
     return _Look(f"HARP: {len(found.time)} frames", found.start, found.start, seconds, found.warnings)
 
 
 def _look_at_imu(source: _Source) -> _Look:
     count = len(source.files)
-    return _Look(f"HARP's inertial sensors: {count} file{'s' if count > 1 else ''}")
+    return _Look(f"HARP's inertial sensors: {count} file{'s' if count > 1 else ''}", has_clock=False)
 
 
 _FIRST_STAMP = "first time stamp of its file"

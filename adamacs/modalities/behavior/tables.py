@@ -6,7 +6,7 @@ import datajoint as dj
 
 from adamacs.core import settings
 from adamacs.core.setup_wiring import WHEEL
-from adamacs.schemas.event import EventImport, source_files
+from adamacs.schemas.event import BehaviorRecording, EventImport, source_files
 from adamacs.storage import arrays
 
 schema = dj.Schema()
@@ -81,6 +81,71 @@ class CamSyncRecording(dj.Imported):
 
     def make_insert(self, key, row):
         self.insert1({**key, **row})
+
+
+@schema
+class HarpRecording(dj.Imported):
+    definition = """
+    # How the head moved, as HARP's inertial sensors felt it; counts where the setup type does not say how much one is
+    -> EventImport
+    ---
+    -> [nullable] EventImport.proj(gate_source='source')
+    sample_count  : int32            # of each sensor
+    first_time = null : float64      # s, of the first sample, on the clock of the source; null where nothing tells
+    sample_interval = null : float64  # s; sample i was at first_time + i * sample_interval
+    time_method   : varchar(1023)    # how these times were told, or what is missing for that
+    acceleration = null  : <array@derived>  # float32 or int16 counts, (sample, 3): x, y, z; null: not recorded
+    acceleration_unit    : varchar(16)      # counts, m/s^2 or g
+    gyroscope = null     : <array@derived>  # float32 or int16 counts, (sample, 3): x, y, z; null: not recorded
+    gyroscope_unit       : varchar(16)      # counts or deg/s
+    magnetometer = null  : <array@derived>  # float32 or int16 counts, (sample, 3): x, y, z; null: not recorded
+    magnetometer_unit    : varchar(16)      # counts or uT
+    """
+
+    @property
+    def key_source(self):
+        units = EventImport & (BehaviorRecording.Source & {"parser": "harp_imu"})
+        return units - (_aux() - EventImport).proj(gate_source="source")
+
+    @staticmethod
+    def waits_for(key):
+        """Yield what keys wait for beside their own import: the recording of the gate that was open meanwhile."""
+        units = BehaviorRecording.Source & key & {"parser": "harp_imu"}
+        aux = (_aux() & units.proj(imu_source="source")).keys()
+        yield from ((EventImport, which) for which in aux)
+
+    def make_fetch(self, key):  # setup type; rows of the source's files; the source with the gate, when it was open
+        from adamacs.modalities.behavior import continuous
+
+        _, setup_type, rows = EventImport().make_fetch(key)
+        gate = continuous.gate_of_harp(setup_type, settings.active())
+        aux = [where for _, where in self.waits_for(key)]
+        opened = (EventImport.Event & aux & {"event_type": gate}).to_dicts(order_by="event_id") if aux else []
+        spans = [(row["event_start_time"], row["event_end_time"]) for row in opened]
+        return setup_type, rows, aux[0]["source"] if aux and gate else None, spans if aux else None
+
+    def make_compute(self, key, setup_type, rows, gate_source, gates):
+        from adamacs.modalities.behavior import continuous
+
+        head = continuous.read_head(source_files(key, setup_type, rows), gates, settings.active())
+        row = {"gate_source": gate_source, "sample_count": head.samples}
+        row |= {"first_time": head.times.first, "sample_interval": head.times.interval, "time_method": head.times.how}
+        for sensor, column in _SENSORS.items():
+            values = head.values.get(sensor)
+            row[column] = None if values is None else _write(self, key, column, values)
+            row[f"{column}_unit"] = head.units.get(sensor, "")
+        return (row,)
+
+    def make_insert(self, key, row):
+        self.insert1({**key, **row})
+
+
+_SENSORS = {"accelerometer": "acceleration", "gyroscope": "gyroscope", "magnetometer": "magnetometer"}
+
+
+def _aux():
+    """Return the auxiliary recordings."""
+    return BehaviorRecording.Source & {"parser": "wavesurfer"}
 
 
 def _recorded(channel):

@@ -35,6 +35,7 @@ MODALITY = Modality(
         "imaging.ProcessingTask": "adamacs ingest apply FOLDER --paramset INDEX",
         "imaging.Curation": "adamacs curate add KEY",
     },
+    tellers={"ScanImage": ("ScanInfo", "adamacs.modalities.imaging.tables.scan_info:promises_of")},
     tools={"suite2p": "imaging", "cellpose": "imaging", "torch": "imaging", "tifffile": "", "blosc2": ""},
     imports={"suite2p": "adamacs.modalities.imaging.engine.tool:import_suite2p"},
 )

@@ -2,13 +2,33 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 from numpy.typing import NDArray
 
+from adamacs.core import setups
+from adamacs.core.clocks import counters
+from adamacs.core.clocks.counters import Gap
+from adamacs.core.errors import UnusableClock
 from adamacs.core.events import ImportedEvents, Series, SourceFiles
 from adamacs.core.settings import Settings
-from adamacs.modalities.behavior.reader.cameras import read_camera_times
-from adamacs.modalities.behavior.reader.harp import read_frame_sync
+from adamacs.core.setups import Expected
+from adamacs.modalities.behavior.importers import trains
+from adamacs.modalities.behavior.reader.cameras import CameraTimes, read_camera_times
+from adamacs.modalities.behavior.reader.harp import FrameSync, read_frame_sync
+
+_SETTLE = 10  # frames behind one that arrived late, within which a computer that was busy has caught up
+
+
+def read_camera(path: Path, said: Expected) -> CameraTimes:
+    """Read the table of a camera as its setup type says; errors as `read_camera_times`."""
+    return read_camera_times(path, frame_rate=said.frame_rate)
+
+
+def read_sync(path: Path, said: Expected) -> FrameSync:
+    """Read HARP's table of frames as its setup type says; errors as `read_frame_sync`."""
+    return read_frame_sync(path, unit=said.unit or None)
 
 
 def import_camera(recorded: SourceFiles, settings: Settings) -> ImportedEvents:
@@ -19,10 +39,10 @@ def import_camera(recorded: SourceFiles, settings: Settings) -> ImportedEvents:
     UnreadableFile
         The table tells no times.
     """
-    (path,) = recorded.files
-    found = read_camera_times(path)
+    (path,), said = recorded.files, _said(recorded, settings)
+    found = read_camera(path, said)
     unit = f"Times are in {found.unit}, decided by {found.decided_by}."
-    return _train(recorded.source, found.time, "a frame of a camera", (*found.warnings, unit))
+    return _train(recorded.source, found.time, found.frame, said, "a frame of a camera", (*found.warnings, unit))
 
 
 def import_frame_sync(recorded: SourceFiles, settings: Settings) -> ImportedEvents:
@@ -33,11 +53,49 @@ def import_frame_sync(recorded: SourceFiles, settings: Settings) -> ImportedEven
     UnreadableFile
         The table tells no times.
     """
-    (path,) = recorded.files
-    found = read_frame_sync(path)
-    return _train(recorded.source, found.time, "a two-photon frame that HARP saw", found.warnings)
+    (path,), said = recorded.files, _said(recorded, settings)
+    found = read_sync(path, said)
+    remarks = (*found.warnings, f"Times are in {found.unit}.")
+    return _train(recorded.source, found.time, found.frame, said, "a two-photon frame that HARP saw", remarks)
 
 
-def _train(source: str, times: NDArray[np.float64], what: str, remarks: tuple[str, ...]) -> ImportedEvents:
-    order = np.argsort(times, kind="stable")  # a computer's clock may be set back: that was remarked on
-    return ImportedEvents(series=(Series(f"{source}_frames", times[order], what),), remarks=remarks)
+def _said(recorded: SourceFiles, settings: Settings) -> Expected:
+    setup = setups.load_usable(settings.home).find(recorded.setup_type, recorded.files[0])
+    return setup.expected_of(recorded.source)
+
+
+def _train(
+    source: str,
+    times: NDArray[np.float64],
+    numbers: NDArray[np.int64] | None,
+    said: Expected,
+    what: str,
+    remarks: tuple[str, ...],
+) -> ImportedEvents:
+    kind = f"{source}_frames"
+    if not (np.diff(times) > 0).all():  # a computer's clock may be set back: that was remarked on
+        if said.gap is not None:
+            remarks = (*remarks, "Its times do not only run forward: no frame was filled in.")
+        return ImportedEvents(series=(Series(kind, np.sort(times), what),), remarks=remarks)
+    gaps, evidence = _gaps(times, numbers, said.gap or counters.FACTOR)
+    series, pauses = trains.filled(kind, times, what, gaps if said.gap is not None else ())
+    return ImportedEvents(series=(series,), remarks=(*remarks, *evidence, *pauses))
+
+
+def _gaps(
+    times: NDArray[np.float64], numbers: NDArray[np.int64] | None, factor: float
+) -> tuple[tuple[Gap, ...], tuple[str, ...]]:
+    """Return where frames are missing, by their own count where the table has one, and where times say otherwise."""
+    by_time = counters.find_gaps(times, factor=factor, settle=_SETTLE)
+    if numbers is None:
+        return by_time, ()
+    try:
+        by_count = counters.find_gaps_by_counter(times, numbers)
+    except UnusableClock as error:
+        return by_time, (f"Its count of frames is of no use ({error.what}); missing frames are told by times alone.",)
+    if by_time == by_count:
+        return by_count, ()
+    told = ", ".join(
+        f"{sum(gap.missing for gap in gaps)} by {how}" for gaps, how in ((by_count, "count"), (by_time, "times"))
+    )
+    return by_count, (f"Missing frames: {told}; the count is believed.",)

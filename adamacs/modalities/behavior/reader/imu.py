@@ -112,28 +112,32 @@ def read_imu(paths: Sequence[Path], calibration: Calibration | None = None) -> I
     """Read the movement of the head from one table or from one binary file per sensor.
 
     A table (`.csv`) has no header and 9 columns: x, y, z of the accelerometer, the gyroscope and the magnetometer.
-    A binary file (`.bin`) is int16, little-endian, x, y, z of each sample; its name says which sensor it is.
+    A binary file (`.bin`) is int16, little-endian, x, y, z of each sample; its name says which sensor it is. Where both
+    lie in a folder they are two copies of one recording; the table is read, and a warning says so.
 
     Parameters
     ----------
     paths
-        The table, or up to three binary files.
+        The table, up to three binary files, or both.
     calibration
         How much a count is; without it values stay counts, and are called so.
 
     Raises
     ------
     UnreadableFile
-        A file is cut short or no such file, the sensors have different numbers of samples, or the files do not
-        belong together.
+        A file is cut short or no such file, there are two tables or two files of one sensor, or the sensors have
+        different numbers of samples.
     """
     files = [Path(path) for path in paths]
     if not files:
         raise UnreadableFile("No file of an inertial unit was given.", hint=_ONE_SET)
     tables = [path for path in files if path.suffix.lower() == ".csv"]
+    if len(tables) > 1:
+        raise UnreadableFile(f"This and {tables[1].name} are two tables of one unit.", tables[0], _ONE_SET)
+    raw, warnings = _read_table(tables[0]) if tables else _read_binaries(files)
     if tables and len(files) > 1:
-        raise UnreadableFile("A table stands beside other files of the same unit.", tables[0], _ONE_SET)
-    raw, warnings = _read_table(files[0]) if tables else _read_binaries(files)
+        beside = ", ".join(path.name for path in files if path not in tables)
+        warnings = (*warnings, f"The table {tables[0].name} was read, and not the copies beside it: {beside}.")
     known = calibration or Calibration()
     sensors = tuple(Sensor(name, _scaled(raw[name], getattr(known, name)), known.unit(name)) for name in raw)
     return Imu(sensors, len(sensors[0].values), (*warnings, *_saturation(raw)))

@@ -12,6 +12,7 @@ from adamacs.core.errors import UnknownSetup
 from adamacs.core.modality import Contribution, Problem, Recording, Row
 from adamacs.core.settings import Settings
 from adamacs.core.setup_wiring import FRAMES
+from adamacs.modalities.imaging import reader
 from adamacs.modalities.imaging import tables as _tables
 
 tables: Any = _tables  # rows, columns and operators exist in the database, not in types
@@ -22,7 +23,9 @@ def plan_scan(recording: Recording, settings: Settings) -> Contribution:
     if not any(file.path.lower().endswith((".tif", ".tiff")) for file in recording.files):
         return Contribution()
     staged = _stage(recording, settings)
-    return replace(staged, rows=(*_scan_time(recording, settings), *staged.rows))
+    key = {"session_id": recording.folder.session_id, "scan_id": str(recording.folder.scan_id)}
+    teller = Row("sync.Teller", {**key, "teller": reader.TELLER})
+    return replace(staged, rows=(*_scan_time(recording, settings), teller, *staged.rows))
 
 
 def _scan_time(recording: Recording, settings: Settings) -> Iterator[Row]:

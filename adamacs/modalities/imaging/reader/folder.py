@@ -12,6 +12,7 @@ from adamacs.core.modality import Contribution, Problem, Recording
 from adamacs.core.settings import Settings as LabSettings
 from adamacs.modalities.imaging.reader import tiff
 from adamacs.modalities.imaging.reader.acquisitions import single_acquisition
+from adamacs.modalities.imaging.reader.promises import promised
 from adamacs.modalities.imaging.reader.scanimage import ScanImageScan, read_scan
 from adamacs.modalities.imaging.reader.settings import Settings, read_settings
 
@@ -37,6 +38,14 @@ def look(recording: Recording, settings: LabSettings) -> Contribution:
         f"{info.fps:.4g} Hz",
         scan_values={"acq_software": "ScanImage"},
         setup=info.userfunction_info,
+        promises=promised(
+            pages=sum(info.pages_per_file),
+            channels=info.nchannels,
+            averaging=info.log_averaging,
+            scanner_frames=info.scanner_frames,
+            requested=info.frames_requested,
+            fps=info.fps,
+        ),
     )
 
 

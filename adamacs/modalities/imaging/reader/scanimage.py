@@ -122,6 +122,8 @@ class ScanImageScan:
         Of the scanner, and of each beam (%).
     scan_datetime
         When the acquisition was triggered, by the clock of the rig, without a time zone; None where not told.
+    frames_requested
+        Frames that the scanner was asked to draw, before any averaging; None where that was left open, or to triggers.
     scan_duration
         s, of the complete time points.
     userfunction_info
@@ -161,6 +163,7 @@ class ScanImageScan:
     scan_duration: float
     userfunction_info: str | None
     fields: tuple[Field, ...]
+    frames_requested: int | None = None
     warnings: tuple[str, ...] = ()
 
     @property
@@ -182,6 +185,14 @@ class ScanImageScan:
     def frames_per_volume(self) -> int:
         """Pages of one channel from the start of one volume to the start of the next, flyback included."""
         return self.ndepths * self.frames_per_slice + self.flyback_frames
+
+    @property
+    def scanner_frames(self) -> int:
+        """Frames that the scanner drew from one time point of a plane to the next, averaged and flyback ones included.
+
+        So many pulses its frame clock gives meanwhile. A slow stack is drawn plane by plane.
+        """
+        return (1 if self.is_slow else self.frames_per_volume) * self.log_averaging
 
     def page(self, frame: int, plane: int = 0, channel: int = 0, *, repeat: int = 0) -> int:
         """Return the page, counted over all files, of one time point in one plane and channel.
@@ -513,5 +524,11 @@ def _scan(
         scan_duration=shape.duration,
         userfunction_info=settings.user_function,
         fields=fields,
+        frames_requested=_requested(settings),
         warnings=warnings,
     )
+
+
+def _requested(settings: Settings) -> int | None:
+    requested = settings.stack.requested
+    return None if settings.triggered or not math.isfinite(requested) else math.floor(requested)

@@ -42,6 +42,9 @@ class ScanInfo(dj.Imported):
     scan_duration         : float64      # s, nframes / fps
     userfunction_info = '' : varchar(255)  # setup type that the operator chose
     acq_version = '' : varchar(32)  # version of the acquisition software
+    scanner_frames = 1 : int32  # frames that the scanner drew, averaged and flyback ones included, per one of nframes
+    log_averaging = 1  : int16  # frames that were averaged into a saved one
+    frames_requested = null : int64  # frames that the scanner was asked to draw; null where that was left open
     """
 
     class Field(dj.Part):
@@ -95,7 +98,7 @@ class ScanInfo(dj.Imported):
 
 _SCAN_COLUMNS = (
     *("nfields", "nchannels", "ndepths", "nframes", "x", "y", "z", "fps", "bidirectional"),
-    *("usecs_per_line", "fill_fraction", "scan_duration"),
+    *("usecs_per_line", "fill_fraction", "scan_duration", "scanner_frames", "log_averaging", "frames_requested"),
 )
 
 
@@ -120,6 +123,21 @@ def _field_row(info, field):
         "power": field.powers[0] if field.powers else None,
         "zoom": info.zoom,
     }
+
+
+def promises_of(key):
+    """Return what the files of a scan promise of its frames and volumes."""
+    from adamacs.modalities.imaging import reader
+
+    row = (ScanInfo & key).fetch1()
+    return reader.promised(
+        pages=sum((ScanInfo.ScanFile & key).to_arrays("npages").tolist()),
+        channels=row["nchannels"],
+        averaging=row["log_averaging"],
+        scanner_frames=row["scanner_frames"],
+        requested=row["frames_requested"],
+        fps=row["fps"],
+    )
 
 
 def scan_of(key):

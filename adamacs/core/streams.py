@@ -1,0 +1,177 @@
+"""Which streams a source of events tells of, and what it promises of each, as its setup type names them.
+
+The auxiliary recording tells of every channel of frames, by its pulses, under the channel's own name; of stimuli, by
+the plateaus or pulses of the first channel that shows any; and of each camera that one of its channels triggers. What
+other sources wrote to their files is told under the name of the channel that carries the same pulses, or, where one
+channel serves several devices as it does cameras, under their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from adamacs.core.clocks.counters import FACTOR, SHARE, Gap
+from adamacs.core.events import ImportedEvents, Repair, Series
+from adamacs.core.promises import FILE, PULSES, Promise
+from adamacs.core.setup_wiring import SOURCES
+from adamacs.core.setups import SetupType
+
+STIMULI: Final = "stimuli"
+COUNTED: Final[Mapping[str, str]] = {"bpod_trial_start": "bpod_trials", "stimulus": STIMULI}
+"""Events that happen once for each of a stream, and the stream."""
+
+_AUX: Final = "wavesurfer"  # the parser of the auxiliary recording
+_AROUND = 5  # frames before or after a long interval
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Span:
+    """How many events of a type there were, and when the first and the last began (s)."""
+
+    count: int
+    first: float | None
+    last: float | None
+
+    @classmethod
+    def of(cls, starts: ArrayLike) -> Span:
+        """Return it of events by when they began (s), in order of time."""
+        times = np.asarray(starts, np.float64)
+        return cls(len(times), *((float(times[0]), float(times[-1])) if len(times) else (None, None)))
+
+
+@dataclass(frozen=True)
+class Source:
+    """A source of events, and its sight of a scan.
+
+    Attributes
+    ----------
+    name, parser, clock
+        Its name, the reader of its files, and the clock of its times.
+    trains
+        What its files hold of pulse trains.
+    events
+        And of single events, by their type.
+    """
+
+    name: str
+    parser: str
+    clock: str
+    trains: tuple[Series, ...] = ()
+    events: Mapping[str, Span] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, found: ImportedEvents, name: str, parser: str, clock: str) -> Source:
+        """Return it by what its importer found."""
+        return cls(name, parser, clock, found.series, {one.event_type: Span.of(one.start) for one in found.events})
+
+    def promises(self, setup: SetupType, sources: Mapping[str, str]) -> tuple[Promise, ...]:
+        """Return what it promises of every stream that it tells of.
+
+        Parameters
+        ----------
+        setup
+            Which names the channels, and says which events of sources are the same as their pulses.
+        sources
+            The reader of every source of the scan, by its name.
+        """
+        told_by = PULSES if self.parser == _AUX else FILE
+        found = {one.event_type: _of_train(one) for one in self.trains}
+        found |= {kind: asdict(span) for kind, span in self.events.items()}
+        return tuple(
+            Promise(self.name, stream, told_by, clock=self.clock, **found[kind])
+            for kind, stream in self.streams(setup, sources)
+        )
+
+    def streams(self, setup: SetupType, sources: Mapping[str, str]) -> list[tuple[str, str]]:
+        """Return the event types that it found, and the stream that each tells of; parameters are those of `promises`.
+
+        One type may tell of several streams.
+        """
+        found = {one.event_type for one in self.trains} | set(self.events)
+        told = _of_channels(setup, sources) if self.parser == _AUX else _of_files(self, setup)
+        return [(kind, stream) for kind, stream in told if kind in found]
+
+
+def _of_channels(setup: SetupType, sources: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Yield the event types of an auxiliary recording, and the streams that they tell of."""
+    for channel in setup.channel:
+        if channel.kind == "frames" and channel.event:
+            yield channel.event_type, channel.name
+            for rule in setup.align:
+                if rule.channel == channel.name and _has_own_name(sources.get(rule.source, _AUX)):
+                    yield channel.event_type, rule.source
+    if shown := [channel for channel in setup.channel if channel.shows]:
+        yield shown[0].event_type, STIMULI
+
+
+def _of_files(source: Source, setup: SetupType) -> Iterator[tuple[str, str]]:
+    """Yield the event types of another source, and the streams that they tell of."""
+    frames = {channel.name for channel in setup.channel if channel.kind == "frames"}
+    same = {kind: rule.channel for rule in setup.align if rule.source == source.name for kind in rule.events}
+    for kind in (one.event_type for one in source.trains):
+        channel = same.get(kind, "")
+        yield kind, source.name if _has_own_name(source.parser) else channel if channel in frames else kind
+    yield from COUNTED.items()
+
+
+def _has_own_name(parser: str) -> bool:
+    """Whether several devices are read by one reader, so that each has a name of its own, as cameras do."""
+    return parser not in SOURCES
+
+
+def _of_train(found: Series) -> dict[str, Any]:
+    """Return what a train tells: what was put in is missing, and so is what would fit into its gaps."""
+    times = without_repairs(found.times, found.repairs)
+    gaps = gaps_of(times)
+    about = {"rate": _rate(times, gaps), "missing": sum(gap.missing for gap in gaps)}
+    return asdict(Span.of(times)) | about
+
+
+def _rate(times: Floats, gaps: Sequence[Gap]) -> float | None:
+    """Return the rate outside gaps, Hz; None where no time passed."""
+    intervals = np.delete(np.diff(times), [gap.index for gap in gaps])
+    passed = float(intervals.sum())
+    return len(intervals) / passed if passed > 0 else None
+
+
+def without_repairs(times: ArrayLike, repairs: Sequence[Repair]) -> Floats:
+    """Return a repaired train, s, (pulse,), as it was found."""
+    put_in = [np.arange(repair.first, repair.first + repair.count) for repair in repairs]
+    return np.delete(np.asarray(times, np.float64), np.concatenate(put_in) if put_in else [])
+
+
+def gaps_of(times: ArrayLike) -> tuple[Gap, ...]:
+    """Find where pulses of a train are missing, by its times alone, whether they were lost or the device paused.
+
+    An interval beyond 1.5 periods lacks as many as would fit into it (the lab's rule for OptiTrack, see `counters`). A
+    frame that was stamped late, as computers do, is followed by short intervals: no more are missing than the five
+    intervals before or after leave room for.
+
+    Parameters
+    ----------
+    times
+        (pulse,): s, never falling.
+    """
+    found = np.asarray(times, np.float64)
+    intervals = np.diff(found)
+    shortest = np.sort(intervals)[: max(1, int(SHARE * len(intervals)))]
+    period = float(np.median(shortest)) if len(shortest) else 0.0
+    if period <= 0:
+        return ()
+    at = np.flatnonzero(intervals > FACTOR * period)
+    missing = np.rint(intervals[at] / period) - 1
+    for before, after in ((0, _AROUND), (_AROUND, 0)):
+        left, right = np.maximum(at - before, 0), np.minimum(at + 1 + after, len(found) - 1)
+        missing = np.minimum(missing, np.rint((found[right] - found[left]) / period) - (right - left))
+    return tuple(
+        Gap(int(index), int(count), float(found[index]), float(found[index + 1]))
+        for index, count in zip(at, missing, strict=True)
+        if count > 0
+    )

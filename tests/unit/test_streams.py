@@ -1,0 +1,194 @@
+"""What a source of events promises, by the names of its setup type and by its times alone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from adamacs.core import setups
+from adamacs.core.clocks import counters
+from adamacs.core.events import Repair, Series, SourceFiles
+from adamacs.core.promises import FILE, PULSES, compare
+from adamacs.core.settings import Settings, Sync
+from adamacs.core.streams import Source, Span, gaps_of, without_repairs
+from adamacs.demo import bpod, rig
+from adamacs.modalities.behavior.importers.bpod import import_bpod
+from adamacs.modalities.behavior.importers.wavesurfer import import_wavesurfer
+from adamacs.modalities.imaging.reader import promised
+
+SHIPPED = setups.load().setups
+OPENFIELD = SHIPPED["mini2p1_openfield"]
+SAMPLE = 1 / 20_000
+
+
+def train(count, rate, first=1.0):
+    return np.round((first + np.arange(count) / rate) / SAMPLE) * SAMPLE
+
+
+def told(*trains, setup=OPENFIELD, source="wavesurfer", sources=None, **events):
+    sources = sources or {source: setup.sources[source]}
+    spans = {kind: Span.of(starts) for kind, starts in events.items()}
+    one = Source(source, setup.sources[source], setups.clock_of(source), trains, spans)
+    return {(promise.stream, promise.told_by): promise for promise in one.promises(setup, sources)}
+
+
+def test_a_channel_of_frames_tells_of_the_stream_of_its_own_name():
+    times = train(3000, 29.97)
+    (promise,) = told(Series("mini2p_frames", times)).values()
+    assert (promise.teller, promise.stream, promise.told_by, promise.clock) == (
+        *("wavesurfer", "two_photon_frames", PULSES, "aux"),
+    )
+    assert (promise.count, promise.missing, promise.first, promise.last) == (3000, 0, times[0], times[-1])
+    assert promise.rate == pytest.approx(29.97, rel=1e-6)
+
+
+def test_the_pulses_that_trigger_a_camera_tell_of_every_camera_that_was_recorded():
+    found = Series("aux_cam", train(100, 50.0))
+    assert set(told(found)) == {("camera_frames", PULSES)}
+    sources = {"wavesurfer": "wavesurfer", "camera_top": "camera", "camera_eye1": "camera"}
+    assert set(told(found, sources=sources)) == {("camera_frames", PULSES), ("camera_top", PULSES)}
+    own = Series("camera_top_frames", train(100, 50.0))
+    assert set(told(own, source="camera_top")) == {("camera_top", FILE)}
+
+
+def test_a_table_of_frame_times_tells_of_the_frames_themselves():
+    found = Series("harp_frames", train(100, 30.0))
+    promise = told(found, source="harp")["two_photon_frames", FILE]
+    assert (promise.teller, promise.clock) == ("harp", "harp")
+    unsaid = replace(OPENFIELD, align=())
+    assert set(told(found, setup=unsaid, source="harp")) == {("harp_frames", FILE)}, (
+        "nobody says that these are the same"
+    )
+
+
+def test_trials_are_told_by_their_starts_and_stimuli_by_plateaus_and_log():
+    starts = np.array([10.0, 12.0, 15.0])
+    (promise,) = told(source="bpod", bpod_trial_start=starts, bpod_reward=starts).values()
+    assert (promise.stream, promise.count, promise.first, promise.last, promise.rate) == (
+        *("bpod_trials", 3, 10.0, 15.0, None),
+    )
+    bench = SHIPPED["bench2p"]
+    assert set(told(setup=bench, stimulus_level=starts, shutter=starts)) == {("stimuli", PULSES)}
+    assert set(told(setup=bench, source="bonsai", stimulus=starts)) == {("stimuli", FILE)}
+
+
+def test_a_channel_that_is_silent_tells_of_none():
+    (promise,) = told(Series("mini2p_frames", np.empty(0))).values()
+    assert (promise.count, promise.first, promise.rate, promise.missing) == (0, None, None, 0)
+
+
+def test_a_source_of_which_nothing_was_found_promises_nothing():
+    assert told(source="bonsai", setup=SHIPPED["bench2p"]) == {}
+
+
+@pytest.mark.parametrize("setup", SHIPPED.values(), ids=SHIPPED)
+def test_no_source_of_a_shipped_setup_type_tells_twice_of_one_stream(setup):
+    channels = [Series(c.event_type, np.arange(9.0)) for c in setup.channel if c.kind in ("frames", "level")]
+    for source, parser in setup.sources.items():
+        own = [Series(kind, np.arange(9.0)) for rule in setup.align if rule.source == source for kind in rule.events]
+        trains = channels if parser == "wavesurfer" else own
+        promises = Source(source, parser, "aux", tuple(trains)).promises(setup, setup.sources)
+        assert len({promise.stream for promise in promises}) == len(promises)
+
+
+# ---- what the synthetic rig recorded, in every setup type
+
+RECORDED = {name: setup for name, setup in SHIPPED.items() if "wavesurfer" in setup.sources}
+SETTINGS = Settings(home=Path("nowhere"))
+
+
+def recorded(tmp_path, ran):
+    """Return what the files of a rig promise, with those that a microscope left beside them."""
+    setup = ran.setup
+    files = {"wavesurfer": ran.write(tmp_path / "x.h5")}
+    if ran.task is not None:
+        files["bpod"] = tmp_path / "x.mat"
+        bpod.write_bpod(files["bpod"], ran.task.session)
+    readers = {source: setup.sources[source] for source in files}
+    told = []
+    for source, path in files.items():
+        importer = {"wavesurfer": import_wavesurfer, "bpod": import_bpod}[source]
+        found = importer(SourceFiles(source, setup.name, (path,)), SETTINGS)
+        seen = Source.of(found, source, readers[source], setups.clock_of(source))
+        told += seen.promises(setup, readers)
+    return told
+
+
+def imaged(frames, rate, per_volume=1, requested=None):
+    about = {"channels": 2, "averaging": 1, "scanner_frames": per_volume, "fps": rate / per_volume}
+    return promised(pages=2 * frames, requested=frames if requested is None else requested, **about)
+
+
+@pytest.mark.parametrize("setup", RECORDED.values(), ids=RECORDED)
+def test_nothing_is_found_fault_with_where_a_rig_recorded_soundly(tmp_path, setup):
+    per_volume = 3 if any(channel.name == "two_photon_volumes" for channel in setup.channel) else 1
+    told = recorded(tmp_path, rig.record(setup).with_frames(181, 30.0, per_volume=per_volume))
+    verdicts = {one.stream: one for one in compare([*told, *imaged(181, 30.0, per_volume)], Sync())}
+    assert {name: one.why for name, one in verdicts.items() if one.verdict != "pass"} == {}
+    volumes = {"two_photon_volumes"} if per_volume > 1 else set()
+    assert {name for name, one in verdicts.items() if one.is_compared} == {"two_photon_frames"} | volumes
+    assert {channel.name for channel in setup.channel if channel.kind == "frames" and channel.event} <= set(verdicts)
+
+
+@given(st.data())
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_frames_that_a_rig_lost_or_made_up_are_never_passed_over(tmp_path, data):
+    ran = rig.record(RECORDED["mini2p2_openfield"], sample_rate=10_000.0).with_frames(181, 30.0)
+    frames = ran.pulses["two_photon_frames"]
+    lost = data.draw(st.sets(st.integers(0, len(frames) - 1), min_size=1, max_size=5))
+    is_extra = data.draw(st.booleans())
+    held = (
+        np.sort(np.concatenate([frames, frames[sorted(lost)] + 150]), 0) if is_extra else np.delete(frames, [*lost], 0)
+    )
+    ran = replace(ran, pulses={**ran.pulses, "two_photon_frames": held})
+    (verdict,) = (
+        one
+        for one in compare([*recorded(tmp_path, ran), *imaged(181, 30.0)], Sync())
+        if one.stream == "two_photon_frames"
+    )
+    assert verdict.verdict != "pass"
+    assert (verdict.count_min, verdict.count_max) == ((181, len(held)) if is_extra else (len(held), 181))
+    assert (str(len(held)) in verdict.why and "181" in verdict.why) or verdict.missing == len(lost)
+
+
+@given(st.integers(200, 2000), st.floats(1.0, 300.0), st.data())
+def test_what_was_lost_between_others_is_known_to_be_missing_and_the_rate_stays(count, rate, data):
+    lost = data.draw(st.sets(st.integers(1, count - 2), max_size=count // 50))
+    times = np.delete(train(count, rate), sorted(lost))
+    found = told(Series("mini2p_frames", times))["two_photon_frames", PULSES]
+    assert (found.count, found.missing) == (count - len(lost), len(lost))
+    assert found.rate == pytest.approx(rate, rel=1e-3)
+
+
+def test_what_was_put_in_is_not_counted_as_told():
+    whole = train(2400, 240.0)
+    held = np.delete(whole, [100, 101, 1500])
+    mended = counters.repair(held, counters.find_gaps(held))
+    repairs = (Repair(100, 2, whole[99], whole[102]), Repair(1500, 1, whole[1499], whole[1501]))
+    np.testing.assert_array_equal(without_repairs(mended.times, repairs), held)
+    found = told(Series("optitrack_frames", mended.times, repairs=repairs))
+    promise = found["optitrack_frames", PULSES]
+    assert (promise.count, promise.missing) == (2397, 3)
+    assert promise.rate == pytest.approx(240.0, rel=1e-4)
+
+
+def test_a_frame_that_was_stamped_late_is_not_taken_for_a_lost_one():
+    times = train(1000, 50.0)
+    times[[200, 500]] += 0.015  # of 0.02
+    times[700:703] = times[703] - 1e-4  # a computer that was busy, and wrote down three at once
+    assert gaps_of(times) == ()
+    (gap,) = gaps_of(np.delete(times, 800))
+    assert (gap.index, gap.missing) == (799, 1)
+
+
+def test_a_pause_is_a_gap_and_does_not_change_the_rate():
+    times = np.concatenate([train(500, 30.0), train(500, 30.0, first=100.0)])
+    (gap,) = gaps_of(times)
+    assert (gap.index, gap.start, gap.stop) == (499, times[499], times[500])
+    found = told(Series("mini2p_frames", times))["two_photon_frames", PULSES]
+    assert found.rate == pytest.approx(30.0, rel=1e-5)
