@@ -166,9 +166,13 @@ def require_room(shape: tuple[int, int, int], kind: np.dtype[Any], most: int) ->
     """
     size = kind.itemsize * shape[0] * shape[1] * shape[2]
     if size > most:
-        what = f"{shape[0]} events x {shape[1]} rows x {shape[2]} lags take {size / 1e9:.3g} GB"
-        hint = "Take fewer events, rows or lags, or allow more; their average needs no such room."
-        raise InvalidRequest(f"{what}, and {most / 1e9:.3g} GB are allowed.", hint=hint)
+        events, rows, lags = shape
+        what = (
+            f"{events} events x {rows} rows x {lags} lags take {size / 1e9:.3g} GB, and {most / 1e9:.3g} are allowed."
+        )
+        raise InvalidRequest(
+            what, hint="Take fewer events, rows or lags, or allow more; an average needs no such room."
+        )
 
 
 @dataclass(frozen=True, eq=False)

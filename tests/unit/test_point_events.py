@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -51,7 +53,7 @@ def test_a_rate_is_the_mean_over_events_of_the_points_in_each_bin(session, width
     near = raster(points, events, WINDOW)
     found = rates(near, events, edges, conditions=conditions, count=2, recorded=recorded)
     for condition in range(2):
-        for number, (left, right) in enumerate(zip(edges[:-1], edges[1:], strict=True)):
+        for number, (left, right) in enumerate(pairwise(edges)):
             counts = [
                 np.count_nonzero((points >= event + left) & (points < event + right)) / width
                 for at, event in enumerate(events.times)
