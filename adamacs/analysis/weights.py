@@ -173,15 +173,16 @@ class _Tally:
             return
         whole = np.floor(near)
         part, distance = near - whole, whole.astype(np.int64)
-        here = slice(int(distance[0]) + self._last, int(distance[-1]) + self._last + 1)
-        distance -= distance[0]
-        size = here.stop - here.start
-        self._number[here] += np.bincount(distance, minlength=size)
-        self._second[here] += np.bincount(distance, part, size)
-        self._both[here] += np.bincount(distance, part * (1 - part), size)
+        number = np.bincount(distance - distance[0])
+        at = np.flatnonzero(number)
+        begins = (np.cumsum(number) - number)[at]  # of the events of each distance, which stand together
+        at += int(distance[0]) + self._last
+        self._number[at] += np.diff(begins, append=len(near))
+        self._second[at] += np.add.reduceat(part, begins)
+        self._both[at] += np.add.reduceat(part * (1 - part), begins)
         on_sample = part == 0  # they need no neighbour
         if on_sample.any():
-            self._exact[here] += np.bincount(distance[on_sample], minlength=size)
+            self._exact[at] += np.add.reduceat(on_sample, begins, dtype=np.int64)
 
     def weights(self, kind: np.dtype[Any]) -> _Even:
         """Return the weights of all events so far."""
