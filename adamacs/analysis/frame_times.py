@@ -14,17 +14,20 @@ from adamacs.core import settings, setups
 from adamacs.core.errors import UnusableClock, describe
 
 FRAMES, VOLUMES = "two_photon_frames", "two_photon_volumes"  # the channels, as every setup type calls them
-SPARE = 5  # pulses behind the last frame that are left aside: what was begun when the acquisition was stopped
+SPARE = 5  # time points behind the last that are left aside: what was begun when the acquisition was stopped
 
 
 def frame_times(key: Mapping[str, Any], plane: int, count: int) -> Floats:
     """Return when the frames of a plane began.
 
-    A frame is a pulse of the frame clock, in order: the two begin together. Where a volume has several planes, its
-    frames are the pulses from that of its volume clock on; without a volume clock, plane p of volume k is pulse
-    k * planes + p. Up to `SPARE` pulses may be left over at the end, because an acquisition that is stopped has begun
-    another frame, and then no pulse may be missing before; nothing else may differ, for nobody could tell which pulse
-    belongs to which frame.
+    Every frame that the scanner draws gives a pulse of the frame clock, in order; the two begin together. From one time
+    point of a plane to the next these are as many as the header tells (`ScanInfo.scanner_frames`): the planes in turn,
+    frames that are averaged, and those in which the focus flies back. Where a volume clock is stored, each volume is
+    counted from its pulse on. Of averaged or repeated frames the first tells the time.
+
+    Pulses of up to `SPARE` time points may be left over at the end, because an acquisition that is stopped has begun
+    others, and then no pulse may be missing before; nothing else may differ, for nobody could tell which pulse belongs
+    to which frame.
 
     A scan beside which nothing was recorded has no pulses and needs none: its scan time begins with the first frame.
 
@@ -46,21 +49,27 @@ def frame_times(key: Mapping[str, Any], plane: int, count: int) -> Floats:
     InvalidKey
         No scan, or more than one, has this key.
     UnusableClock
-        There are no pulses on scan time, or not as many as frames.
+        There are no pulses on scan time, or not as many as frames; or planes were drawn one after the other.
     """
     scan = one_scan(key)
     info = (pipeline.imaging.ScanInfo & scan).fetch1()
-    planes = int(info["ndepths"])
+    together, averaged = int(info["scanner_frames"]), int(info["log_averaging"])
+    if info["ndepths"] * averaged > together:
+        raise UnusableClock(
+            "It is a slow stack, whose planes were drawn one after the other: that is not followed.", scan
+        )
+    first = plane * averaged
     if not (pipeline.clock.Clock & scan & {"is_scan_time": True}):
-        return np.asarray((np.arange(count) + plane / planes) / info["fps"])
+        return np.asarray((np.arange(count) + first / together) / info["fps"])
     frames = _train(scan, FRAMES)
     if frames is None:
         what = "No pulses of its two-photon frames are stored: when they were taken is not known."
         why = describe({"scan_id": scan["scan_id"]})
         raise UnusableClock(what, scan, f"`adamacs why event.EventImport {why}` tells whether they are yet to be read.")
-    volumes = _train(scan, VOLUMES) if planes > 1 else None
-    found = frames[plane::planes] if volumes is None else _of_volumes(frames, volumes, plane, planes, scan)
-    return _required(found, count, plane, planes, scan)
+    volumes = _train(scan, VOLUMES) if info["ndepths"] > 1 else None
+    if volumes is None:
+        return _required(frames[first::together], count, scan)
+    return _required(_of_volumes(frames, volumes, first, int(info["ndepths"]) * averaged, scan), count, scan)
 
 
 def _train(scan: Mapping[str, Any], channel: str) -> Floats | None:
@@ -76,24 +85,23 @@ def _train(scan: Mapping[str, Any], channel: str) -> Floats | None:
     return np.asarray(events_between(scan, event_types=[str(stored[0])])["start"], np.float64)
 
 
-def _of_volumes(frames: Floats, volumes: Floats, plane: int, planes: int, scan: Mapping[str, Any]) -> Floats:
-    """Return the pulse of a plane in each volume that has all of them; more may follow while the scanner flies back."""
+def _of_volumes(frames: Floats, volumes: Floats, first: int, least: int, scan: Mapping[str, Any]) -> Floats:
+    """Return the pulse `first` of each volume; all but the last must have `least` or more."""
     half = float(np.median(np.diff(frames))) / 2 if len(frames) > 1 else 0.0
-    first = np.searchsorted(frames, volumes - half)
-    pulses = np.diff(np.append(first, len(frames)))
-    if (pulses[:-1] < planes).any():
-        which = int(np.argmax(pulses < planes))
-        what = f"Volume {which + 1} has {pulses[which]} pulses of the frame clock, and {planes} planes."
+    begins = np.searchsorted(frames, volumes - half)
+    pulses = np.diff(np.append(begins, len(frames)))
+    if (pulses[:-1] < least).any():
+        which = int(np.argmax(pulses < least))
+        what = f"Volume {which + 1} has {pulses[which]} pulses of the frame clock, and must have {least}."
         raise UnusableClock(what, scan, "Pulses are missing, or another line was taken for one of the two clocks.")
-    return np.asarray(frames[first[pulses >= planes] + plane])
+    return np.asarray(frames[begins[pulses >= least] + first])
 
 
-def _required(found: Floats, count: int, plane: int, planes: int, scan: Mapping[str, Any]) -> Floats:
+def _required(found: Floats, count: int, scan: Mapping[str, Any]) -> Floats:
     spare = len(found) - count
     if spare == 0 or (0 < spare <= SPARE and not _has_gap(found)):
         return found[:count]
-    of_plane = f" of plane {plane}" if planes > 1 else ""
-    what = f"Its frame clock tells {len(found)} frames{of_plane}, and {count} are stored: which is which is not known."
+    what = f"Its frame clock tells {len(found)} frames, and {count} are stored: which is which is not known."
     hint = f"Up to {SPARE} pulses may be left over at the end, where none is missing before. Was it focused meanwhile?"
     raise UnusableClock(what, scan, hint)
 

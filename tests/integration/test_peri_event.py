@@ -53,39 +53,46 @@ class Imaged:
     cells: int = 4  # of each plane
     volumes: bool = False
     flyback: int = 0  # pulses behind the planes of each volume
+    averaging: int = 1  # frames in a saved one
     spare: int = 0  # pulses behind the last frame
     lost: tuple[int, ...] = ()
     pulses: np.ndarray = field(default_factory=lambda: np.empty(0))
 
+    @property
+    def per_volume(self):
+        """Frames that the scanner draws from one volume to the next."""
+        return (self.planes + self.flyback) * self.averaging
+
     def insert(self):
+        per_volume = self.per_volume
+        drawn = {"scanner_frames": per_volume, "log_averaging": self.averaging}
         info = {"nfields": self.planes, "nchannels": 1, "ndepths": self.planes, "nframes": self.frames, "nrois": 0}
         imaging.ScanInfo.insert1(
-            {**SCAN, **info, "fps": RATE / self.planes, "scan_duration": self.frames * self.planes / RATE},
+            {**SCAN, **info, **drawn, "fps": RATE / per_volume, "scan_duration": self.frames * per_volume / RATE},
             allow_direct_insert=True,
         )
         px = {"px_height": 8, "px_width": 8}
         imaging.ScanInfo.Field.insert(
             [{**SCAN, **px, "field_idx": n, "plane": n} for n in range(self.planes)], allow_direct_insert=True
         )
-        per_volume = self.planes + self.flyback
         count = self.frames * per_volume + self.spare
         self.pulses = np.ceil((1.0 + np.arange(count) / RATE) * 20_000) / 20_000
-        self._insert_pulses(per_volume)
-        self._insert_cells(per_volume)
+        self._insert_pulses()
+        self._insert_cells()
         return self
 
-    def _insert_pulses(self, per_volume):
+    def _insert_pulses(self):
         scan.ScanSetup.insert1({**SCAN, "setup_type": self.setup})
         name = "mini2p" if self.setup.startswith("mini2p") else "bench2p"
         insert_series(f"{name}_frames", np.delete(self.pulses, self.lost))
         if self.volumes:
-            insert_series(f"{name}_volumes", self.pulses[: self.frames * per_volume : per_volume] + 2e-4)
+            insert_series(f"{name}_volumes", self.pulses[: self.frames * self.per_volume : self.per_volume] + 2e-4)
 
     def times(self, plane):
         """When the frames of a plane truly were."""
-        return self.pulses[plane :: self.planes + self.flyback][: self.frames]
+        return self.pulses[plane * self.averaging :: self.per_volume][: self.frames]
 
-    def _insert_cells(self, per_volume):
+    def _insert_cells(self):
         imaging.ProcessingParamSet.insert_new({})
         task = {"processing_output_dir": "out", "task_mode": "trigger"}
         imaging.ProcessingTask.insert1({**SCAN, "paramset_idx": 0, **task})
@@ -391,9 +398,15 @@ def test_planes_have_the_times_of_their_own_frames(recorded):
     np.testing.assert_allclose(found["average"], expected, atol=2e-3)
 
 
-def test_without_a_volume_clock_planes_take_turns(recorded):
-    laid = Imaged("mini2p2_openfield", planes=2, frames=300).insert()
-    np.testing.assert_array_equal(frame_times(KEY, 1, 300), laid.times(1))
+def test_without_a_volume_clock_planes_take_turns_as_the_header_tells(recorded):
+    laid = Imaged("mini2p2_openfield", planes=2, frames=150, flyback=1, averaging=2, spare=7).insert()
+    np.testing.assert_array_equal(frame_times(KEY, 1, 150), laid.times(1))
+    assert laid.times(1)[1] - laid.times(1)[0] == pytest.approx(6 / RATE, abs=1e-3)
+    assert laid.times(1)[0] - laid.times(0)[0] == pytest.approx(2 / RATE, abs=1e-3)
+    slow = {**imaging.ScanInfo.fetch1(), "scanner_frames": 2}
+    imaging.ScanInfo.update1(slow)
+    with pytest.raises(UnusableClock, match="slow stack"):
+        frame_times(KEY, 1, 150)
 
 
 def test_pulses_that_are_left_over_at_the_end_belong_to_no_frame(recorded):
@@ -407,7 +420,7 @@ def test_pulses_that_are_left_over_at_the_end_belong_to_no_frame(recorded):
         ({"spare": SPARE + 1}, f"{FRAMES + SPARE + 1} frames, and {FRAMES} are stored"),
         ({"lost": (700,)}, f"{FRAMES - 1} frames, and {FRAMES} are stored"),
         ({"spare": 2, "lost": (700,)}, f"{FRAMES + 1} frames, and {FRAMES} are stored"),
-        ({"setup": "mini2p2_openfield", "planes": 2, "frames": 300, "flyback": 1}, "450 frames of plane 0, and 300"),
+        ({"setup": "mini2p2_openfield", "planes": 2, "frames": 300, "spare": 12}, "306 frames, and 300"),
         ({"setup": "bench2p", "planes": 3, "frames": 300, "volumes": True, "lost": (31,)}, "Volume 11 has 2 pulses"),
     ],
 )
@@ -420,7 +433,7 @@ def test_frames_that_cannot_be_told_from_pulses_are_refused_with_both_counts(rec
 def test_frames_without_pulses_are_refused_unless_scan_time_is_theirs(bare):
     laid = Imaged(frames=300)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(laid, "_insert_pulses", lambda per_volume: None, raising=False)
+        patch.setattr(laid, "_insert_pulses", lambda: None, raising=False)
         laid.insert()
     found = peri_event(KEY, "activity", [2.0, 5.0], (-1, 1))
     np.testing.assert_array_equal(frame_times(KEY, 0, 300), np.arange(300) / RATE)
