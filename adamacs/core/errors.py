@@ -124,11 +124,22 @@ class AmbiguousPairing(PairingRefused):
         As of every error.
     shifts
         What may be: for each possible pairing, by how many places the second train's index is ahead of the first's.
+    pairs
+        In the same order, for each of them indices of a pulse of the first train and of one of the second that it
+        pairs, and that no other does.
     """
 
-    def __init__(self, what: str, where: Any = None, hint: str | None = None, shifts: tuple[int, ...] = ()) -> None:
+    def __init__(
+        self,
+        what: str,
+        where: Any = None,
+        hint: str | None = None,
+        shifts: tuple[int, ...] = (),
+        pairs: tuple[tuple[int, int], ...] = (),
+    ) -> None:
         super().__init__(what, where, hint)
         self.shifts = shifts
+        self.pairs = pairs
 
 
 class NotCertified(AdamacsError):

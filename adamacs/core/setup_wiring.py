@@ -58,7 +58,13 @@ ANCHORS: Final[Mapping[str, str]] = {
     "first": "the first of both are one event",
     "last": "the last of both are one event, as when the source ran before the recording did",
     "both": "the first of both are one event, and the last of both are",
+    "counts": "where intervals leave it open, and both are equally many, they are in order",
 }
+STIMULI: Final[Mapping[str, str]] = {
+    "each": "each is one stimulus of the log",
+    "level": "the same, and every stimulus has a voltage of its own, which tells whether the pairing is right",
+}
+SOFTWARE: Final = 0.008  # s, by which time stamps of software are off at most, where a setup type says nothing else
 WHEEL: Final = "treadmill"  # the channel whose volts `[wheel]` explains
 IMU_RATE: Final = 0.02  # share by which an inertial sensor's own oscillator may miss the rate it was set to
 
@@ -69,6 +75,7 @@ _ANALOG_KINDS = ("level", "waveform")
 _TRAINS = ("pulses", "onsets", "frames")
 _OF_KINDS: Final[Mapping[str, Collection[str]]] = {  # keys that mean something for these kinds alone
     "event": ("pulses", "onsets", "frames", "level", "gate"),
+    "stimuli": ("pulses", "onsets", "level"),
     "polarity": (*_TRAINS, "gate"),
     "threshold": (*_TRAINS, "gate"),
     "share": (*_TRAINS, "gate"),
@@ -136,11 +143,19 @@ class Channel:
     )
     event: str = toml.key(
         "The event type that it writes; empty: not stored, unless trials are aligned with it or others wait for it. In "
-        "it `<stimulus>` stands for the stimulus that Bonsai wrote for each of its events, in order, and `<id>` for "
-        "that stimulus's number.",
+        "it `<stimulus>` stands for the stimulus that Bonsai's log tells of each of its events, and `<id>` for that "
+        "stimulus's number.",
         "",
         fits=_EVENT.fullmatch,
         takes="It takes letters, digits and _, a letter first; <stimulus> or <id> may stand at its end.",
+    )
+    stimuli: str = toml.key(
+        f"What its pulses or plateaus are to the stimuli that Bonsai wrote down. "
+        f"{'; '.join(f'`{name}`: {what}' for name, what in STIMULI.items())}; empty: nothing, unless `event` holds "
+        "`<stimulus>` or `<id>`, which means `each`.",
+        "",
+        fits=("", *STIMULI).__contains__,
+        takes=f"It takes {' or '.join(STIMULI)}.",
     )
     needed: bool = toml.key("Whether a recording that has no such line or input is refused.", True)
     verified: bool = toml.key("Whether this was compared with the lab's own recordings or documents.", True)
@@ -194,6 +209,11 @@ class Channel:
     def event_type(self) -> str:
         """Under which its events are stored: where their type depends on what Bonsai wrote, the channel's own name."""
         return self.name if "<" in self.event else self.event or self.name
+
+    @property
+    def shows(self) -> str:
+        """What its events are to the stimuli of a log: `each`, `level`, or empty for nothing."""
+        return self.stimuli or ("each" if "<" in self.event else "")
 
     @property
     def place(self) -> tuple[bool, int] | None:
@@ -389,6 +409,8 @@ def _of_kind(channel: Channel) -> Iterator[Problem]:
             yield _wrong(key, f"A channel of kind {channel.kind} has none.", f"It is for kind {' or '.join(kinds)}.")
         elif key in _OF_VOLTAGES and channel.line is not None:
             yield _wrong(key, "A digital line has none.", "It is for analog inputs.")
+    if channel.stimuli == "level" and channel.kind != "level":
+        yield _wrong("stimuli", f"A channel of kind {channel.kind} has no levels.", 'Write stimuli = "each".')
 
 
 def _of_counts(channel: Channel) -> Iterator[Problem]:
@@ -482,7 +504,7 @@ def _of_harp(harp: Harp, gates: list[str], sources: Mapping[str, str]) -> Iterat
 
 def _of_align(align: Align, channels: tuple[Channel, ...], gates: list[str]) -> Iterator[Problem]:
     if align.channel:
-        trains = [channel.name for channel in channels if channel.kind in _TRAINS]
-        yield from _unknown("channel", align.channel, trains, f"channel of kind {' or '.join(_TRAINS)}")
+        trains = [channel.name for channel in channels if channel.kind in (*_TRAINS, "level")]
+        yield from _unknown("channel", align.channel, trains, f"channel of kind {' or '.join(_TRAINS)} or level")
     if align.after:
         yield from _at("after", _unknown("gate", align.after.gate, gates, "channel of kind gate"))

@@ -1,9 +1,9 @@
 """Which streams a source of events tells of, and what it promises of each, as its setup type names them.
 
 The auxiliary recording tells of every channel of frames, by its pulses, under the channel's own name; of stimuli, by
-the plateaus of a voltage; and of each camera that one of its channels triggers. What other sources wrote to their files
-is told under the name of the channel that carries the same pulses, or, where one channel serves several devices as it
-does cameras, under their own.
+the plateaus or pulses of the first channel that shows any; and of each camera that one of its channels triggers. What
+other sources wrote to their files is told under the name of the channel that carries the same pulses, or, where one
+channel serves several devices as it does cameras, under their own.
 """
 
 from __future__ import annotations
@@ -107,8 +107,8 @@ def _of_channels(setup: SetupType, sources: Mapping[str, str]) -> Iterator[tuple
             for rule in setup.align:
                 if rule.channel == channel.name and _has_own_name(sources.get(rule.source, _AUX)):
                     yield channel.event_type, rule.source
-        elif channel.kind == "level" and "<" in channel.event:
-            yield channel.event_type, STIMULI
+    if shown := [channel for channel in setup.channel if channel.shows]:
+        yield shown[0].event_type, STIMULI
 
 
 def _of_files(source: Source, setup: SetupType) -> Iterator[tuple[str, str]]:

@@ -102,10 +102,11 @@ class ClockSync(dj.Computed):
 
 
 def events_of(key):
-    """Return by their type starts and ends (s) of the events of a source, and references to its pulse trains."""
+    """Return by their type starts, ends (s) and values of a source's events, and references to its pulse trains."""
     found = {}
     for row in (EventImport.Event & key).to_dicts(order_by="event_id"):
-        found.setdefault(row["event_type"], []).append((row["event_start_time"], row["event_end_time"]))
+        told = row["event_start_time"], row["event_end_time"], row["event_value"]
+        found.setdefault(row["event_type"], []).append(told)
     return found | {row["event_type"]: row["times"] for row in (EventImport.EventSeries & key).to_dicts()}
 
 

@@ -431,8 +431,8 @@ def test_scan_time_is_bpod_s_in_the_box_and_falls_back_to_frames_where_the_refer
 
 
 def test_bpod_s_trials_are_aligned_as_the_lab_s_documents_say():
-    told = {s.name: s.align[0] for s in SHIPPED.setups.values() if s.align}
-    assert {align.source for align in told.values()} == {"bpod"}
+    rules = {s.name: [rule for rule in s.align if rule.source == "bpod"] for s in SHIPPED.setups.values()}
+    told = {name: rule for name, (rule, *more) in ((n, found) for n, found in rules.items() if found) if not more}
     for name in ("mini2p1_openfield", "mini2p2_openfield"):
         align = told.pop(name)
         assert (align.channel, align.only_with) == ("bpod_visual", ("SoftCode10", "SoftCode15"))
@@ -447,6 +447,21 @@ def test_bpod_s_trials_are_aligned_as_the_lab_s_documents_say():
         assert (align.channel, align.after.gate, align.drop_last) == ("trial", "main_track_gate", True)
     assert told.pop("bench2p_lineartrack").channel == "trial"
     assert told == {}
+
+
+def test_stimuli_are_shown_by_the_voltage_that_bonsai_sets_where_the_lab_has_one():
+    """Of the linear track nobody knows a channel; the type of a trial is no stimulus."""
+    shown = {s.name: {c.name: c.shows for c in s.channel if c.shows} for s in SHIPPED.setups.values()}
+    level = {"stimulus_level": "level"}
+    assert {name: channels for name, channels in shown.items() if channels} == {
+        **dict.fromkeys(("bench2p", "bench2p_kine", "bench2p_oddball", "bench2p_Oddball_V2"), level),
+        "bench2p_Oddball_v3": {**level, "stimulus_diode": "each"},
+        "bench2p_SP": {"stimulus_line": "each"},
+    }
+    for setup in SHIPPED.setups.values():
+        rules = [rule for rule in setup.align if rule.source == "bonsai"]
+        assert [rule.channel for rule in rules] == list(shown[setup.name])[:1]
+        assert all(rule.anchor == "counts" and not rule.verified for rule in rules), "when Bonsai writes is not known"
 
 
 def test_what_the_reference_does_not_say_is_marked_and_named():
@@ -470,6 +485,7 @@ WIRED = (
 ALIGN = '[[align]]\nchannel = "trial"\nevents = ["bpod_trial_start"]\n'
 THIRD = '[[channel]]\nname = "x"\nkind = "pulses"\n'
 LEVEL = '[[channel]]\nname = "x"\nkind = "level"\n'
+GATE = '[[channel]]\nname = "x"\nkind = "gate"\n'
 IMU = '[[expected]]\nfiles = "*IMU*.csv"\nwhat = "the head"\nparser = "harp_imu"\n'
 HARP = WIRED + IMU + "[harp]\n"
 TREADMILL = WIRED + '[[channel]]\nname = "treadmill"\nkind = "waveform"\nanalog = 1\n[wheel]\n'
@@ -575,6 +591,12 @@ def test_nobody_knows_the_wheels_and_inertial_sensors_of_what_ships():
         (WIRED + THIRD + "line = 1\nafter = { seconds = 1 }", "channel 3, after, gate: This key is missing."),
         (WIRED + THIRD + "line = 1\nverified = false", "channel 3, missing: What is not verified must say"),
         (WIRED + THIRD + 'line = 1\nmissing = "x"', "channel 3, missing: What is missing cannot be verified."),
+        (
+            WIRED + THIRD + 'line = 1\nstimuli = "some"',
+            "channel 3, stimuli: 'some' does not fit. It takes each or level.",
+        ),
+        (WIRED + THIRD + 'line = 1\nstimuli = "level"', "channel 3, stimuli: A channel of kind pulses has no levels."),
+        (WIRED + GATE + 'line = 1\nstimuli = "each"', "channel 3, stimuli: A channel of kind gate has none."),
         (WIRED + LEVEL + 'inside = "trial"\nanalog = 1', "channel 3, inside: It has a place of its own, too."),
         (
             WIRED + LEVEL.replace("level", "waveform") + 'inside = "gate"',
@@ -582,7 +604,7 @@ def test_nobody_knows_the_wheels_and_inertial_sensors_of_what_ships():
         ),
         (
             WIRED + ALIGN.replace("trial", "tral", 1),
-            "align 1, channel: There is no channel of kind pulses or onsets or frames 'tral'.",
+            "align 1, channel: There is no channel of kind pulses or onsets or frames or level 'tral'.",
         ),
         (
             WIRED + ALIGN.replace("bpod_trial_start", "a start"),
@@ -591,7 +613,7 @@ def test_nobody_knows_the_wheels_and_inertial_sensors_of_what_ships():
         (WIRED + ALIGN.replace('"bpod_trial_start"', ""), "align 1, channel: It is placed by a channel and events, or"),
         (
             WIRED + ALIGN + 'anchor = "middle"',
-            "align 1, anchor: 'middle' does not fit. It takes first or last or both.",
+            "align 1, anchor: 'middle' does not fit. It takes first or last or both or counts.",
         ),
         (WIRED + ALIGN + "jitter = 0", "align 1, jitter: 0 does not fit. It takes a number above 0."),
         (WIRED + ALIGN + 'source = "bpot"', "align 1, source: There is no source among the expected files 'bpot'."),

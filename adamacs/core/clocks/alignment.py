@@ -1,7 +1,7 @@
 """Place the times of one source on the clock of another, as a setup type says: which events of both are the same.
 
 One mechanism for all setup types; what differs stands in their files under `[[align]]`. Pulses are paired by their
-intervals (`pairing`), never by their order alone.
+intervals (`pairing`), never by their order alone, and stimuli by what they are as well (`kinds`).
 """
 
 from __future__ import annotations
@@ -13,17 +13,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from adamacs.core.clocks import kinds as of_kinds
 from adamacs.core.clocks import mapping, pairing
+from adamacs.core.clocks.kinds import Kinds
 from adamacs.core.clocks.mapping import ClockFit
 from adamacs.core.clocks.pairing import Pairing
 from adamacs.core.errors import PairingRefused
-from adamacs.core.setup_wiring import Align
+from adamacs.core.setup_wiring import Align, Channel
 from adamacs.core.setups import SetupType
 
 TRIALS = "bpod_trial_start"  # events that last as long as a trial
 RAW = "raw_bpod_"  # before the name of an event of Bpod's own
 
-Spans = Mapping[str, ArrayLike]  # by their type, the starts of events (s), or (event, 2): starts and ends
+# By their type, the starts of events (s), or (event, 3): starts, ends, and what was measured, where it was.
+Spans = Mapping[str, ArrayLike]
 Floats = NDArray[np.float64]
 
 
@@ -113,9 +116,11 @@ def align(setup: SetupType, here: Spans, there: Spans, *, source: str, target: s
         what = f"Setup type {setup.name} does not say how times of {source} are placed on {target}."
         raise PairingRefused(what, hint="Add [[align]] to its file, or take the times of each clock by themselves.")
     met = []
-    for rule, ours, theirs in meetings(setup, here, there, source):
+    for rule, ours, theirs in _meetings(setup, here, there, source):
         if len(ours) and len(theirs):
-            return _aligned(rule, ours, theirs, source, target)
+            channel = next(one for one in setup.channel if one.name == rule.channel)
+            paired = _paired(rule, channel, ours, theirs)
+            return _aligned(rule, paired, ours[:, 0], theirs[:, 0], source, target)
         met.append(f"{len(ours)} events {' and '.join(rule.events)} of {source} meet {len(theirs)} of {rule.channel}.")
     raise PairingRefused(" ".join(met), hint="Was the line between the two connected, and did both record?")
 
@@ -125,15 +130,31 @@ def meetings(setup: SetupType, here: Spans, there: Spans, source: str) -> Iterat
 
     The first rule that finds any on both sides is the one that is taken.
     """
+    for rule, ours, theirs in _meetings(setup, here, there, source):
+        yield rule, ours[:, 0], theirs[:, 0]
+
+
+def _meetings(setup: SetupType, here: Spans, there: Spans, source: str) -> Iterator[tuple[Align, Floats, Floats]]:
+    """Yield the same with what was measured at each instant beside it, (instant, 2)."""
     for rule in setup.align:
         if rule.source == source and rule.channel:
             yield rule, _ours(rule, here), _theirs(rule, setup, there)
 
 
-def _aligned(rule: Align, ours: Floats, theirs: Floats, source: str, target: str) -> Alignment:
+def _paired(rule: Align, channel: Channel, ours: Floats, theirs: Floats) -> Pairing:
+    """Return which of our instants are which of theirs."""
     known = {"first": (0,), "last": (-1,), "both": (0, -1)}.get(rule.anchor, ())
-    anchors = {f"the {'first' if at == 0 else 'last'} of both": (float(ours[at]), float(theirs[at])) for at in known}
-    paired = pairing.pair(ours, theirs, anchors=anchors, jitter=rule.jitter)
+    times = ours[:, 0], theirs[:, 0]
+    if known:
+        names = (f"the {'first' if at == 0 else 'last'} of both" for at in known)
+        anchors = {name: (float(times[0][at]), float(times[1][at])) for name, at in zip(names, known)}
+        return pairing.pair(*times, anchors=anchors, jitter=rule.jitter)
+    told = channel.shows == "level" and np.isfinite(ours[:, 1]).all() and np.isfinite(theirs[:, 1]).all()
+    kinds = Kinds(ours[:, 1].astype(np.int64), theirs[:, 1], channel.resolution) if told else None
+    return of_kinds.pair(*times, kinds=kinds, by_counts=rule.anchor == "counts", jitter=rule.jitter)
+
+
+def _aligned(rule: Align, paired: Pairing, ours: Floats, theirs: Floats, source: str, target: str) -> Alignment:
     times = ours[paired.source_index], theirs[paired.target_index]
     fit = mapping.fit_clock(*times, source=source, target=target, tolerance=rule.jitter)
     residuals = times[1] - fit.model.convert(times[0])
@@ -141,14 +162,15 @@ def _aligned(rule: Align, ours: Floats, theirs: Floats, source: str, target: str
 
 
 def _ours(rule: Align, here: Spans) -> Floats:
-    """Return the times (s) that are paired, of those trials that hold one of the events that they must."""
-    times = np.sort(np.concatenate([_starts(here, name) for name in rule.events]))
+    """Return what is paired, (instant, 2), of those trials that hold one of the events that they must."""
+    found = np.concatenate([_instants(here, name) for name in rule.events])
+    found = found[np.argsort(found[:, 0], kind="stable")]
     if not rule.only_with:
-        return times
-    starts = _starts(here, TRIALS)
-    marks = np.concatenate([_starts(here, f"{RAW}{name}") for name in rule.only_with])
+        return found
+    starts = _instants(here, TRIALS)[:, 0]
+    marks = np.concatenate([_instants(here, f"{RAW}{name}")[:, 0] for name in rule.only_with])
     marked = set(_trial_of(marks, starts).tolist())
-    return times[[trial in marked for trial in _trial_of(times, starts).tolist()]] if marked else times[:0]
+    return found[[trial in marked for trial in _trial_of(found[:, 0], starts).tolist()]] if marked else found[:0]
 
 
 def _trial_of(times: Floats, starts: Floats) -> NDArray[np.int64]:
@@ -156,19 +178,24 @@ def _trial_of(times: Floats, starts: Floats) -> NDArray[np.int64]:
 
 
 def _theirs(rule: Align, setup: SetupType, there: Spans) -> Floats:
-    """Return the onsets (s) of the channel, without those that belong to no trial."""
-    times = _starts(there, _event_of(setup, rule.channel))
-    times = times[times > 0]  # what was on at the first sample went on before it: nobody saw that
+    """Return what the channel carried, (instant, 2), without that which belongs to no trial."""
+    found = _instants(there, _event_of(setup, rule.channel))
+    found = found[found[:, 0] > 0]  # what was on at the first sample went on before it: nobody saw that
     if rule.after is not None:
-        opened = _starts(there, _event_of(setup, rule.after.gate))
-        times = times[times >= opened[0] + rule.after.seconds] if len(opened) else times[:0]
-    return times[int(rule.drop_first) : len(times) - int(rule.drop_last)]
+        opened = _instants(there, _event_of(setup, rule.after.gate))[:, 0]
+        found = found[found[:, 0] >= opened[0] + rule.after.seconds] if len(opened) else found[:0]
+    return found[int(rule.drop_first) : len(found) - int(rule.drop_last)]
 
 
-def _starts(spans: Spans, name: str) -> Floats:
-    """Return when the events of a type began (s); what is stored elsewhere is read here."""
-    times = np.asarray(spans.get(name, ()), np.float64)
-    return times[:, 0] if times.ndim == 2 else times
+def _instants(spans: Spans, name: str) -> Floats:
+    """Return of the events of a type when they began (s), and what was measured, NaN where nothing was.
+
+    What is stored elsewhere is read here.
+    """
+    told = np.asarray(spans.get(name, ()), np.float64)
+    if told.ndim == 2:
+        return told[:, [0, 2]]
+    return np.stack([told, np.full(len(told), np.nan)], axis=1)
 
 
 def _event_of(setup: SetupType, name: str) -> str:

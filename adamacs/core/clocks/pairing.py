@@ -235,7 +235,9 @@ def _slipped(slip: Slip, swapped: bool) -> AmbiguousPairing:
 
 
 def _shifts(places: set[int], index: int, swapped: bool, how: str) -> AmbiguousPairing:
-    shifts = sorted((index - place) if swapped else (place - index) for place in places)
+    pairs = [(place, index) if swapped else (index, place) for place in places]
+    pairs.sort(key=lambda pair: pair[1] - pair[0])
+    shifts = [second - first for first, second in pairs]
     named = ", ".join(f"{shift:+d}" for shift in shifts)
     if len(shifts) > _NAMED:
         named = f"{len(shifts)} shifts from {shifts[0]:+d} to {shifts[-1]:+d}"
@@ -243,7 +245,7 @@ def _shifts(places: set[int], index: int, swapped: bool, how: str) -> AmbiguousP
         f"{how} in more than one way; the target's index may be ahead of the source's by: {named} (at pulse {index})."
     )
     hint = "Name an event that both clocks saw (an anchor), or a narrower offset."
-    return AmbiguousPairing(what, hint=hint, shifts=tuple(shifts))
+    return AmbiguousPairing(what, hint=hint, shifts=tuple(shifts), pairs=tuple(pairs))
 
 
 def _check_anchors(task: Task, way: Way, anchors: Mapping[str, tuple[float, float]], swapped: bool) -> None:
