@@ -112,7 +112,7 @@ def _spine() -> Iterator[Modality]:
         name="sync",
         tables="adamacs.schemas.sync",
         fills={"cpu": ("ClockSync", "Promise", "Certificate")},
-        needs={"ClockSync": ("store:derived",)},
+        needs={"ClockSync": ("store:derived",), "Promise": ("store:derived",)},
     )
 
 

@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from adamacs import pipeline
+from adamacs.analysis.events import one_scan
 from adamacs.core.errors import InvalidKey, NotCertified, describe, nearest
 from adamacs.core.modality import named
 
@@ -100,17 +101,3 @@ def demand(key: Key) -> dict[str, Any]:
         raise NotCertified("The scan has no sync certificate (yet).", key, why)
     row: dict[str, Any] = found[0]
     return row
-
-
-def one_scan(key: Key) -> dict[str, Any]:
-    """Return the whole key of one scan.
-
-    Raises
-    ------
-    InvalidKey
-        No scan, or more than one, has this key.
-    """
-    found = (pipeline.scan.Scan & dict(key)).keys()
-    if len(found) != 1:
-        raise InvalidKey(f"{len(found)} scans have this key.", key, "Name one: scan_id=scan9FY6AIRM.")
-    return dict(found[0])

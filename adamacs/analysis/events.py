@@ -107,11 +107,18 @@ def on_scan_time(key: Mapping[str, Any], clock: str, times: ArrayLike) -> Floats
     UnusableClock
         The clock is not placed on scan time.
     """
-    model = _model(_scan(key), clock)
+    model = _model(one_scan(key), clock)
     return np.asarray(times, np.float64) if model is None else model.convert(times)
 
 
-def _scan(key: Mapping[str, Any]) -> dict[str, Any]:
+def one_scan(key: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the whole key of the one scan that a key names.
+
+    Raises
+    ------
+    InvalidKey
+        No scan, or more than one, has this key.
+    """
     found = (pipeline.scan.Scan & dict(key)).keys()
     if len(found) != 1:
         raise InvalidKey(f"{len(found)} scans have this key.", key, "Name one: scan_id=scan9FY6AIRM.")
@@ -139,7 +146,7 @@ def _model(scan: Mapping[str, Any], clock: str) -> ClockModel | None:
 
 def _all(key: Mapping[str, Any], event_types: Collection[str] | None) -> Iterator[tuple[str, str, Floats, Floats]]:
     """Yield type, source, beginnings and ends (s of scan time) of everything that happened, type by type."""
-    scan, event = _scan(key), pipeline.event
+    scan, event = one_scan(key), pipeline.event
     known = set((event.EventImport.Event & scan).to_arrays("event_type"))
     known |= set((event.EventImport.EventSeries & scan).to_arrays("event_type"))
     for name in sorted(set(event_types or ()) - known):

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adamacs import pipeline
-from adamacs.analysis.certificate import demand, one_scan, outdated
+from adamacs.analysis.certificate import demand, outdated
+from adamacs.analysis.events import one_scan
 from adamacs.core import settings as _settings
 from adamacs.core import setups, streams
 from adamacs.core.clocks import alignment

@@ -20,7 +20,7 @@ from adamacs.core.errors import InvalidKey, visible
 )
 @json_option
 def sync(scan_id: str, picture: Path | None, as_json: bool) -> None:
-    """Tell how each clock of a scan is placed on scan time, and whether all who tell of its streams agree.
+    """Tell how the clocks of a scan go together, and whether its streams agree.
 
     SCAN_ID is a whole token, such as scan9FY6AIRM. Exit status 1 where a clock is not placed, a stream fails, or there
     is no certificate that holds; a warning alone is 0.

@@ -18,6 +18,10 @@ from adamacs.core.errors import InvalidKey, NotCertified
 from adamacs.core.settings import Sync
 from adamacs.demo import bpod, cameras, rig
 from adamacs.demo import lab as synthetic
+from adamacs.ingest.answers import read_answers
+from adamacs.ingest.choices import Choices
+from adamacs.ingest.find import find_recordings
+from adamacs.ingest.plan import plan_recordings
 from adamacs.workers import loop, roles
 from tests.integration.test_events import SHIPPED, ingest, lab, put  # noqa: F401 - a fixture
 from tests.integration.test_ingest import command
@@ -245,6 +249,21 @@ def test_a_certificate_is_outdated_where_the_headers_were_read_anew_and_tell_oth
 
 
 # ---- asking
+
+
+def test_a_scan_that_contradicts_itself_is_for_a_person_to_take_in(lab, recordings):  # noqa: F811
+    place = put(lab, recordings[0], OPENFIELD, recorded(task=None).with_frames(30, RATE))
+    answers = read_answers(lab.home / "answers.toml")
+    found, _ = find_recordings([place], lab.settings)
+    decided = Choices(lab.settings, answers)
+    (watched,) = plan_recordings(found, lab.settings, decided, thorough=True)
+    (error,) = (problem for problem in watched.problems if problem.severity == "error")
+    assert watched.state == "refused"
+    assert "24 by the files of ScanImage, 30 by the pulses of wavesurfer: 6 apart." in error.what
+    assert plan_recordings(found, lab.settings, decided)[0].state == "new"
+    ingest(lab, place)
+    assert work(lab).failed == []
+    assert verdicts()["two_photon_frames"][0] == "fail"
 
 
 def test_a_stream_that_nobody_tells_of_is_named_with_the_nearest(lab, recordings):  # noqa: F811

@@ -460,13 +460,16 @@ def test_a_refused_batch_has_a_non_zero_exit_status(mouse_lab, share):
 
 
 def manifest(file, folders):
-    """Write a manifest of some folders, of which one is not there, and one has an answer that nothing is called."""
-    rows = [(f"demo/{folder.name}", "vision") for folder in folders[:2]]
-    rows += [(f"demo/{folders[2].name}", "visoin"), ("demo/XX_ANM-0009_2026-01-13_scan9FY6AIRM_sess9FY6AIRM", "vision")]
+    """Write a manifest of some folders. One is not there, one has an unknown answer, one row contradicts itself."""
+    rows = [{"path": f"demo/{folder.name}", "project": "vision"} for folder in folders]
+    rows[2]["project"] = "visoin"
+    rows.append({"path": "demo/XX_ANM-0009_2026-01-13_scan9FY6AIRM_sess9FY6AIRM", "project": "vision"})
+    rows.append({**rows[0], "scan_id": "scan00000000"})
     if file.suffix == ".csv":
-        text = "path,project\n" + "".join(f"{path},{project}\n" for path, project in rows)
+        lines = [",".join(row.get(name, "") for name in ("path", "project", "scan_id")) for row in rows]
+        text = "\n".join(["path,project,scan_id", *lines])
     else:
-        text = "".join(f'[[recordings]]\npath = "{path}"\nproject = "{project}"\n' for path, project in rows)
+        text = "".join("[[recordings]]\n" + "".join(f"{name} = '{row[name]}'\n" for name in row) for row in rows)
     file.write_text(text)
     return file
 
@@ -494,12 +497,14 @@ def test_a_manifest_is_one_command_that_says_what_is_wrong_with_which_row(mouse_
     assert done.returncode == 1
     assert "There is no project 'visoin'" in done.stdout
     assert "Did you mean vision?" in done.stdout
+    assert "The folder's name says something else: scan_id scan9FYMTPCA." in done.stdout
     assert "XX_ANM-0009_2026-01-13_scan9FY6AIRM_sess9FY6AIRM: There is no such folder." in done.stdout
-    assert done.stdout.splitlines()[-1].startswith("PARTIAL: 2 refused, 2 unanswered, 2 new")
+    assert done.stdout.splitlines()[-1].startswith("PARTIAL: 3 refused, 2 unanswered, 2 new")
     assert pipeline.session.ProjectSession.to_arrays("project").tolist() == ["vision"]  # both scans are of one session
     (run,) = [ledger.past(run.run_id) for run in ledger.runs()]
     assert run.selections["manifest"] == str(tmp_path / name)
     assert [(step.name, step.outcome) for step in run.steps] == [
+        ("find", "failed"),
         ("find", "failed"),
         ("apply", "ok"),
         ("plan", "skipped"),

@@ -22,7 +22,13 @@ SECONDS = 60.0
 
 
 def work(lab):  # noqa: F811
-    tables = [pipeline.event.EventImport, pipeline.trial.TrialImport, pipeline.sync.ClockSync]
+    tables = [
+        pipeline.imaging.ScanInfo,
+        pipeline.event.EventImport,
+        pipeline.trial.TrialImport,
+        pipeline.sync.ClockSync,
+    ]
+    tables += [pipeline.sync.Promise, pipeline.sync.Certificate]
     return loop.drain(roles.named("cpu"), lab.settings, tables)
 
 
@@ -56,7 +62,7 @@ def test_any_time_of_bpod_converts_to_the_true_scan_time(lab, recordings, name):
 
 def test_events_of_all_clocks_are_asked_on_scan_time(lab, recordings):  # noqa: F811
     setup = ALIGNED["mini2p1_openfield"]
-    ran = rig.record(setup, SECONDS, seed=3)
+    ran = rig.record(setup, SECONDS, seed=3).with_frames(24, 20.0)
     ingest(lab, played(lab, recordings[0], setup, ran))
     key = {"scan_id": pipeline.scan.Scan.to_arrays("scan_id")[0]}
     assert work(lab).failed == []
@@ -136,7 +142,7 @@ def test_an_import_that_is_deleted_takes_the_mapping_along_that_stood_on_it(lab,
     for source in ("wavesurfer", "bpod"):
         assert work(lab).failed == []
         assert len(pipeline.sync.ClockSync()) == 1
-        (pipeline.event.EventImport & {"source": source}).delete(prompt=False)
+        (pipeline.event.EventImport & {"source": source}).delete(prompt=False, part_integrity="cascade")
         assert len(pipeline.sync.ClockSync()) == 0
 
 

@@ -152,6 +152,7 @@ _ANALYST = [
     "adamacs.database.codecs",
     "adamacs.storage.arrays",
     "adamacs.storage.export",
+    "adamacs.analysis.peri_event",
     "adamacs.ingest.plan",
     "adamacs.workers.loop",
     "adamacs.cli.check",
@@ -163,6 +164,12 @@ _POSIX = ["fcntl", "pwd", "grp", "resource", "termios"]
 @pytest.mark.parametrize("names", [_HEAVY, _POSIX], ids=["heavy", "posix"])
 def test_a_plain_install_imports_without(names):
     code = _BLOCKED.format(names=names, modules=_ANALYST)
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert answer.returncode == 0, answer.stderr
+
+
+def test_labelled_arrays_are_imported_with_the_first_question_not_before():
+    code = _BLOCKED.format(names=["xarray"], modules=["adamacs.analysis.peri_event", "adamacs.cli"])
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert answer.returncode == 0, answer.stderr
 

@@ -15,7 +15,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from adamacs.modalities.imaging import numerics, parameters
+from adamacs.modalities.imaging import numerics
 from adamacs.modalities.imaging import tables as _tables
 
 Key = Mapping[str, Any]
@@ -63,7 +63,7 @@ def plot_traces(axes: Axes, key: Key, *, masks: int = 12, seconds: float | None 
     rows = (traces & cells if cells else traces).to_dicts(order_by="mask")
     stop = None if seconds is None else max(2, int(seconds * rate))
     chosen = sorted(rows, key=lambda row: -float(np.nansum(np.asarray(row["activity_trace"]))))[:masks]
-    share = _neuropil_coefficient(key)
+    share = tables.neuropil_coefficient(key)
     for level, row in enumerate(chosen):
         corrected = np.asarray(row["fluorescence"]) - share * np.asarray(row["neuropil_fluorescence"])
         dff = numerics.dff(corrected, rate)[:stop]
@@ -137,11 +137,3 @@ def _unit(values: NDArray[Any]) -> NDArray[np.float64]:
     values = np.asarray(values, dtype=float)
     low, high = (limit.reduce(values, initial=np.nan) for limit in (np.fmin, np.fmax))
     return (values - low) / (high - low) if high > low else np.where(np.isnan(values), np.nan, 0.0)
-
-
-def _neuropil_coefficient(key: Key) -> float:
-    """Return the share of the neuropil that the run subtracted before deconvolution; Suite2p's default if not told."""
-    params = (tables.Processing * tables.ProcessingParamSet & key).fetch1("params")
-    default = parameters.defaults("suite2p", parameters.SUITE2P_VERSION)["extraction"]["neuropil_coefficient"]
-    nested = params.get("extraction", {}).get("neuropil_coefficient", default)  # 0.14 has no groups
-    return float(params.get("neucoeff", nested))

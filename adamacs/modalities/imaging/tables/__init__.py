@@ -17,6 +17,7 @@ from adamacs.modalities.imaging.tables.processing import (
     ProcessingParamSet,
     ProcessingTask,
     ProjectParamSet,
+    neuropil_coefficient,
 )
 from adamacs.modalities.imaging.tables.motion import MotionCorrection
 from adamacs.modalities.imaging.tables.segmentation import (
@@ -51,6 +52,7 @@ __all__ = [
     "ScanInfo",
     "Segmentation",
     "add_arguments",
+    "neuropil_coefficient",
     "read_results",
     "require_fit",
     "result_folder",

@@ -235,3 +235,13 @@ def request_of(key):
         "digest": digest,
     }
     return curation, (ScanInfo.Field & key).to_dicts(order_by="field_idx")
+
+
+def neuropil_coefficient(key):
+    """Return the share of the neuropil that a run subtracted before deconvolution; Suite2p's default if not told."""
+    from adamacs.modalities.imaging import parameters
+
+    params = (Processing * ProcessingParamSet & key).fetch1("params")
+    default = parameters.defaults("suite2p", parameters.SUITE2P_VERSION)["extraction"]["neuropil_coefficient"]
+    nested = params.get("extraction", {}).get("neuropil_coefficient", default)  # 0.14 has no groups
+    return float(params.get("neucoeff", nested))
