@@ -68,8 +68,8 @@ FAILURES = (
         "unpaired",
         "ask",
         "What two sources tell does not go together: pulses, stimuli or clocks do not match, or match in several ways.",
-        "Read what the error says of counts and shifts. Mend [[align]] or the channel in the setup type's file, or take "
-        "away the file that is of another recording; then retry.",
+        "Read what the error says of counts and shifts. Mend the setup type's file, or take away the file that is of "
+        "another recording; then retry.",
     ),
     Failure(
         "permission",

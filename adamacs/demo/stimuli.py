@@ -31,7 +31,7 @@ _DIALECTS: dict[str, Dialect] = {
     "bonsai_log_acquiring": "harp_acquiring",
 }
 _LOWEST, _STEP = 0.5, 0.4  # V of the first stimulus, and from one to the next
-_LATEST = 0.006  # s by which a line of the log is late at most
+LATEST = 0.006  # s by which a line of the log is late at most
 _LATENCY = 0.03  # s from the voltage to the light on the screen, which a photodiode sees
 _SPACE = 0.6  # share of the time from one stimulus to the next in which it is on
 
@@ -150,7 +150,7 @@ def show(
     onsets = first + np.cumsum(interval + spread * rng.random(len(numbers)))
     starts = np.round(onsets * ran.sample_rate).astype(np.int64)
     offset, drift = 5 + 50 * rng.random(), 100e-6 * (2 * rng.random() - 1)
-    late = np.minimum(rng.exponential(_LATEST / 3, len(numbers)), _LATEST)
+    late = np.minimum(rng.exponential(LATEST / 3, len(numbers)), LATEST)
     told = (onsets + late + offset) / (1 + drift)
     return Show(
         _on_channels(ran, starts, numbers, round(_SPACE * interval * ran.sample_rate)),
