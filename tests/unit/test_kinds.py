@@ -111,3 +111,12 @@ def test_whatever_disagrees_with_the_rest_is_named():
 def test_one_level_for_everything_tells_nothing():
     assert not Kinds(np.array([1, 2, 3]), np.full(3, 5.0), 0.1).tell
     assert Kinds(np.array([1, 2, 3]), np.array([5.0, 5.0, 1.0]), 0.1).tell
+
+
+def test_intervals_that_levels_contradict_all_through_are_refused_and_single_levels_are_not():
+    told, onsets, kinds = a_show(np.random.default_rng(4), spread=1.0)
+    some = Kinds(kinds.source, np.concatenate([np.roll(kinds.levels[:4], 1), kinds.levels[4:]]), 0.1)
+    assert len(of_kinds.pair(told, onsets, kinds=some, jitter=JITTER).source_index) == 40
+    with pytest.raises(PairingRefused, match=r"of which \d+ have levels of others") as refused:
+        of_kinds.pair(told, onsets, kinds=Kinds(kinds.source, np.roll(kinds.levels, 1), 0.1), jitter=JITTER)
+    assert 'stimuli = "each"' in str(refused.value)

@@ -146,6 +146,14 @@ def test_a_periodic_train_without_an_anchor_is_always_refused_as_ambiguous():
         assert len(refused.value.shifts) >= 2, f"session {seed}"
 
 
+@pytest.mark.parametrize("count", range(3, 13))
+def test_a_handful_of_even_pulses_is_ambiguous_like_any_other_number(count):
+    source = 2.0 * np.arange(count)
+    for there in (source[:-1], 2.0 * np.arange(count + 1)):
+        with pytest.raises(PairingRefused):
+            pairing.pair(source, there + 7, jitter=8e-3)
+
+
 def test_two_trains_without_relation_are_never_paired():
     for seed in range(SESSIONS):
         rng = np.random.default_rng([seed, 4])

@@ -84,10 +84,12 @@ def found_in(session: Session, setup=SETUP) -> tuple[list[int], list[int]] | Non
 
 @pytest.mark.parametrize("spread", [0.0, 0.02, 1.0])
 def test_of_random_sessions_every_pair_is_right_or_the_session_is_refused(spread):
+    """But for a few stimuli, each shown once, of which as many are missing on either side: nothing would tell."""
     paired = 0
     for seed in range(SESSIONS):
         session = Session([seed, 1], spread, passes=1 + seed % 4)
-        if (answer := found_in(session)) is not None and not (session.hides and seed % 4 == 0):
+        untold = session.hides and (seed % 4 == 0 or len(session.lines) < 8)
+        if (answer := found_in(session)) is not None and not untold:
             assert answer[0] == answer[1], f"session {seed}"
             paired += 1
     assert paired > SESSIONS / 3
@@ -106,15 +108,23 @@ def test_without_levels_intervals_and_counts_pair_right_or_the_session_is_refuse
 
 
 def test_without_times_the_stimulus_is_right_or_the_session_is_refused():
-    """Where each stimulus came several times, its level tells of one that is lost and another that is too many."""
+    """Where three or more came several times, their levels tell of one that is lost and another that is too many.
+
+    Two that take turns are taken for each other where one is lost at one end and another too many at the other.
+    """
     paired = hidden = 0
     for seed in range(10 * SESSIONS):
         session = Session([seed, 3], 0.0, passes=5, timed=False)
         hidden += session.hides
-        if (answer := found_in(session)) is not None:
-            numbers = [np.where(np.array(which) < 0, 1, session.numbers[which]).tolist() for which in answer]
-            assert numbers[0] == numbers[1], f"session {seed}"
-            paired += 1
+        try:
+            found = find(session.told, session.seen)
+        except PairingRefused:
+            continue
+        if session.hides and session.numbers.max() < 3:
+            continue
+        levels = np.round(0.4 + 0.3 * session.told.stimuli, 1)
+        assert levels[found.presentations].tolist() == session.seen.levels[found.events].tolist(), f"session {seed}"
+        paired += 1
     assert paired > SESSIONS
     assert hidden > SESSIONS / 4
 

@@ -19,7 +19,8 @@ from adamacs.core.errors import AmbiguousPairing, PairingRefused
 
 _CHANCE = 1e-4  # expected number of pairings without relation whose kinds would agree as well
 _AROUND, _WORTH = 20, 0.75  # pulses to either side of a pair, and share of them that must agree
-_FEW = 0.05  # share of pairs whose kinds may contradict each other where a pairing is chosen by them
+_FEW, _MANY = 0.05, 0.25  # shares of pairs that may contradict a pairing chosen by kinds, and one by intervals
+NO_LEVELS = 'If the voltage does not tell stimuli apart, write stimuli = "each" for its channel in the setup type.'
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,10 +94,10 @@ def pair(
     Raises
     ------
     AmbiguousPairing, PairingRefused, InvalidParameters
-        As `pairing.pair`.
+        As `pairing.pair`; or kinds contradict more than a quarter of the pairs.
     """
     try:
-        return pairing.pair(source, target, jitter=jitter)
+        found: Pairing | None = pairing.pair(source, target, jitter=jitter)
     except PairingRefused as refusal:
         found = None
         if kinds is not None and kinds.tell and isinstance(refusal, AmbiguousPairing):
@@ -105,7 +106,18 @@ def pair(
             found = _in_order(source, target, kinds, jitter)
         if found is None:
             raise
+    return _unless_contradicted(found, kinds)
+
+
+def _unless_contradicted(found: Pairing, kinds: Kinds | None) -> Pairing:
+    """Refuse a pairing of which levels say all through that it is wrong; single ones may be off."""
+    if kinds is None or not kinds.tell:
         return found
+    agree = kinds.agree(found.source_index, found.target_index)
+    if np.mean(agree) >= 1 - _MANY:
+        return found
+    what = f"By their intervals {len(agree)} pulses pair, of which {np.count_nonzero(~agree)} have levels of others."
+    raise PairingRefused(what, hint=NO_LEVELS)
 
 
 def _by_kinds(source: Floats, target: Floats, kinds: Kinds, refusal: AmbiguousPairing, jitter: float) -> Pairing | None:

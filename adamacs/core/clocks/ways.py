@@ -127,7 +127,7 @@ def find_ways(task: Task) -> list[Way]:
         best = top
         for begin in _beside(task, best):
             ways += _followed(task, [begin], ways)
-            if any(is_good(task, way) and rival(best, way) for way in ways if way is not best):
+            if len(task.source) > _SHORT and any(is_good(task, way) and rival(best, way) for way in ways):
                 break  # one is enough to tell nobody which is right
     tolerance = min(way.tolerance for way in ways if len(way.source) >= len(best.source) / 2)
     return [_matched(task, replace(way, tolerance=tolerance)) for way in ways]
@@ -287,7 +287,8 @@ def _beside_pauses(train: Floats, interval: float) -> Mask:
 
 def rival(best: Way, other: Way) -> bool:
     """Tell whether another way pairs otherwise, and is not clearly worse."""
-    return len(_shared(best, other)) < len(other.source) - _MARGIN[0] and not much_worse(best, other)
+    otherwise = min(_MARGIN[0], len(other.source) / 2)  # of a handful of pulses, half
+    return len(_shared(best, other)) < len(other.source) - otherwise and not much_worse(best, other)
 
 
 def much_worse(best: Way, other: Way) -> bool:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from adamacs.core.clocks import kinds as of_kinds
 from adamacs.core.clocks import mapping
-from adamacs.core.clocks.kinds import Kinds
+from adamacs.core.clocks.kinds import NO_LEVELS, Kinds
 from adamacs.core.errors import PairingRefused
 from adamacs.core.setup_wiring import AUX, SOFTWARE, Channel
 from adamacs.core.setups import SetupType
@@ -129,8 +129,8 @@ def _by_times(
         paired = of_kinds.pair(*times, kinds=among, by_counts=True, jitter=jitter)
     except PairingRefused as refusal:
         what = f"{_counts(channel, told, seen)} {refusal.what}"
-        hint = "Is the log of this recording? Stimuli that follow each other evenly are told apart by their voltages."
-        raise type(refusal)(what, hint=hint) from refusal
+        ours = "Is the log of this recording? Stimuli that follow each other evenly are told apart by their voltages."
+        raise type(refusal)(what, hint=NO_LEVELS if refusal.hint == NO_LEVELS else ours) from refusal
     matched = times[0][paired.source_index], times[1][paired.target_index]
     fit = mapping.fit_clock(*matched, source=told.source, target=AUX, tolerance=jitter)
     residual = float(np.percentile(np.abs(matched[1] - fit.model.convert(matched[0])), 95))
@@ -145,8 +145,7 @@ def _in_order(channel: Channel, told: Told, seen: Seen, kinds: Kinds | None, why
     everything = np.arange(count)
     if kinds is not None and (wrong := int(np.count_nonzero(~kinds.agree(everything, everything)))):
         what = f"{_counts(channel, told, seen)} In order, the voltages of {wrong} belong to other stimuli."
-        hint = 'One may be missing and another too many. If the voltage tells nothing, write stimuli = "each".'
-        raise PairingRefused(what, hint=hint)
+        raise PairingRefused(what, hint=f"One may be missing and another too many. {NO_LEVELS}")
     seen_to_begin = np.flatnonzero(seen.starts > 0)
     method = f"in order, as there are {count} of both, and {why}" if count else "nothing was shown"
     return _judged(seen_to_begin, seen_to_begin, kinds, method)
