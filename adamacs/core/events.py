@@ -45,7 +45,8 @@ class Events:
     description
         Of the type, in a few words.
     values
-        What was measured of each, float64 (event,), such as the volts of a plateau; None where nothing is.
+        What was measured of each, float64 (event,): the volts of a plateau, the number of a stimulus in its log; None
+        where nothing was.
     """
 
     event_type: str
@@ -112,6 +113,10 @@ class ImportedChannel:
     is_proven
         False where another channel could stand in its place and nothing would tell: neither a name, nor a rate, nor a
         count, nor a level.
+    event_type
+        Of the events, or the train, that it wrote; empty where it wrote none.
+    shows
+        What its events are to the stimuli of a log, as the setup type says: `each`, `level`, or empty for nothing.
     """
 
     channel: str
@@ -119,6 +124,8 @@ class ImportedChannel:
     place: str
     label: str = ""
     is_proven: bool = True
+    event_type: str = ""
+    shows: str = ""
 
 
 @dataclass(frozen=True)
@@ -165,3 +172,35 @@ class ImportedTrial:
     start: float
     stop: float
     attributes: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ImportedBlock:
+    """Trials in a row that belong together.
+
+    Attributes
+    ----------
+    trial_ids
+        Of its trials, in order; at least one.
+    attributes
+        What is the same in all of them and tells the block from others, by name.
+    """
+
+    trial_ids: tuple[int, ...]
+    attributes: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ImportedTrials:
+    """What the files of one source tell of trials.
+
+    Attributes
+    ----------
+    trials
+        In order of time.
+    blocks
+        In order, where the source tells of any; no trial is in two.
+    """
+
+    trials: tuple[ImportedTrial, ...] = ()
+    blocks: tuple[ImportedBlock, ...] = ()

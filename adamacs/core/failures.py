@@ -65,6 +65,13 @@ FAILURES = (
         "Copy the recording again with its times, or remove the scan; then retry.",
     ),
     Failure(
+        "unpaired",
+        "ask",
+        "What two sources tell does not go together: pulses, stimuli or clocks do not match, or match in several ways.",
+        "Read what the error says of counts and shifts. Mend the setup type's file, or take away the file that is of "
+        "another recording; then retry.",
+    ),
+    Failure(
         "permission",
         "ask",
         "The worker's account may not read or write a file, a store or a table.",
@@ -282,6 +289,8 @@ _OURS: dict[type[AdamacsError], str] = {
     errors.UnreadableFile: "unreadable_file",
     errors.CorruptArray: "unreadable_file",
     errors.UnsafePath: "unreadable_file",
+    errors.PairingRefused: "unpaired",
+    errors.UnusableClock: "unpaired",
     errors.StoreUnavailable: "store",
     errors.DatabaseUnavailable: "database",
     errors.ProcessingFailed: "tool",

@@ -207,7 +207,7 @@ class Modality:
         Per parser of a setup type, such as `wavesurfer`, the `module:function` of
         (`adamacs.core.events.SourceFiles`, Settings) to `adamacs.core.events.ImportedEvents`.
     trial_importers
-        The same to a tuple of `adamacs.core.events.ImportedTrial`, for parsers that know of trials.
+        The same to `adamacs.core.events.ImportedTrials`, for parsers that know of trials.
     tellers
         Who promises something of a scan's streams without being a source of events, such as `ScanImage`: the table of
         the modality that holds it, and the `module:function` of a key of that table, while the database can be asked,

@@ -94,6 +94,8 @@ class EventImport(dj.Imported):
         channel_place : varchar(64)   # such as digital line 2, bit 2 of the word
         channel_label : varchar(255)  # its name in the file
         is_proven     : bool          # false: another could stand in its place and nothing would tell
+        -> [nullable] EventType
+        shows = ''    : varchar(8)    # what its events are to the stimuli of a log: each, level; empty: nothing
         """
 
     class Event(dj.Part):
@@ -105,7 +107,7 @@ class EventImport(dj.Imported):
         -> EventType
         event_start_time      : float64  # s, on the clock of the source
         event_end_time = null : float64  # s, on the clock of the source; null where it has no end
-        event_value = null    : float64  # V, of a plateau; null where nothing was measured
+        event_value = null    : float64  # V, of a plateau; the number of a stimulus in its log; null: nothing measured
         """
 
     class EventSeries(dj.Part):
@@ -223,6 +225,8 @@ def _channel_rows(channels):
             "channel_place": one.place,
             "channel_label": one.label[:255],
             "is_proven": one.is_proven,
+            "event_type": one.event_type or None,
+            "shows": one.shows,
         }
         for one in channels
     ]

@@ -74,8 +74,17 @@ class TrialImport(dj.Imported):
         -> master
         trial_block_id : int32  # 1..n, in order of time
         ---
-        block_start_time : float64  # s, on the clock of the source
-        block_stop_time  : float64  # s, on the clock of the source
+        block_start_time : float64        # s, on the clock of the source: of its first trial
+        block_stop_time = null : float64  # s, on the clock of the source: of its last trial; null: not recorded
+        """
+
+    class BlockAttribute(dj.Part):
+        definition = """
+        # What is the same in all trials of a block, and tells it from others
+        -> TrialImport.Block
+        block_attribute_name : varchar(64)  # such as a setting of the task
+        ---
+        block_attribute_value : varchar(255)  # such as 1.5
         """
 
     class BlockTrial(dj.Part):
@@ -96,12 +105,13 @@ class TrialImport(dj.Imported):
         return (parser, scan_schema.setup_of(key), rows, *(column.tolist() for column in events))
 
     def make_compute(self, key, parser, setup_type, rows, event_ids, times):
-        trials = named(IMPORTERS[parser])(source_files(key, setup_type, rows), settings.active())
-        types = sorted({trial.trial_type for trial in trials} - {""})
-        links = _links(trials, event_ids, times)
-        return types, [_row(trial) for trial in trials], [dict(trial.attributes) for trial in trials], links
+        found = named(IMPORTERS[parser])(source_files(key, setup_type, rows), settings.active())
+        types = sorted({trial.trial_type for trial in found.trials} - {""})
+        links = _links(found.trials, event_ids, times)
+        attributes = [dict(trial.attributes) for trial in found.trials]
+        return types, [_row(trial) for trial in found.trials], attributes, links, _block_rows(found)
 
-    def make_insert(self, key, types, trials, attributes, links):
+    def make_insert(self, key, types, trials, attributes, links, blocks):
         # Another import may have brought a type along meanwhile: it has the same name.
         TrialType.insert([{"trial_type": name} for name in types], skip_duplicates=True)
         self.insert1({**key, "trial_count": len(trials)})
@@ -114,6 +124,8 @@ class TrialImport(dj.Imported):
             ]
         )
         self.TrialEvent.insert([{**key, "trial_id": trial, "event_id": event} for trial, event in links])
+        for part, rows in zip((self.Block, self.BlockTrial, self.BlockAttribute), blocks, strict=True):
+            part.insert([{**key, **row} for row in rows])
 
 
 def _links(trials, event_ids, times):
@@ -138,3 +150,22 @@ def _row(trial):
         "trial_start_time": trial.start,
         "trial_stop_time": None if math.isnan(trial.stop) else trial.stop,
     }
+
+
+def _block_rows(found):
+    """Return the rows of blocks, of which trial is in which, and of what tells them apart."""
+    trials = {trial.trial_id: _row(trial) for trial in found.trials}
+    blocks, members, attributes = [], [], []
+    for number, block in enumerate(found.blocks, 1):
+        which = {"trial_block_id": number}
+        times = {
+            "block_start_time": trials[block.trial_ids[0]]["trial_start_time"],
+            "block_stop_time": trials[block.trial_ids[-1]]["trial_stop_time"],
+        }
+        blocks.append({**which, **times})
+        members += [{**which, "trial_id": trial_id} for trial_id in block.trial_ids]
+        attributes += [
+            {**which, "block_attribute_name": name, "block_attribute_value": value}
+            for name, value in block.attributes.items()
+        ]
+    return blocks, members, attributes

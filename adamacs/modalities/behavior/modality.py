@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from adamacs.core.modality import Modality
-from adamacs.modalities.behavior.importers import IMPORTERS
+from adamacs.modalities.behavior.importers import IMPORTERS, TRIAL_IMPORTERS
 
 _CONTINUOUS = ("TreadmillRecording", "CamSyncRecording", "HarpRecording")
 
@@ -13,8 +13,8 @@ MODALITY = Modality(
     patterns=("*.h5", "*.mat", "*.csv", "*.bin"),
     plan="adamacs.modalities.behavior.plan:plan_scan",
     promise="adamacs.modalities.behavior.plan:promise_scan",
-    fills={"cpu": _CONTINUOUS},
+    fills={"cpu": ("StimulusLog", "StimulusOnset", *_CONTINUOUS)},
     needs=dict.fromkeys(_CONTINUOUS, ("store:derived",)),
     importers=IMPORTERS,
-    trial_importers={"bpod": "adamacs.modalities.behavior.importers.bpod:import_bpod_trials"},
+    trial_importers=TRIAL_IMPORTERS,
 )

@@ -1,15 +1,185 @@
-"""Continuous behaviour of a scan: voltages kept as such, and what they tell of the animal."""
+"""Behaviour of a scan: which stimuli were shown, voltages kept as such, and what they tell of the animal."""
 
 from __future__ import annotations
 
 import datajoint as dj
+import numpy as np
 
-from adamacs.core import settings
+from adamacs.core import settings, setups
 from adamacs.core.setup_wiring import WHEEL
+from adamacs.modalities.behavior.importers.bonsai import DIALECTS
+from adamacs.schemas import scan as scan_schema
 from adamacs.schemas.event import BehaviorRecording, EventImport, source_files
 from adamacs.storage import arrays
 
 schema = dj.Schema()
+
+
+@schema
+class StimulusLog(dj.Imported):
+    definition = """
+    # What Bonsai wrote down of the stimuli that it showed
+    -> EventImport
+    ---
+    dialect            : varchar(16)  # kind of log: events, master_trigger, harp_acquiring or ungated
+    log_clock          : varchar(16)  # its times: instant (stamps of the computer), seconds, or none
+    log_start = null   : datetime(6)  # naive UTC, its first time stamp
+    stimulus_count     : int32        # different stimuli
+    presentation_count : int32        # how often any was shown
+    """
+
+    class Stimulus(dj.Part):
+        definition = """
+        # A stimulus, its parts told apart; null where it has none of a part
+        -> master
+        stimulus_id : int32  # 1..n, in order of first appearance
+        ---
+        stimulus_type        : varchar(127)  # such as Grating
+        stimulus_class = ''  : varchar(127)  # as the workflow names it; empty: it has none
+        azimuth = null       : float64       # deg
+        elevation = null     : float64       # deg
+        stimulus_size = null : float64       # deg
+        orientation = null   : float64       # deg
+        spatial_frequency = null  : float64  # cycles/deg
+        temporal_frequency = null : float64  # Hz
+        stimulus_text        : varchar(1023)  # all eight parts in the one canonical spelling
+        """
+
+    class Presentation(dj.Part):
+        definition = """
+        # A stimulus was shown, according to the log
+        -> master
+        presentation_id : int32  # 1..n, in the order of the log
+        ---
+        -> StimulusLog.Stimulus
+        log_line           : int32    # of the file, from 1
+        log_time = null    : float64  # s, on the clock of the log; null where it tells none
+        pass_number = null : int32    # which pass through all stimuli, 1..n: the trial of a log; null: it has no passes
+        """
+
+    @property
+    def key_source(self):
+        return EventImport & (BehaviorRecording.Source & [{"parser": parser} for parser in DIALECTS])
+
+    def make_fetch(self, key):  # the parser, the setup type, and the rows of the source's files
+        return EventImport().make_fetch(key)
+
+    def make_compute(self, key, parser, setup_type, rows):
+        from adamacs.modalities.behavior.importers import bonsai
+
+        told = bonsai.read_presentations(source_files(key, setup_type, rows), settings.active())
+        row = {
+            "dialect": told.log.dialect,
+            "log_clock": told.log.clock,
+            "log_start": told.log.start,
+            "stimulus_count": len(told.stimuli),
+            "presentation_count": len(told.numbers),
+        }
+        return row, [_stimulus_row(*one) for one in enumerate(told.stimuli, 1)], _presentation_rows(told)
+
+    def make_insert(self, key, row, stimuli, presentations):
+        self.insert1({**key, **row})
+        self.Stimulus.insert([{**key, **stimulus} for stimulus in stimuli])
+        self.Presentation.insert([{**key, **presentation} for presentation in presentations])
+
+
+@schema
+class StimulusOnset(dj.Computed):
+    definition = """
+    # Which plateau, pulse or burst of a channel shows which stimulus of a log
+    -> StimulusLog
+    -> EventImport.Channel.proj(shown_source='source')
+    ---
+    onset_method  : varchar(1023)  # how both were paired
+    shown_count   : int32          # presentations with an event
+    log_alone     : int32          # presentations without one
+    event_alone   : int32          # events of the channel that show no presentation
+    onset_residual_p95 = null : float64  # s, 95th percentile of distances from the mapping; null where paired in order
+    level_count = null        : int32    # voltages that it had; null where these tell nothing of stimuli
+    level_contradictions = null : int32  # events shown whose voltage is another stimulus's; null as above
+    """
+
+    class Shown(dj.Part):
+        definition = """
+        # The event that shows a presentation
+        -> master
+        -> StimulusLog.Presentation
+        ---
+        -> EventImport.Event.proj(shown_source='source')
+        level_agrees = null : bool  # whether its voltage is that of its stimulus; null where voltages tell nothing
+        """
+
+    @property
+    def key_source(self):
+        channels = EventImport.Channel & [{"shows": "each"}, {"shows": "level"}]
+        return StimulusLog.proj() * channels.proj(shown_source="source")
+
+    def make_fetch(self, key):  # setup type; presentations with stimuli and log times; events with starts and values
+        told = (StimulusLog.Presentation & key).to_arrays(
+            "presentation_id", "stimulus_id", "log_time", order_by="presentation_id"
+        )
+        aux = {name: key[name] for name in ("session_id", "scan_id")} | {"source": key["shown_source"]}
+        wrote = EventImport.Channel & aux & {"channel_name": key["channel_name"]}
+        events = EventImport.Event & aux & {"event_type": wrote.fetch1("event_type")}
+        seen = events.to_arrays("event_id", "event_start_time", "event_value", order_by="event_id")
+        return (scan_schema.setup_of(key), *(column.tolist() for column in (*told, *seen)))
+
+    def make_compute(self, key, setup_type, presentations, stimuli, times, events, starts, levels):
+        from adamacs.modalities.behavior import stimuli as pairing
+
+        setup = setups.load_usable(settings.active().home).find(setup_type, key)
+        told = pairing.Told(key["source"], np.array(stimuli, np.int64), np.array(times, np.float64))
+        seen = pairing.Seen(np.array(starts, np.float64), np.array(levels, np.float64))
+        found = pairing.find_shown(setup, key["channel_name"], told, seen)
+        agrees = [None] * len(found.events) if found.agrees is None else found.agrees.tolist()
+        shown = [
+            {"presentation_id": presentations[which], "event_id": events[event], "level_agrees": agree}
+            for which, event, agree in zip(found.presentations.tolist(), found.events.tolist(), agrees, strict=True)
+        ]
+        row = {
+            "onset_method": found.method[:1023],
+            "shown_count": len(shown),
+            "log_alone": len(presentations) - len(shown),
+            "event_alone": len(events) - len(shown),
+            "onset_residual_p95": found.residual,
+            "level_count": found.levels,
+            "level_contradictions": None if found.agrees is None else agrees.count(False),
+        }
+        return row, shown
+
+    def make_insert(self, key, row, shown):
+        self.insert1({**key, **row})
+        self.Shown.insert([{**key, **one} for one in shown])
+
+
+def _stimulus_row(number, stimulus):
+    return {
+        "stimulus_id": number,
+        "stimulus_type": stimulus.type,
+        "stimulus_class": stimulus.class_,
+        "azimuth": stimulus.azimuth,
+        "elevation": stimulus.elevation,
+        "stimulus_size": stimulus.size,
+        "orientation": stimulus.orientation,
+        "spatial_frequency": stimulus.spatial_frequency,
+        "temporal_frequency": stimulus.temporal_frequency,
+        "stimulus_text": str(stimulus),
+    }
+
+
+def _presentation_rows(told):
+    columns = zip(told.log.rows, told.numbers.tolist(), told.passes.tolist(), strict=True)
+    return [
+        {
+            "presentation_id": number,
+            "stimulus_id": stimulus_id,
+            "log_line": row.line,
+            "log_time": None if np.isnan(row.time) else row.time,
+            "pass_number": pass_number or None,
+        }
+        for number, (row, stimulus_id, pass_number) in enumerate(columns, 1)
+    ]
+
 
 _KEPT = """
 -> EventImport

@@ -16,5 +16,11 @@ IMPORTERS: Final[Mapping[str, str]] = {
 }
 """Per parser of a setup type, the `module:function` that finds events in such files."""
 
+TRIAL_IMPORTERS: Final[Mapping[str, str]] = {
+    "bpod": f"{_HERE}.bpod:import_bpod_trials",
+    **dict.fromkeys(_BONSAI, f"{_HERE}.bonsai:import_bonsai_trials"),
+}
+"""The same of trials."""
+
 GLANCES: Final[Mapping[str, str]] = {**IMPORTERS, "wavesurfer": f"{_HERE}.wavesurfer:glance_at_frames"}
 """The same, where an importer takes longer than a glance at what is counted."""

@@ -7,10 +7,11 @@ from collections.abc import Iterator
 import numpy as np
 
 from adamacs.core.errors import UnreadableFile
-from adamacs.core.events import Events, ImportedEvents, ImportedTrial, SourceFiles
+from adamacs.core.events import Events, ImportedEvents, ImportedTrial, ImportedTrials, SourceFiles
 from adamacs.core.settings import Settings
 from adamacs.modalities.behavior.reader import bpod_events
 from adamacs.modalities.behavior.reader.bpod import BpodSession, read_bpod
+from adamacs.modalities.behavior.reader.bpod_blocks import setting_blocks
 
 TRIAL_START = "bpod_trial_start"
 _LONGEST = 64  # characters of a trial type
@@ -40,8 +41,8 @@ def _events(session: BpodSession) -> Iterator[Events]:
         yield Events(name, found.times, np.full(len(found.times), np.nan), what)
 
 
-def import_bpod_trials(recorded: SourceFiles, settings: Settings) -> tuple[ImportedTrial, ...]:
-    """Return the trials of a Bpod session; errors as `import_bpod`."""
+def import_bpod_trials(recorded: SourceFiles, settings: Settings) -> ImportedTrials:
+    """Return the trials of a Bpod session, in blocks of equal settings; errors as `import_bpod`."""
     (path,) = recorded.files
     session = read_bpod(path, zone=settings.zone)
     attributes = bpod_events.trial_attributes(session)
@@ -49,7 +50,7 @@ def import_bpod_trials(recorded: SourceFiles, settings: Settings) -> tuple[Impor
         if len(trial.type_name or "") > _LONGEST:
             what = f"SessionData.TrialTypeNames({trial.number}) has more than {_LONGEST} characters."
             raise UnreadableFile(what, path, "Name the trial types more briefly.")
-    return tuple(
+    trials = tuple(
         ImportedTrial(
             trial_id=trial.trial_id,
             source_trial=trial.number,
@@ -60,3 +61,4 @@ def import_bpod_trials(recorded: SourceFiles, settings: Settings) -> tuple[Impor
         )
         for trial, said in zip(session.trials, attributes, strict=True)
     )
+    return ImportedTrials(trials, setting_blocks(session))

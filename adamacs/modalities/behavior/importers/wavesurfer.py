@@ -62,7 +62,7 @@ def import_wavesurfer(recorded: SourceFiles, settings: Settings) -> ImportedEven
     _refuse_what_cannot_be(wiring, observed, path)
     events, series, pauses = _sorted(found, wiring, rate)
     remarks = (*recording.warnings, *_remarks(found, wiring), *pauses, *_left_out(recording))
-    return ImportedEvents(events, series, remarks, tuple(_channels(wiring, observed)))
+    return ImportedEvents(events, series, remarks, tuple(_channels(wiring, observed, found)))
 
 
 def glance_at_frames(recorded: SourceFiles, settings: Settings) -> ImportedEvents:
@@ -113,7 +113,7 @@ def _is_kept(channel: Channel, wiring: Wiring) -> bool:
     afters = [one.after for one in setup.channel] + [rule.after for rule in setup.align]
     needed |= {after.gate for after in afters if after is not None}
     needed |= {setup.harp.gate} if setup.harp else set()
-    return channel.kind != "waveform" and (bool(channel.event) or channel.name in needed)
+    return channel.kind != "waveform" and bool(channel.event or channel.shows or channel.name in needed)
 
 
 def _of_lines(samples: OpenRecording, wires: Sequence[Wire], stop: int | None) -> Iterator[tuple[str, Pulses]]:
@@ -178,13 +178,20 @@ def _refuse_what_cannot_be(wiring: Wiring, observed: Mapping[str, Activity], pat
         raise UnreadableFile(" ".join(said), path, hint)
 
 
-def _channels(wiring: Wiring, observed: Mapping[str, Activity]) -> Iterator[ImportedChannel]:
+def _channels(
+    wiring: Wiring, observed: Mapping[str, Activity], found: Mapping[str, Found]
+) -> Iterator[ImportedChannel]:
     doubted = channels.unproven(wiring, observed)
     for wire in wiring.wires:
-        name, an_input = wire.channel.name, wire.input
-        place = said_place(an_input.is_digital, an_input.index)
+        channel, an_input = wire.channel, wire.input
         yield ImportedChannel(
-            name, wire.channel.kind, place, an_input.label, name not in doubted and wire.channel.verified
+            channel.name,
+            channel.kind,
+            said_place(an_input.is_digital, an_input.index),
+            an_input.label,
+            is_proven=channel.name not in doubted and channel.verified,
+            event_type=channel.event_type if channel.name in found else "",
+            shows=channel.shows,
         )
 
 
