@@ -154,7 +154,8 @@ def run(program: str, threads: int, cells: int, rounds: int, sem: int = 0) -> di
     limits = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
     asked = json.dumps([cells, FRAMES, EVENTS, RATE, rounds, sem])
     command = [sys.executable, "-c", program, asked]
-    answer = subprocess.run(command, env={**os.environ, **limits}, capture_output=True, text=True, check=True)
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("ADAMACS_")}  # of no other lab
+    answer = subprocess.run(command, env={**kept, **limits}, capture_output=True, text=True, check=True)
     found: dict[str, Any] = json.loads(answer.stdout)
     return found
 

@@ -474,7 +474,7 @@ TASK = "imaging.ProcessingTask"
         ("session.SessionUser",),
         SPINE,
         (*SPINE, TASK),
-        (*SPINE, TASK, "scan.Scan"),
+        (*SPINE, TASK, "sync.Teller", "clock.Clock", "scan.Scan"),
     ],
     ids=len,
 )
@@ -514,7 +514,8 @@ def test_a_modality_that_an_ingest_left_out_is_added_later_and_nothing_else_is_t
         apply_plan(plan_ingest([place], lab.settings), lab.settings, run)
     (step,) = [step for step in ledger.past(run.run_id).steps if step.outcome == "ok"]
     assert step.reason == (
-        "1 clock.Clock; 1 event.BehaviorRecording; 1 event.BehaviorRecording.Source; 1 event.BehaviorRecording.File"
+        "1 clock.Clock; 1 event.BehaviorRecording; 1 event.BehaviorRecording.Source; 1 sync.Teller; "
+        "1 event.BehaviorRecording.File"
     )
     assert pipeline.scan.ScanFile.to_dicts() == before
     assert len(pipeline.event.BehaviorRecording()) == 1
@@ -580,10 +581,10 @@ def test_a_broken_profile_holds_back_the_recordings_of_its_person(lab, recording
 
 
 def test_a_recording_that_no_reader_stands_stops_no_other(lab, recordings, monkeypatch):
-    def planned(ready, settings, decided):
+    def planned(ready, settings, decided, **how):
         if ready[0].place.endswith(bad.name):
             raise ZeroDivisionError("a bug of ours")
-        return plan_recordings(ready, settings, decided)
+        return plan_recordings(ready, settings, decided, **how)
 
     monkeypatch.setattr(watch, "plan_recordings", planned)
     watched = Watched(lab)

@@ -17,7 +17,7 @@ from adamacs.workers import loop, roles
 from tests.integration.test_events import SHIPPED, errors, ingest, lab, plan, put  # noqa: F401 - a fixture
 from tests.integration.test_ingest import command
 
-ALIGNED = {name: setup for name, setup in SHIPPED.items() if setup.align}
+ALIGNED = {name: setup for name, setup in SHIPPED.items() if setup.placed_by("bpod")}
 SECONDS = 60.0
 
 

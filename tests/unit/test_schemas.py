@@ -26,7 +26,7 @@ LONGEST_ROW = 65535  # bytes, of MySQL, arrays and JSON apart
 BYTES = {"int8": 1, "int16": 2, "int32": 4, "int64": 8, "float32": 4, "float64": 8, "bool": 1, "date": 3}
 
 UNITS = {
-    *("s", "ms", "µs", "Hz", "V", "g", "ml", "µl", "mm", "cm", "µm", "µm²", "cm/s", "deg", "ppm"),
+    *("s", "ms", "µs", "Hz", "V", "g", "ml", "µl", "mm", "cm", "µm", "µm²", "cm/s", "deg", "cycles/deg", "ppm"),
     *("px", "plane", "percent", "arbitrary units"),
 }
 DIMENSIONLESS = {"fill_fraction", "zoom", "skewness"}  # beside those whose comment gives the range, as 0 to 1
