@@ -107,7 +107,7 @@ def occurrences(
         kind, times = wanted, _starts(scan, wanted)
     else:
         kind, times = "given", np.sort(np.atleast_1d(np.asarray(wanted, np.float64)))
-    trials = _trials(scan, required=isinstance(by, str))
+    trials = _trials(scan, by if isinstance(by, str) else "")
     place = trials.of(times)
     condition, names = _coded(_labels(scan, by, trials, place, len(times)))
     trial = np.append(trials.trial_id, 0)[place]  # -1: the 0
@@ -141,13 +141,19 @@ def _limits(scan: Mapping[str, Any], times: Floats, row: Mapping[str, Any]) -> t
     return first, last
 
 
-def _trials(scan: Mapping[str, Any], required: bool) -> _Trials:
-    """Return the trials of a scan, on scan time; where they are not required, none if no one source tells of them."""
-    sources = (pipeline.event.BehaviorRecording.Source & pipeline.trial.TrialImport & scan).to_dicts(order_by="source")
+def _trials(scan: Mapping[str, Any], word: str) -> _Trials:
+    """Return the trials of a scan, on scan time.
+
+    Parameters
+    ----------
+    word
+        What is asked of them, a type or an attribute; empty: nothing, and there may be none that one source tells of.
+    """
+    sources = _tellers(scan, word)
     if len(sources) == 1:
-        with nullcontext() if required else suppress(UnusableClock):
+        with nullcontext() if word else suppress(UnusableClock):
             return _read_trials(scan, sources[0]["source"], sources[0]["clock"])
-    if not required:
+    if not word:
         return _Trials("", np.empty(0, np.int64), np.empty(0), np.empty(0), np.empty(0, object))
     if sources:
         told = " and ".join(row["source"] for row in sources)
@@ -156,14 +162,29 @@ def _trials(scan: Mapping[str, Any], required: bool) -> _Trials:
     raise InvalidRequest("It has no trials (yet).", scan, f"`adamacs why trial.TrialImport {why}` tells the reason.")
 
 
+def _tellers(scan: Mapping[str, Any], word: str) -> list[dict[str, Any]]:
+    """Return the sources that tell of trials; of several, such as Bpod and a log of stimuli, those that know a word.
+
+    Without a word these are the ones that name types of trials.
+    """
+    trial = pipeline.trial.TrialImport
+    recorded = pipeline.event.BehaviorRecording.Source & (trial & "trial_count > 0") & scan
+    found: list[dict[str, Any]] = recorded.to_dicts(order_by="source")
+    knowing = trial.Attribute & scan & {"attribute_name": word}
+    if word in ("", TRIAL_TYPE):
+        knowing = trial.Trial & scan & "trial_type IS NOT NULL"
+    known = set(knowing.to_arrays("source").tolist()) if len(found) > 1 else set()
+    return [row for row in found if row["source"] in known] or found
+
+
 def _read_trials(scan: Mapping[str, Any], source: str, clock: str) -> _Trials:
     rows = pipeline.trial.TrialImport.Trial & scan & {"source": source}
     names = ("trial_id", "trial_start_time", "trial_stop_time", "trial_type")
     columns = [[row[name] for row in rows.to_dicts(order_by="trial_id")] for name in names]
     start = np.array(columns[1], np.float64)
     stop = np.array([np.nan if value is None else value for value in columns[2]], np.float64)
-    stop = np.where(np.isnan(stop), np.append(start[1:], np.inf)[: len(start)], stop)
     start, stop = (on_scan_time(scan, clock, value) for value in (start, stop))
+    stop = np.where(np.isnan(stop), np.append(start[1:], np.inf)[: len(start)], stop)
     return _Trials(source, np.array(columns[0], np.int64), start, stop, np.array(columns[3], object))
 
 

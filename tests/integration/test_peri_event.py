@@ -247,6 +247,24 @@ def imaged(recorded):
     return Imaged().insert()
 
 
+def test_of_several_sources_of_trials_that_one_is_taken_which_knows_what_is_asked(recorded):
+    log = {**SCAN, "source": "bonsai"}
+    event.BehaviorRecording.Source.insert1({**log, "clock": "aux", "parser": "bonsai_log"})
+    event.EventImport.insert1({**log, "event_count": 0, "remarks": ""}, allow_direct_insert=True)
+    trial.TrialImport.insert1({**log, "trial_count": 2}, allow_direct_insert=True)
+    passes = [
+        {**log, "trial_id": 1 + half, "source_trial": half, "trial_start_time": half * SECONDS / 2} for half in (0, 1)
+    ]
+    trial.TrialImport.Trial.insert(passes, allow_direct_insert=True)
+    told = [{**log, "trial_id": n, "attribute_name": "complete", "attribute_value": str(n)} for n in (1, 2)]
+    trial.TrialImport.Attribute.insert(told, allow_direct_insert=True)
+    by_type = peri_event(KEY, "speed", "bpod_cue", (-1, 2), by="trial_type")
+    assert by_type["condition"].values.tolist() == ["1", "2", "10"]
+    by_pass = peri_event(KEY, "speed", "bpod_cue", (-1, 2), by="complete")
+    assert by_pass["condition"].values.tolist() == ["1", "2"]
+    assert peri_event(KEY, "speed", "bpod_cue", (-1, 2))["trial_id"].values.tolist() == list(range(1, len(CUES) + 1))
+
+
 def test_cells_are_averaged_around_events_of_another_clock_by_the_type_of_their_trial(imaged):
     found = peri_event(KEY, "fluorescence", "bpod_cue", (-1, 2), by="trial_type")
     assert found["average"].dims == ("condition", "cell", "lag")

@@ -7,6 +7,7 @@ import pytest
 
 from adamacs import pipeline
 from adamacs.analysis.events import events_between
+from adamacs.analysis.peri_event import peri_event
 from adamacs.analysis.stimuli import stimuli
 from adamacs.core.clocks.mapping import ClockModel
 from adamacs.core.errors import InvalidKey
@@ -86,6 +87,16 @@ def test_one_line_asks_for_all_onsets_of_gratings_of_one_orientation(lab, record
     np.testing.assert_allclose(onsets, show.onsets[show.numbers == 2], atol=1e-9)
     by_key = pipeline.behavior.StimulusLog.Stimulus & key & {"stimulus_type": "Grating", "orientation": 90}
     assert by_key.fetch1("stimulus_text") == "Grating; A; 0; 10; 20; 90; 0.04; 2"
+
+
+def test_labels_of_stimuli_are_the_conditions_of_an_average(lab, recordings):  # noqa: F811
+    show = shown(BENCH)
+    _, key = arrived(lab, recordings[0], show)
+    work(lab)
+    found = stimuli(key)
+    around = peri_event(key, "stimulus_level", found["onset"], (-0.2, 0.2), by=found["label"])
+    assert around["condition"].values.tolist() == [f"orientation {45 * step}" for step in range(8)]
+    assert around["event_condition"].values.tolist() == [int(number) for number in show.numbers]
 
 
 def test_a_log_without_times_is_paired_in_order_and_says_so(lab, recordings):  # noqa: F811

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +13,8 @@ from hypothesis import strategies as st
 from adamacs.analysis.stimuli import labels_of
 from adamacs.core import setups
 from adamacs.core.errors import AmbiguousPairing, PairingRefused
+from adamacs.core.events import SourceFiles
+from adamacs.modalities.behavior.importers.bonsai import import_bonsai, import_bonsai_trials, read_presentations
 from adamacs.modalities.behavior.numerics.passes import find_passes
 from adamacs.modalities.behavior.stimuli import Seen, Shown, Told, find_shown
 from tests.conftest import LONG
@@ -190,6 +193,46 @@ def test_a_channel_whose_event_is_a_stimulus_shows_one_with_each_of_its_events()
     lab_s_own = replace(SETUP.channel[5], name="x", stimuli="", event="<stimulus>")
     assert (lab_s_own.shows, replace(lab_s_own, event="aux_x").shows) == ("each", "")
     assert replace(lab_s_own, stimuli="level").shows == "level"
+
+
+# ---- the log
+
+
+def recorded(path, text: str) -> SourceFiles:
+    (path / "bonsai_stimulus_events.csv").write_text(text)
+    return SourceFiles("bonsai", "bench2p", (path / "bonsai_stimulus_events.csv",))
+
+
+def test_a_stimulus_has_one_number_however_it_is_spelt_and_its_events_carry_it(tmp_path):
+    lines = ["Seconds,Value", "1.5,Grating; A; 0", "2.5,Blank;", "4.0,Grating;A;-0.0", "5.0,Blank; NaN", ""]
+    source, settings = recorded(tmp_path, "\n".join(lines)), SimpleNamespace(home=tmp_path)
+    told = read_presentations(source, settings)
+    assert [str(one).partition(";")[0] for one in told.stimuli] == ["Grating", "Blank"]
+    assert told.numbers.tolist() == [1, 2, 1, 2]
+    (events,) = import_bonsai(source, settings).events
+    assert (events.start.tolist(), events.values.tolist()) == ([1.5, 2.5, 4.0, 5.0], [1, 2, 1, 2])
+    trials = import_bonsai_trials(source, settings).trials
+    assert [(one.trial_id, one.start, dict(one.attributes)) for one in trials] == [
+        (1, 1.5, {"stimuli": "2", "complete": "true"}),
+        (2, 4.0, {"stimuli": "2", "complete": "true"}),
+    ]
+
+
+def test_a_line_without_a_time_is_no_event_and_is_told(tmp_path):
+    lines = ["Seconds,Value", "1.5,Grating; A", ",Blank;", "4.0,Grating; A", ""]
+    source, settings = recorded(tmp_path, "\n".join(lines)), SimpleNamespace(home=tmp_path)
+    found = import_bonsai(source, settings)
+    assert found.events[0].start.tolist() == [1.5, 4.0]
+    assert found.events[0].values.tolist() == [1, 1]
+    assert "1 stimuli have no time in the log." in found.remarks
+    assert import_bonsai_trials(source, settings).trials == ()
+
+
+def test_rare_stimuli_at_random_make_trials_that_say_whether_they_are_complete(tmp_path):
+    shown = ["Rare;", "Rare;", *["Often;"] * 6]
+    text = "\n".join(["Seconds,Value", *(f"{at}.0,{one}" for at, one in enumerate(shown)), ""])
+    trials = import_bonsai_trials(recorded(tmp_path, text), SimpleNamespace(home=tmp_path)).trials
+    assert [one.attributes["complete"] for one in trials] == ["true", "false"]
 
 
 # ---- passes

@@ -97,7 +97,7 @@ def pair(
         As `pairing.pair`; or kinds contradict more than a quarter of the pairs.
     """
     try:
-        found: Pairing | None = pairing.pair(source, target, jitter=jitter)
+        return _unless_contradicted(pairing.pair(source, target, jitter=jitter), kinds)
     except PairingRefused as refusal:
         found = None
         if kinds is not None and kinds.tell and isinstance(refusal, AmbiguousPairing):
@@ -106,7 +106,7 @@ def pair(
             found = _in_order(source, target, kinds, jitter)
         if found is None:
             raise
-    return _unless_contradicted(found, kinds)
+        return found
 
 
 def _unless_contradicted(found: Pairing, kinds: Kinds | None) -> Pairing:

@@ -144,8 +144,8 @@ def _in_order(channel: Channel, told: Told, seen: Seen, kinds: Kinds | None, why
         raise PairingRefused(what, hint="Is the log of this recording? With times in it, missing ones can be told.")
     everything = np.arange(count)
     if kinds is not None and (wrong := int(np.count_nonzero(~kinds.agree(everything, everything)))):
-        what = f"{_counts(channel, told, seen)} In order, the voltages of {wrong} belong to other stimuli."
-        raise PairingRefused(what, hint=f"One may be missing and another too many. {NO_LEVELS}")
+        what = f"{_counts(channel, told, seen)} In order, the voltages of {wrong} belong to other stimuli:"
+        raise PairingRefused(f"{what} one may be missing and another too many.", hint=NO_LEVELS)
     seen_to_begin = np.flatnonzero(seen.starts > 0)
     method = f"in order, as there are {count} of both, and {why}" if count else "nothing was shown"
     return _judged(seen_to_begin, seen_to_begin, kinds, method)
