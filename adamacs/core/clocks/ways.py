@@ -22,8 +22,7 @@ _MEASURED = 16  # pairs from which on the jitter is measured
 _MOST_FOLLOWED = 4_000_000  # pulses, of all ways together
 _MOST_CROWDED = 3  # seeds with thousands of candidates, which tell nothing
 _PER_SEED = 3  # ways that begin at one seed
-_STEPS = (1, 2, 4, 8, 16, 32)  # pulses to either side of the best way at which others are looked at
-_SHORT = 5000  # pulses, up to which the further ones are
+_SHORT = 1000  # pulses, up to which ways are looked for everywhere
 _AGREEING = 2  # seeds with one candidate each that are enough
 _MARGIN = 5.0, 4.0  # pulses, and standard deviations, by which other ways must be worse
 _PAUSE, _EDGE = 3, 3  # intervals that make a pause, and pulses beside one
@@ -127,7 +126,7 @@ def find_ways(task: Task) -> list[Way]:
         best = top
         for begin in _beside(task, best):
             ways += _followed(task, [begin], ways)
-            if len(task.source) > _SHORT and any(is_good(task, way) and rival(best, way) for way in ways):
+            if len(task.target) > _SHORT and any(is_good(task, way) and rival(best, way) for way in ways):
                 break  # one is enough to tell nobody which is right
     tolerance = min(way.tolerance for way in ways if len(way.source) >= len(best.source) / 2)
     return [_matched(task, replace(way, tolerance=tolerance)) for way in ways]
@@ -181,17 +180,33 @@ def _holds(task: Task, way: Way, begin: tuple[int, int]) -> bool:
 
 
 def _beside(task: Task, way: Way) -> list[tuple[int, int]]:
-    """Return where ways would begin that are one or two pulses beside another; of short trains, further ones as well.
+    """Return where ways would begin that are one or two pulses beside another.
 
-    A train of almost even intervals fits better and better, the nearer the way is to the right one.
+    Of short trains, which can be looked at from every side, also those that are further away and not clearly worse: a
+    train of almost even intervals fits well in many places, and its seeds tell little.
     """
     if len(way.source) == 0:
         return []
     index, partner = sure(task, way)
-    steps = _STEPS if len(task.source) <= _SHORT else _STEPS[:2]
-    places = [partner + sign * step for step in steps for sign in (-1, 1)]
-    places = [place for place in places if 0 <= place < len(task.target)]
+    places = [partner + step for step in (-1, 1, -2, 2) if 0 <= partner + step < len(task.target)]
+    if len(task.target) <= _SHORT:
+        least = merit(way) - _MARGIN[0]
+        places += [place for place in _others(task, partner) if _possible(task, index, place) >= least]
     return [(index, place) for place in places if task.allowed((index, place))]
+
+
+def _others(task: Task, partner: int) -> list[int]:
+    """Return the target's pulses that are more than two away from one, the nearest first."""
+    return sorted(
+        (place for place in range(len(task.target)) if abs(place - partner) > 2), key=lambda p: abs(p - partner)
+    )
+
+
+def _possible(task: Task, index: int, place: int) -> int:
+    """Return how many pulses might pair on the way through a pair, at whatever drift."""
+    away = task.source - task.source[index]
+    tolerance = 2 * task.bounds.jitter + task.bounds.drift * np.abs(away)
+    return len(match(task.target[place] + away, task.target, tolerance)[0])
 
 
 def sure(task: Task, way: Way) -> tuple[int, int]:
