@@ -120,3 +120,14 @@ def test_intervals_that_levels_contradict_all_through_are_refused_and_single_lev
     with pytest.raises(PairingRefused, match=r"of which \d+ have levels of others") as refused:
         of_kinds.pair(told, onsets, kinds=Kinds(kinds.source, np.roll(kinds.levels, 1), 0.1), jitter=JITTER)
     assert 'stimuli = "each"' in str(refused.value)
+
+
+def test_shifts_are_named_although_the_pulses_that_tell_of_them_were_late():
+    for seed in range(10):
+        rng = np.random.default_rng([seed, 6])
+        onsets = 2.0 * np.arange(30)
+        late = np.minimum(rng.exponential(0.002, 30), 0.006)
+        late[rng.integers(0, 30, 4)] = 0.0075
+        with pytest.raises(AmbiguousPairing) as refused:
+            pairing.pair(onsets[2:] - 12, onsets + late, jitter=JITTER)
+        assert set(refused.value.shifts) >= set(range(-10, 13)), f"session {seed}"

@@ -224,7 +224,10 @@ def _possible(task: Task, best: Way) -> list[int]:
 
 
 def _moved(task: Task, best: Way, predicted: Floats, part: slice, move: float) -> Way:
-    """Return what a part of a way would be, moved by some time (s)."""
+    """Return what a part of a way would be, moved by some time (s), which may be off by the jitter of a pulse."""
+    near = match(predicted + move, task.target, 2 * task.bounds.jitter)
+    if len(near[0]):
+        move = float(np.median(task.target[near[1]] - predicted[near[0]]))
     source, target = match(predicted + move, task.target, best.tolerance)
     counts, edges = counted(task, predicted + move, part, source, target, best.tolerance)
     return replace(best, source=source, target=target, counts=counts, edges=edges)
