@@ -10,7 +10,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: demo test lint docs bench chaos clean help
+.PHONY: demo test lint docs bench chaos fuzz clean help
 
 PYTHON ?= python3
 TORCH ?= cpu
@@ -19,6 +19,9 @@ export ADAMACS_HOME ?= $(CURDIR)/lab
 VENV := .venv
 BIN := $(VENV)/bin
 CHAOS := BACKEND FAULTS KILLS STOPS OUTAGES STORES SECONDS SEED SLOTS RECORD
+FUZZ := READERS SECONDS RUNS SEED TIMEOUT MEMORY FINDINGS INPUT RECORD
+# What is set on the command line, as options of the same names in small letters
+options = $(foreach name,$(1),$(if $($(name)),--$(shell echo $(name) | tr A-Z a-z)=$($(name))))
 PIP := $(BIN)/python -m pip --quiet --quiet --disable-pip-version-check
 
 help: ## Show the targets
@@ -43,8 +46,10 @@ bench: $(VENV)/test.stamp ## Run every benchmark: one JSON line each, both sides
 	for file in benchmarks/*.py; do $(BIN)/python $$file; done
 
 chaos: $(VENV)/test.stamp ## Kill real workers and see that nothing is lost: KILLS= SECONDS= SEED= BACKEND= FAULTS= RECORD=
-	@PATH="$(PATH):/usr/sbin" OMP_NUM_THREADS=1 $(BIN)/python -m tests.chaos.run $(foreach name,$(CHAOS),\
-	  $(if $($(name)),--$(shell echo $(name) | tr A-Z a-z)=$($(name))))
+	@PATH="$(PATH):/usr/sbin" OMP_NUM_THREADS=1 $(BIN)/python -m tests.chaos.run $(call options,$(CHAOS))
+
+fuzz: $(VENV)/test.stamp ## Feed every reader what coverage leads to: READERS= SECONDS= SEED= INPUT= RECORD=
+	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz.run $(call options,$(FUZZ))
 
 clean: ## Remove what make made, but never a lab home
 	rm -rf $(VENV) build site *.egg-info .coverage htmlcov .*_cache .hypothesis
@@ -64,7 +69,7 @@ $(VENV)/demo.stamp: $(VENV)/torch.stamp setup.cfg constraints.txt
 	@touch $@
 
 $(VENV)/test.stamp: $(VENV)/demo.stamp
-	@$(PIP) install --no-build-isolation -c constraints.txt -e '.[server,imaging,s3,watch,notebooks,test]'
+	@$(PIP) install --no-build-isolation -c constraints.txt -e '.[server,imaging,s3,watch,notebooks,test,fuzz]'
 	@$(PIP) install --no-deps -c constraints.txt $$($(BIN)/python tools/extra.py oracle)
 	@touch $@
 

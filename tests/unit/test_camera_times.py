@@ -224,6 +224,16 @@ def test_blank_lines_are_passed_over_and_told(tmp_path: Path) -> None:
     assert read.warnings == ("4 blank lines were passed over.",)
 
 
+@pytest.mark.parametrize("blank", [b"\xc2\xa0", b"\x1f ", b"\xc2\x85\t"])
+def test_a_last_line_that_is_blank_to_a_text_alone_is_passed_over(tmp_path: Path, blank: bytes) -> None:
+    """What is blank to bytes is less: a no-break space, a unit separator."""
+    path = demo.write_bonsai(tmp_path / "blank.csv", START + frames(4))
+    path.write_bytes(path.read_bytes() + blank)
+    read = read_camera_times(path)
+    assert len(read.time) == 4
+    assert read.warnings == ("1 blank lines were passed over.",)
+
+
 @pytest.mark.parametrize(("cut", "kept"), ((0, 20), (1, 19), (6, 19), (15, 19), (32, 19)))
 def test_an_unfinished_last_line_is_kept_only_where_it_is_whole(tmp_path: Path, cut: int, kept: int) -> None:
     path = demo.write_bonsai(tmp_path / "cut.csv", START + frames(20), end="\n", offset=60)

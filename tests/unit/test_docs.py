@@ -196,7 +196,7 @@ _NOT_OF_A_FOLDER = {"The payload decodes to no time."}  # of a folder this is a 
 def refusals(generate: ModuleType) -> Iterator[str]:
     """Yield what the code says of a recording folder that it refuses or remarks on."""
     for message in generate.messages():
-        of_results = message.module.endswith((".npy", ".suite2p"))
+        of_results = message.module.endswith((".npy", ".suite2p", ".facts"))
         of_files = message.module.startswith("adamacs.modalities.imaging.reader.") and not of_results
         of_files |= message.module.startswith("adamacs.core.formats")
         of_names = message.module == "adamacs.core.tokens" and message.what.startswith(("The ", "A scan folder"))

@@ -142,6 +142,25 @@ def test_numbers_and_objects_are_told_apart(tmp_path):
         read_array(tmp_path / "ops.npy")
 
 
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize(("code", "fits"), [(0x10FFFF, True), (0xD800, True), (0x110000, False)])
+def test_text_is_read_unless_it_holds_what_is_no_letter(tmp_path, code, fits, order):
+    """NumPy makes such an array, and Python fails when it is looked at."""
+    text = np.array([0x61, code], f"{order}u4").view(f"{order}U1")
+    save_object(tmp_path / "ops.npy", {"a": text})
+    if fits:
+        assert read_object(tmp_path / "ops.npy")["a"].tolist() == ["a", chr(code)]
+    else:
+        with pytest.raises(UnreadableFile, match="no letter"):
+            read_object(tmp_path / "ops.npy")
+
+
+def test_an_array_of_text_is_no_array_of_numbers(tmp_path):
+    np.save(tmp_path / "F.npy", np.array(["a", "bc"]))
+    with pytest.raises(UnreadableFile, match="array of numbers"):
+        read_array(tmp_path / "F.npy")
+
+
 @given(flips=st.lists(st.tuples(st.integers(0, 2000), st.integers(0, 255)), max_size=4), end=st.integers(0, 2000))
 @settings(max_examples=200, deadline=None)
 def test_no_damage_makes_anything_but_a_typed_error(tmp_path_factory, flips, end):

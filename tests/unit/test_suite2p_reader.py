@@ -260,3 +260,132 @@ def test_an_impossible_roi_is_named(tmp_path, change, words):
     demo.save_object(truth.folder / "stat.npy", stat)
     with pytest.raises(UnreadableFile, match=f"ROI 3 .*{words}"):
         read_result(tmp_path / "suite2p")
+
+
+def _rewritten(folder, file, **changes):
+    """Write a file of values anew with some of them changed; None takes one out."""
+    content = np.load(folder / file, allow_pickle=True).item()
+    content |= changes
+    demo.save_object(folder / file, {name: value for name, value in content.items() if value is not None})
+
+
+@pytest.mark.parametrize(
+    ("file", "changes", "words"),
+    [
+        ("db.npy", {"Ly": "ninety-six"}, "Ly is str"),
+        ("db.npy", {"Lx": {"px": 128}}, "Lx is dict"),
+        ("db.npy", {"Ly": 95.5}, "Ly is 95.5, which cannot be"),
+        ("db.npy", {"Ly": 10**6, "Lx": 10**6}, "more than any field"),
+        ("db.npy", {"Ly": 10**30}, "Ly is int, and not a number"),
+        ("db.npy", {"iplane": np.arange(3)}, "iplane is an array of"),
+        ("db.npy", {"functional_chan": "first"}, "functional_chan is str"),
+        ("db.npy", {"nchannels": [1, 2]}, "nchannels is list"),
+        ("settings.npy", {"fs": None}, "Nothing in it says fs"),
+        ("settings.npy", {"tau": b"0.7"}, "tau is bytes"),
+        ("settings.npy", {"registration": {"block_size": (0, 64)}}, "block_size is missing, or not"),
+        ("settings.npy", {"registration": {"block_size": (1e-9, 64)}}, "block_size is missing, or not"),
+        ("settings.npy", {"registration": {"block_size": (1, 1)}}, "shape"),
+        ("reg_outputs.npy", {"yoff": [[1, 2], [3]]}, "yoff is list"),
+        ("reg_outputs.npy", {"yoff1": (1.0, 2.0)}, "shape"),
+        ("reg_outputs.npy", {"xoff1": None}, "shape"),
+        ("reg_outputs.npy", {"yrange": 7}, "yrange is 7"),
+        ("reg_outputs.npy", {"xrange": [5, 5000]}, "xrange is .5, 5000., no part of 128 px"),
+        ("reg_outputs.npy", {"refImg": np.full((96, 128), "a")}, "refImg is an array"),
+    ],
+)
+def test_a_value_of_another_kind_is_named(tmp_path, file, changes, words):
+    (truth,) = demo.write_result(tmp_path / "suite2p")
+    _rewritten(truth.folder, file, **changes)
+    with pytest.raises(UnreadableFile, match=words) as caught:
+        read_result(tmp_path / "suite2p")
+    assert str(truth.folder) in caught.value.where
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"med": 3}, "overlap or med"),
+        ({"med": [1, [2, 3]]}, "med is list"),
+        ({"overlap": np.zeros(3, bool)}, "overlap or med"),
+        ({"skew": {}}, "skew is dict"),
+        ({"std": np.arange(2.0)}, "std is not one number"),
+        ({"ypix": [[1, 2], [3]]}, "ypix is list"),
+    ],
+)
+def test_a_measure_of_a_roi_that_is_none_is_named(tmp_path, change, words):
+    (truth,) = demo.write_result(tmp_path / "suite2p", rois=1)
+    stat = np.empty(1, dtype=object)
+    stat[0] = {**truth.stat[0], **change}
+    demo.save_object(truth.folder / "stat.npy", stat)
+    with pytest.raises(UnreadableFile, match=f"ROI 0.*{words}"):
+        read_result(tmp_path / "suite2p")
+
+
+def test_numbers_are_taken_however_they_are_wrapped(tmp_path):
+    (truth,) = demo.write_result(tmp_path / "suite2p")
+    _rewritten(truth.folder, "db.npy", Ly=np.array([96.0]), Lx=np.int64(128), functional_chan=0)
+    _rewritten(truth.folder, "settings.npy", fs=np.array(30), version=np.array(1.1))
+    found = read_result(tmp_path / "suite2p")
+    assert (found.planes[0].height, found.planes[0].width, found.fs) == (96, 128, 30.0)
+    assert (found.functional_channel, found.version) == (0, None)
+
+
+def test_a_weight_or_a_pixel_beyond_float32_is_infinite(tmp_path):
+    (truth,) = demo.write_result(tmp_path / "suite2p", rois=1)
+    stat = np.empty(1, dtype=object)
+    stat[0] = {**truth.stat[0], "lam": np.full(49, 1e300)}
+    demo.save_object(truth.folder / "stat.npy", stat)
+    _rewritten(truth.folder, "reg_outputs.npy", meanImg=np.full((96, 128), -1e300))
+    (plane,) = read_result(tmp_path / "suite2p").planes
+    assert np.isposinf(plane.rois[0].weights).all()
+    assert np.isneginf(plane.average_image).all()
+
+
+def test_traces_of_text_are_refused(tmp_path):
+    (truth,) = demo.write_result(tmp_path / "suite2p")
+    np.save(truth.folder / "iscell.npy", np.full((4, 2), "yes"))
+    with pytest.raises(UnreadableFile, match=r"iscell\.npy"):
+        read_result(tmp_path / "suite2p")
+
+
+def test_traces_of_nothing_that_claim_every_frame_there_could_be_are_refused(tmp_path):
+    (truth,) = demo.write_result(tmp_path / "suite2p", rois=0)
+    for name in ("F", "Fneu", "spks"):
+        np.save(truth.folder / f"{name}.npy", np.zeros((0, 10**15), "f4"))
+    with pytest.raises(UnreadableFile, match="more than any scan"):
+        read_result(tmp_path / "suite2p")
+
+
+def test_blocks_by_the_million_are_refused(tmp_path):
+    (truth,) = demo.write_result(tmp_path / "suite2p")
+    _rewritten(truth.folder, "db.npy", Ly=5000, Lx=5000)
+    _rewritten(truth.folder, "settings.npy", registration={"block_size": (1, 1)})
+    with pytest.raises(UnreadableFile, match="too many blocks"):
+        read_result(tmp_path / "suite2p")
+
+
+def test_settings_that_hold_themselves_are_refused(tmp_path):
+    (truth,) = demo.write_result(tmp_path / "suite2p")
+    ring: list = [1]
+    ring.append(ring)
+    _rewritten(truth.folder, "settings.npy", detection={"algorithm": ring})
+    with pytest.raises(UnreadableFile, match="holds itself"):
+        read_result(tmp_path / "suite2p")
+
+
+def test_settings_that_unfold_to_billions_are_refused(tmp_path):
+    (truth,) = demo.write_result(tmp_path / "suite2p")
+    many: list = ["lol"]
+    for _ in range(10):
+        many = [many] * 10
+    _rewritten(truth.folder, "settings.npy", detection={"algorithm": many})
+    with pytest.raises(UnreadableFile, match="more than settings do"):
+        read_result(tmp_path / "suite2p")
+
+
+@pytest.mark.parametrize("content", [b"\xff", b"{", b"[" * 100_000])
+def test_a_manifest_that_is_no_json_is_named(tmp_path, content):
+    demo.write_result(tmp_path / "suite2p")
+    (tmp_path / "suite2p" / "manifest.json").write_bytes(content)
+    with pytest.raises(UnreadableFile, match=r"manifest\.json"):
+        read_result(tmp_path / "suite2p")

@@ -253,6 +253,11 @@ def test_a_sweep_that_was_stopped_is_as_long_as_it_was_and_says_so(tmp_path: Pat
     assert recording.warnings == ("sweep_0001 was to last 10 s and holds 2.5 s.",)
 
 
+def test_a_sweep_that_was_to_last_longer_than_can_be_counted_is_read(tmp_path: Path) -> None:
+    path = rewrite(record(tmp_path / "aux.h5", replace(RIG, duration=10.0)).path, "header/SweepDuration", 1e308)
+    assert read_wavesurfer(path).warnings == ("sweep_0001 was to last 1e+308 s and holds 2.5 s.",)
+
+
 def test_an_infinite_sweep_that_never_began_has_no_sample(tmp_path: Path) -> None:
     recording = record(tmp_path / "aux.h5", RIG, Sweep(words(0), volts(0)))
     assert (recording.duration, recording.sweeps[0].samples) == (math.inf, 0)
@@ -527,6 +532,7 @@ def test_a_file_that_changed_since_its_header_was_read_is_refused(tmp_path: Path
         ("header/AcquisitionSampleRate", 0.0, "claims 0 samples per second"),
         ("header/AcquisitionSampleRate", np.nan, "claims nan samples per second"),
         ("header/AcquisitionSampleRate", 1e300, "claims 1e+300 samples per second"),
+        ("header/AcquisitionSampleRate", 1e-300, "claims 1e-300 samples per second"),
         ("header/AcquisitionSampleRate", np.ones(2), "has 2 values and should have one"),
         ("header/AcquisitionSampleRate", np.ones(5000), "claims 5000 values"),
         ("header/ClockAtRunStart", np.ones(5), "no date and time"),

@@ -91,6 +91,8 @@ class Lines:
 
     def _last(self, carry: bytes, above: str) -> Iterator[Block]:
         block = self._block(carry)
+        if not block.texts:  # more is blank to a text than to bytes
+            return
         if self._keep_cut and _is_as_long(block.texts[0], above):
             yield block
         else:

@@ -36,6 +36,7 @@ from adamacs.modalities.behavior.reader.hdf5 import Hdf5, Held, Stamp, complaint
 BLOCK = 1 << 19  # samples
 NOMINAL = (0.0, 10 / 2**15)  # V per count of a board of 16 bits and +-10 V
 _TIMEBASE = 100e6  # Hz, of the boards: a sample takes a whole number of its ticks
+_MOST_TICKS = 2**32  # of a sample
 _ASKED_RATES = 0.9125  # versions below tell the rate that was asked for
 _SWEEP = re.compile(r"(?:sweep|trial)_(\d{1,9})")
 _FOREIGN = "Was this file written by WaveSurfer?"
@@ -311,7 +312,7 @@ class _Header:
         duration = self.duration()
         sweeps = tuple(self.sweep(name, lines, channels) for name in self.sweep_names())
         for sweep in sweeps:
-            if math.isfinite(duration) and sweep.samples < round(duration * rate) - 1:
+            if math.isfinite(duration) and sweep.samples + 1.5 < duration * rate:
                 self.warnings.append(f"{sweep.name} was to last {duration:g} s and holds {sweep.samples / rate:g} s.")
         return AuxRecording(
             path=self.file.path,
@@ -358,7 +359,7 @@ class _Header:
         rate = self.number(*_RATE)
         if rate is None:
             raise self.file.fail("The header has no sample rate.", _FOREIGN)
-        if not 0 < rate <= _TIMEBASE:
+        if not _TIMEBASE / _MOST_TICKS <= rate <= _TIMEBASE:
             raise self.file.fail(f"The header claims {rate:g} samples per second.", _FOREIGN)
         if _as_decimal(version) < _ASKED_RATES:
             return _TIMEBASE / math.floor(_TIMEBASE / rate)

@@ -17,6 +17,7 @@ import math
 import pickle
 import re
 import struct
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date, datetime, time, timedelta, timezone
@@ -130,9 +131,9 @@ def _read_header(file: BinaryIO) -> _Header:
 
 
 def _number_type(descr: str) -> np.dtype[Any]:
-    """Return the type of plain numbers or text that a header names."""
+    """Return the type of plain numbers that a header names."""
     order, code = descr[:1], descr[1:]
-    if order not in "<>|=" or not (_NUMBER.fullmatch(code) or _TEXT.fullmatch(code)):
+    if order not in "<>|=" or not _NUMBER.fullmatch(code):
         raise ValueError(f"it holds {descr}, and not an array of numbers")
     return np.dtype(descr)
 
@@ -202,7 +203,7 @@ class _Array:
             raise pickle.UnpicklingError("an array without content")
         order: Any = "F" if self.fortran else "C"
         if not self.dtype.hasobject:
-            return np.frombuffer(self.data, self.dtype).reshape(self.shape, order=order)
+            return _from_bytes(self.data, self.dtype).reshape(self.shape, order=order)
         flat = np.empty(len(self.data), dtype=object)
         for index, value in enumerate(self.data):
             flat[index] = _settle(value, seen)
@@ -218,7 +219,15 @@ def _scalar(dtype: Any, data: Any) -> Any:
     if not isinstance(dtype, _DType) or dtype.dtype.hasobject:
         raise pickle.UnpicklingError("a number of no plain type")
     raw = data.encode("latin1") if isinstance(data, str) else data
-    return np.frombuffer(raw, dtype.dtype)[0]
+    return _from_bytes(raw, dtype.dtype)[0]
+
+
+def _from_bytes(data: bytes, dtype: np.dtype[Any]) -> np.ndarray:
+    """Make a flat array; a text of codes that Unicode does not have could be made, and never be looked at."""
+    array = np.frombuffer(data, dtype)
+    if dtype.kind == "U" and array.view(np.dtype("u4").newbyteorder(dtype.byteorder)).max(initial=0) > sys.maxunicode:
+        raise pickle.UnpicklingError("a text holds what is no letter")
+    return array
 
 
 def _encode(text: str, encoding: str = "latin1") -> bytes:

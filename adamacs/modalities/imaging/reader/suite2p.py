@@ -10,8 +10,9 @@ Suite2p computed nothing: it crops some of them to the part that no shift moves 
 from __future__ import annotations
 
 import json
+import math
 import re
-from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +22,7 @@ import numpy as np
 
 from adamacs.core.errors import UnreadableFile
 from adamacs.modalities.imaging.parameters import FLAT_0_14
+from adamacs.modalities.imaging.reader.facts import Facts
 from adamacs.modalities.imaging.reader.npy import read_array, read_object
 
 # First and one past the last row of a block, and the same of its columns (px).
@@ -35,6 +37,9 @@ _PLANE = re.compile(r"plane(\d+)")
 _HINT = "Name the folder that holds plane0, such as suite2p or suite2p_exp9FY6AIRM."
 _GROUPS = ("run", "io", "registration", "detection", "classification", "extraction", "dcnv_preprocess")
 _TOP = ("torch_device", "tau", "fs", "diameter", "version")
+_MOST_PIXELS = 1 << 25  # of a field
+_MOST_FRAMES = 1 << 25  # two weeks at 30 Hz
+_MOST_BLOCKS = 1 << 16
 _MEASURES = ("radius", "aspect_ratio", "compact", "footprint", "npix_norm", "skew", "std")
 
 
@@ -235,13 +240,13 @@ def read_result(folder: Path) -> Suite2pResult:
     if not found:
         raise UnreadableFile("Every plane of it was skipped as flyback.", folder)
     first, facts = found[0]
-    functional = int(facts.get("functional_chan") or 1) - 1
+    functional = (facts.whole("functional_chan", 1) or 1) - 1
     return Suite2pResult(
         folder=folder,
         planes=[_read_plane(plane, facts_of_plane) for plane, facts_of_plane in found],
         version=_version_of(facts),
-        fs=float(_demand(facts, "fs", first)),
-        tau=float(_demand(facts, "tau", first)),
+        fs=facts.real("fs"),
+        tau=facts.real("tau"),
         functional_channel=functional,
         align_channel=1 - functional if _aligned_by_other(facts) else functional,
         settings=_settings_of(facts),
@@ -298,37 +303,35 @@ def _number_of(plane: Path) -> int:
     return int(plane.name.removeprefix("plane"))
 
 
-def _read_facts(plane: Path) -> dict[str, Any]:
+def _read_facts(plane: Path) -> Facts:
     """Read everything about a plane that is no trace into one table, whichever Suite2p wrote it."""
     names = [name for name in ("db", "settings", "reg_outputs", "detect_outputs") if (plane / f"{name}.npy").exists()]
     if "db" not in names or "settings" not in names:
         names = ["ops"]
-    facts: dict[str, Any] = {}
+    facts: dict[Any, Any] = {}
     for name in names:
         path = plane / f"{name}.npy"
         content = read_object(path)
         if not isinstance(content, dict):
             raise UnreadableFile(f"Holds {type(content).__name__}, not Suite2p's table of values.", path)
         facts |= content
-    return facts
+    return Facts(plane, facts)
 
 
-def _skipped(plane: Path, facts: Mapping[str, Any]) -> bool:
+def _skipped(plane: Path, facts: Facts) -> bool:
     """Tell whether the run was told to leave this plane out."""
-    skipped = facts.get("ignore_flyback")
-    return skipped is not None and _number_of(plane) in np.atleast_1d(skipped) and not (plane / "F.npy").exists()
+    skipped = facts.numbers("ignore_flyback")
+    return skipped is not None and _number_of(plane) in skipped and not (plane / "F.npy").exists()
 
 
-def _demand(facts: Mapping[str, Any], name: str, plane: Path) -> Any:
-    if facts.get(name) is None:
-        raise UnreadableFile(f"Nothing in it says {name}.", plane, "Is this a result folder of Suite2p 0.14 or 1.x?")
-    return facts[name]
-
-
-def _read_plane(plane: Path, facts: Mapping[str, Any]) -> Plane:
-    height, width = int(_demand(facts, "Ly", plane)), int(_demand(facts, "Lx", plane))
+def _read_plane(plane: Path, facts: Facts) -> Plane:
+    height, width = facts.whole("Ly", least=1), facts.whole("Lx", least=1)
+    if height * width > _MOST_PIXELS:
+        raise facts.fail("Ly x Lx", f"is {height} x {width} px, more than any field")
     rois = _read_rois(plane / "stat.npy", height, width)
     traces = _read_shaped(plane / "F.npy", (len(rois), None))
+    if traces.shape[1] > _MOST_FRAMES:
+        raise UnreadableFile(f"Holds {traces.shape[1]} frames, more than any scan.", plane / "F.npy")
     return Plane(
         index=_number_of(plane),
         folder=plane,
@@ -340,16 +343,19 @@ def _read_plane(plane: Path, facts: Mapping[str, Any]) -> Plane:
         Fneu=_read_shaped(plane / "Fneu.npy", traces.shape),
         spks=_read_shaped(plane / "spks.npy", traces.shape),
         iscell=np.array(_read_shaped(plane / "iscell.npy", (len(rois), 2)), dtype=float),
-        depth=int(facts.get("iplane", 0)),
-        region=int(facts.get("iroi", 0)),
-        **_registration_of(plane, facts, traces.shape[1]),
-        **_images_of(plane, facts),
-        **_read_channel_2(plane, facts, traces.shape),
+        depth=facts.whole("iplane", 0),
+        region=facts.whole("iroi", 0),
+        **_registration_of(facts, height, width, traces.shape[1]),
+        **_images_of(facts, height, width),
+        **_read_channel_2(plane, facts, (height, width), traces.shape),
     )
 
 
 def _read_shaped(path: Path, shape: tuple[int | None, ...]) -> np.ndarray:
-    return _shaped(path, read_array(path), shape)
+    array = read_array(path)
+    if array.dtype.kind not in "fiub":
+        raise UnreadableFile(f"Holds {array.dtype}, and not numbers.", path)
+    return _shaped(path, array, shape)
 
 
 def _shaped(path: Path, array: np.ndarray, shape: tuple[int | None, ...]) -> np.ndarray:
@@ -362,11 +368,11 @@ def _shaped(path: Path, array: np.ndarray, shape: tuple[int | None, ...]) -> np.
     return array
 
 
-def _read_channel_2(plane: Path, facts: Mapping[str, Any], shape: tuple[int, ...]) -> dict[str, Any]:
+def _read_channel_2(plane: Path, facts: Facts, field: tuple[int, int], shape: tuple[int, ...]) -> dict[str, Any]:
     """Read what a second channel left behind, where there is one."""
     found: dict[str, Any] = {}
-    if facts.get("meanImg_chan2") is not None:
-        found["average_image_chan2"] = _image(plane, facts, "meanImg_chan2")
+    if "meanImg_chan2" in facts:
+        found["average_image_chan2"] = _image(facts, "meanImg_chan2", *field)
     if (plane / "F_chan2.npy").exists():
         found["F_chan2"] = _read_shaped(plane / "F_chan2.npy", shape)
         found["Fneu_chan2"] = _read_shaped(plane / "Fneu_chan2.npy", shape)
@@ -385,59 +391,94 @@ def _read_rois(path: Path, height: int, width: int) -> list[Roi]:
 def _roi_of(path: Path, number: int, stat: Any, shape: tuple[int, int]) -> Roi:
     if not isinstance(stat, dict) or not {"ypix", "xpix", "lam"} <= stat.keys():
         raise UnreadableFile(f"ROI {number} has no ypix, xpix and lam.", path)
-    y, x, weights = (np.atleast_1d(stat[name]) for name in ("ypix", "xpix", "lam"))
+    facts = Facts(path, stat, f"ROI {number}:")
+    y, x, weights = (np.atleast_1d(_or_empty(facts.numbers(name))) for name in ("ypix", "xpix", "lam"))
     if y.dtype.kind not in "iu" or x.dtype.kind not in "iu" or weights.dtype.kind != "f":
         raise UnreadableFile(f"ROI {number} has pixels that are not counted in whole numbers.", path)
     if not y.shape == x.shape == weights.shape or y.ndim != 1 or y.size == 0:
         raise UnreadableFile(f"ROI {number} has {y.size} rows, {x.size} columns, {weights.size} weights.", path)
     if min(y.min(), x.min()) < 0 or y.max() >= shape[0] or x.max() >= shape[1]:
         raise UnreadableFile(f"ROI {number} has pixels outside the field of {shape[0]} x {shape[1]} px.", path)
-    overlap = np.asarray(stat.get("overlap", np.zeros(y.size)), dtype=bool)
-    center = np.asarray(stat.get("med", (np.median(y), np.median(x))), dtype=float)
-    measures = {name: float(stat[name]) for name in _MEASURES if stat.get(name) is not None}
-    return Roi(y, x, weights.astype(np.float32), overlap, (float(center[0]), float(center[1])), **measures)
+    overlap = np.asarray(facts.numbers("overlap") if "overlap" in facts else np.zeros(y.size), dtype=bool)
+    center = np.asarray(facts.numbers("med") if "med" in facts else (np.median(y), np.median(x)), dtype=float)
+    if overlap.shape != y.shape or center.shape != (2,):
+        raise UnreadableFile(f"ROI {number} has {y.size} pixels, but its overlap or med is of others.", path)
+    measures = {name: _measure(facts, name) for name in _MEASURES if name in facts}
+    return Roi(y, x, _single(weights), overlap, (float(center[0]), float(center[1])), **measures)
 
 
-def _registration_of(plane: Path, facts: Mapping[str, Any], nframes: int) -> dict[str, Any]:
+def _measure(facts: Facts, name: str) -> float:
+    """Return what Suite2p measured of a ROI; NaN, as it writes where nothing could be measured, is admitted."""
+    found = facts.numbers(name)
+    if found is None or found.size != 1:
+        raise facts.fail(name, "is not one number")
+    return float(found.item())
+
+
+def _or_empty(array: np.ndarray | None) -> np.ndarray:
+    return np.zeros(0) if array is None else array
+
+
+def _single(array: np.ndarray) -> np.ndarray:
+    """Return numbers as float32; those too large for it are infinite."""
+    with np.errstate(over="ignore"):
+        return array.astype(np.float32)
+
+
+def _registration_of(facts: Facts, height: int, width: int, nframes: int) -> dict[str, Any]:
     """Return the shifts of frames and blocks; what was not registered did not move."""
+    plane = facts.path
     path = plane / ("reg_outputs.npy" if (plane / "reg_outputs.npy").exists() else "ops.npy")
 
     def of_frames(name: str, missing: float, dtype: type) -> np.ndarray:
-        values = facts.get(name)
-        values = np.full(nframes, missing) if values is None else np.asarray(values)
-        return _shaped(path, values, (nframes,)).astype(dtype)
+        values = facts.numbers(name)
+        if values is None:
+            return np.full(nframes, missing, dtype)
+        with np.errstate(over="ignore", invalid="ignore"):
+            return _shaped(path, values, (nframes,)).astype(dtype)
 
-    blocks = _blocks_of(plane, facts) if facts.get("yoff1") is not None else ()
+    blocks = _blocks_of(facts, height, width) if "yoff1" in facts else ()
     nothing = np.zeros((nframes, 0))
+    of_blocks = {name: _or_empty(facts.numbers(name)) if blocks else nothing for name in ("yoff1", "xoff1")}
     return {
         "yoff": of_frames("yoff", 0, np.int32),
         "xoff": of_frames("xoff", 0, np.int32),
         "corrXY": of_frames("corrXY", np.nan, np.float32),
         "badframes": of_frames("badframes", 0, bool),
         "blocks": blocks,
-        "yoff1": _shaped(path, facts["yoff1"] if blocks else nothing, (nframes, len(blocks))),
-        "xoff1": _shaped(path, facts["xoff1"] if blocks else nothing, (nframes, len(blocks))),
-        "yrange": _range(facts, "yrange", "Ly"),
-        "xrange": _range(facts, "xrange", "Lx"),
+        "yoff1": _shaped(path, of_blocks["yoff1"], (nframes, len(blocks))),
+        "xoff1": _shaped(path, of_blocks["xoff1"], (nframes, len(blocks))),
+        "yrange": _range(facts, "yrange", height),
+        "xrange": _range(facts, "xrange", width),
     }
 
 
-def _blocks_of(plane: Path, facts: Mapping[str, Any]) -> tuple[Block, ...]:
+def _blocks_of(facts: Facts, height: int, width: int) -> tuple[Block, ...]:
     """Take the blocks from where Suite2p wrote them before 0.11, else compute them from their size."""
-    if facts.get("yblock") is not None and facts.get("xblock") is not None:
-        y, x = np.asarray(facts["yblock"], dtype=int), np.asarray(facts["xblock"], dtype=int)
+    y, x = facts.numbers("yblock"), facts.numbers("xblock")
+    if y is not None and x is not None:
+        if y.ndim != 2 or y.shape != x.shape or y.shape[1] != 2 or y.dtype.kind not in "iu":
+            raise facts.fail("yblock and xblock", f"are of {y.shape} and {x.shape}, and not edges of blocks")
         return tuple(((row[0], row[1]), (column[0], column[1])) for row, column in zip(y.tolist(), x.tolist()))
-    group = facts.get("registration")
-    size = _demand(group if isinstance(group, dict) else facts, "block_size", plane)
-    return lay_blocks(int(facts["Ly"]), int(facts["Lx"]), (int(size[0]), int(size[1])))
+    size = (facts.group("registration") or facts).numbers("block_size")
+    if size is None or size.shape != (2,) or not (size >= 1).all():
+        raise facts.fail("block_size", "is missing, or not a height and a width")
+    if math.prod(1.5 * length / block + 1 for length, block in zip((height, width), size.tolist())) > _MOST_BLOCKS:
+        raise facts.fail("block_size", f"of {size.tolist()} px makes too many blocks of {height} x {width} px")
+    return lay_blocks(height, width, (int(size[0]), int(size[1])))
 
 
-def _range(facts: Mapping[str, Any], name: str, length: str) -> tuple[int, int]:
-    first, last = facts.get(name, (0, facts[length]))
-    return int(first), int(last)
+def _range(facts: Facts, name: str, length: int) -> tuple[int, int]:
+    """Return the part of an axis that stayed in view; all of it where nothing says so."""
+    found = facts.numbers(name)
+    if found is None:
+        return 0, length
+    if found.shape != (2,) or not 0 <= found[0] <= found[1] <= length:
+        raise facts.fail(name, f"is {found.tolist() if found.size < 9 else found.shape}, no part of {length} px")
+    return int(found[0]), int(found[1])
 
 
-def _images_of(plane: Path, facts: Mapping[str, Any]) -> dict[str, Any]:
+def _images_of(facts: Facts, height: int, width: int) -> dict[str, Any]:
     names = {
         "ref_image": "refImg",
         "average_image": "meanImg",
@@ -445,70 +486,58 @@ def _images_of(plane: Path, facts: Mapping[str, Any]) -> dict[str, Any]:
         "correlation_image": "Vcorr",
         "max_proj_image": "max_proj",
     }
-    if facts.get(NO_IMAGES):
-        facts = {**facts, "Vcorr": None, "max_proj": None}
-    return {ours: _image(plane, facts, theirs) for ours, theirs in names.items()}
+    absent = ("Vcorr", "max_proj") if facts.flag(NO_IMAGES) else ()
+    return {ours: _image(facts, "" if theirs in absent else theirs, height, width) for ours, theirs in names.items()}
 
 
-def _image(plane: Path, facts: Mapping[str, Any], name: str) -> np.ndarray:
+def _image(facts: Facts, name: str, height: int, width: int) -> np.ndarray:
     """Return a picture in the full field; one that Suite2p cropped is set back where it was cut out."""
-    shape = int(facts["Ly"]), int(facts["Lx"])
-    full = np.full(shape, np.nan, dtype=np.float32)
-    picture = np.asarray(facts[name] if facts.get(name) is not None else ())
+    picture = _single(_or_empty(facts.numbers(name)))
+    if picture.shape == (height, width):
+        return picture
+    full = np.full((height, width), np.nan, dtype=np.float32)
     if picture.size == 0:
         return full
-    if picture.shape == shape:
-        return picture.astype(np.float32)
-    rows, columns = slice(*_range(facts, "yrange", "Ly")), slice(*_range(facts, "xrange", "Lx"))
+    rows, columns = slice(*_range(facts, "yrange", height)), slice(*_range(facts, "xrange", width))
     if full[rows, columns].shape != picture.shape:
-        raise UnreadableFile(f"{name} of {picture.shape} px fits neither the field nor its unmoved part.", plane)
+        reason = f"{name} of {picture.shape} px fits neither the field nor its unmoved part."
+        raise UnreadableFile(reason, facts.path)
     full[rows, columns] = picture
     return full
 
 
-def _aligned_by_other(facts: Mapping[str, Any]) -> bool:
+def _aligned_by_other(facts: Facts) -> bool:
     """Tell whether the structural channel was registered, and the functional one moved along."""
-    if int(facts.get("nchannels") or 1) < 2:
+    if facts.whole("nchannels", 1) < 2:
         return False
-    group = facts.get("registration")
-    if isinstance(group, dict):
-        return bool(group.get("align_by_chan2", False))
-    return int(facts.get("align_by_chan") or 1) != int(facts.get("functional_chan") or 1)
+    group = facts.group("registration")
+    if group is not None:
+        return group.flag("align_by_chan2")
+    return (facts.whole("align_by_chan", 1) or 1) != (facts.whole("functional_chan", 1) or 1)
 
 
-def _settings_of(facts: Mapping[str, Any]) -> dict[str, Any]:
+def _settings_of(facts: Facts) -> dict[str, Any]:
     """Return the settings as plain values: the groups of 1.x, or the known names of 0.14."""
-    names = (*_TOP, *_GROUPS) if isinstance(facts.get("registration"), dict) else ("fs", *FLAT_0_14)
-    return {name: _plain(facts[name]) for name in names if name in facts}
+    return facts.plain((*_TOP, *_GROUPS) if facts.group("registration") else ("fs", *FLAT_0_14))
 
 
-def _plain(value: Any) -> Any:
-    """Turn NumPy's numbers and arrays, tuples and dates into what JSON knows."""
-    if isinstance(value, dict):
-        return {str(name): _plain(item) for name, item in value.items()}
-    if isinstance(value, (np.ndarray, np.generic)):
-        value = value.tolist()
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return [_plain(item) for item in value]
-    return value if isinstance(value, (bool, int, float, str, type(None))) else str(value)
+def _version_of(facts: Facts) -> str | None:
+    version = facts.value("version" if "version" in facts else "suite2p_version")
+    return version if isinstance(version, str) and version else None
 
 
-def _version_of(facts: Mapping[str, Any]) -> str | None:
-    version = facts.get("version", facts.get("suite2p_version"))
-    return str(version) if version else None
-
-
-def _time_of(facts: Mapping[str, Any], plane: Path) -> datetime:
+def _time_of(facts: Facts, plane: Path) -> datetime:
     """Return when the run began or ended; where it is told without its zone, or not at all, when the traces were saved.
 
     1.x tells it in `ops.npy` alone.
     """
-    said = facts.get("date_proc")
+    said = facts.value("date_proc")
     if said is None and (plane / "ops.npy").exists():
         content = read_object(plane / "ops.npy")
         said = content.get("date_proc") if isinstance(content, dict) else None
     if isinstance(said, datetime) and said.tzinfo is not None:
-        return said.astimezone(UTC).replace(tzinfo=None)
+        with suppress(OverflowError):  # an hour from the calendar's ends
+            return said.astimezone(UTC).replace(tzinfo=None)
     return datetime.fromtimestamp((plane / "F.npy").stat().st_mtime, UTC).replace(tzinfo=None)
 
 
@@ -519,6 +548,6 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
         return {}
     try:
         content = json.loads(path.read_text("utf-8"))
-    except ValueError as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UnreadableFile(f"Is no JSON ({error}).", path) from error
     return content if isinstance(content, dict) else {}
