@@ -15,7 +15,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from adamacs.core.clocks.counters import FACTOR, SHARE, Gap
+from adamacs.core.clocks import counters
+from adamacs.core.clocks.counters import Gap
 from adamacs.core.events import ImportedEvents, Repair, Series
 from adamacs.core.promises import FILE, PULSES, Promise
 from adamacs.core.setup_wiring import SOURCES
@@ -26,7 +27,6 @@ COUNTED: Final[Mapping[str, str]] = {"bpod_trial_start": "bpod_trials", "stimulu
 """Events that happen once for each of a stream, and the stream."""
 
 _AUX: Final = "wavesurfer"  # the parser of the auxiliary recording
-_AROUND = 5  # frames before or after a long interval
 
 Floats = NDArray[np.float64]
 
@@ -150,28 +150,11 @@ def without_repairs(times: ArrayLike, repairs: Sequence[Repair]) -> Floats:
 def gaps_of(times: ArrayLike) -> tuple[Gap, ...]:
     """Find where pulses of a train are missing, by its times alone, whether they were lost or the device paused.
 
-    An interval beyond 1.5 periods lacks as many as would fit into it (the lab's rule for OptiTrack, see `counters`). A
-    frame that was stamped late, as computers do, is followed by short intervals: no more are missing than the five
-    intervals before or after leave room for.
+    One that was stamped late, as computers do, is not missing (`counters.find_gaps`).
 
     Parameters
     ----------
     times
         (pulse,): s, never falling.
     """
-    found = np.asarray(times, np.float64)
-    intervals = np.diff(found)
-    shortest = np.sort(intervals)[: max(1, int(SHARE * len(intervals)))]
-    period = float(np.median(shortest)) if len(shortest) else 0.0
-    if period <= 0:
-        return ()
-    at = np.flatnonzero(intervals > FACTOR * period)
-    missing = np.rint(intervals[at] / period) - 1
-    for before, after in ((0, _AROUND), (_AROUND, 0)):
-        left, right = np.maximum(at - before, 0), np.minimum(at + 1 + after, len(found) - 1)
-        missing = np.minimum(missing, np.rint((found[right] - found[left]) / period) - (right - left))
-    return tuple(
-        Gap(int(index), int(count), float(found[index]), float(found[index + 1]))
-        for index, count in zip(at, missing, strict=True)
-        if count > 0
-    )
+    return counters.find_gaps(times, settle=counters.SETTLE)

@@ -15,6 +15,7 @@ Indices = NDArray[np.int64]
 FACTOR = 1.5  # periods: an interval beyond lacks a frame
 SHARE = 0.9  # of the intervals, the shortest: what the period is the median of
 MOST_MISSING = 1000  # frames in one gap: more is a pause
+SETTLE = 10  # frames behind one that arrived late, within which a computer that was busy has caught up
 _MOST_BITS = 62  # of a counter that int64 can unroll
 
 
@@ -131,10 +132,14 @@ def period_of(times: ArrayLike, *, share: float = SHARE) -> float:
     UnusableClock
         There are fewer than two times, one is not finite, or they do not increase.
     """
-    intervals = np.sort(np.diff(_increasing(times)))
+    intervals = np.diff(_increasing(times))
     if len(intervals) == 0:
         raise UnusableClock("One time has no period.")
-    return float(np.median(intervals[: max(1, int(share * len(intervals)))]))
+    return _usual(intervals, share)
+
+
+def _usual(intervals: Floats, share: float) -> float:
+    return float(np.median(np.sort(intervals)[: max(1, int(share * len(intervals)))]))
 
 
 def find_gaps(times: ArrayLike, *, factor: float = FACTOR, share: float = SHARE, settle: int = 0) -> tuple[Gap, ...]:
@@ -147,7 +152,7 @@ def find_gaps(times: ArrayLike, *, factor: float = FACTOR, share: float = SHARE,
     Parameters
     ----------
     times
-        (frame,): s, increasing.
+        (frame,): s, increasing; with `settle`, several may be stamped at once.
     factor
         Of the period, more than 1.
     share
@@ -164,10 +169,12 @@ def find_gaps(times: ArrayLike, *, factor: float = FACTOR, share: float = SHARE,
     """
     if not factor > 1 or not 0 < share <= 1:
         raise InvalidParameters(f"A factor is more than 1 and a share in (0, 1], not {factor} and {share}.")
-    found = _increasing(times)
+    found = _increasing(times, at_once=settle > 0)
     if len(found) < 2:
         return ()
-    intervals, period = np.diff(found), period_of(found, share=share)
+    intervals = np.diff(found)
+    if not (period := _usual(intervals, share)):
+        return ()  # nearly all were stamped at once
     at = np.flatnonzero(intervals > factor * period)
     missing = np.maximum(np.rint(intervals[at] / period) - 1, 1)
     if settle:
@@ -259,10 +266,11 @@ def _gaps(times: Floats, at: Indices, missing: NDArray[np.generic]) -> tuple[Gap
     return tuple(Gap(index, int(count), start, stop) for index, count, start, stop in zip(*columns))
 
 
-def _increasing(times: ArrayLike) -> Floats:
+def _increasing(times: ArrayLike, *, at_once: bool = False) -> Floats:
+    """Return times (s) that increase; or, where several may be at once, that never fall."""
     found = np.asarray(times, float)
     if found.ndim != 1 or not np.isfinite(found).all():
         raise UnusableClock("Times are finite numbers in one row.", hint="Leave out frames without a time.")
-    if np.any(wrong := np.diff(found) <= 0):
+    if np.any(wrong := np.diff(found) < 0 if at_once else np.diff(found) <= 0):
         raise UnusableClock(f"Times do not increase after frame {int(np.argmax(wrong))}.")
     return found

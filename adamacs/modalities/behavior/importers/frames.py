@@ -18,8 +18,6 @@ from adamacs.modalities.behavior.importers import trains
 from adamacs.modalities.behavior.reader.cameras import CameraTimes, read_camera_times
 from adamacs.modalities.behavior.reader.harp import FrameSync, read_frame_sync
 
-_SETTLE = 10  # frames behind one that arrived late, within which a computer that was busy has caught up
-
 
 def read_camera(path: Path, said: Expected) -> CameraTimes:
     """Read the table of a camera as its setup type says; errors as `read_camera_times`."""
@@ -86,7 +84,7 @@ def _gaps(
     times: NDArray[np.float64], numbers: NDArray[np.int64] | None, factor: float
 ) -> tuple[tuple[Gap, ...], tuple[str, ...]]:
     """Return where frames are missing, by their own count where the table has one, and where times say otherwise."""
-    by_time = counters.find_gaps(times, factor=factor, settle=_SETTLE)
+    by_time = counters.find_gaps(times, factor=factor, settle=counters.SETTLE)
     if numbers is None:
         return by_time, ()
     try:
