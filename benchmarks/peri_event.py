@@ -26,9 +26,9 @@ CELLS, FRAMES, EVENTS, RATE = 1000, 60_000, 1_000_000, 30.0
 MADE = """
 import json, sys, time
 import numpy as np
-from adamacs.analysis.averaging import average
-from adamacs.analysis.timeline import Timeline
-from adamacs.analysis.weights import Events, weigh
+from adamacs.analysis.numerics.averaging import average
+from adamacs.analysis.numerics.timeline import Timeline
+from adamacs.analysis.numerics.weights import Events, weigh
 from adamacs.core import memory
 cells, frames, events, rate, rounds, sem = json.loads(sys.argv[1])
 rng = np.random.default_rng(0)

@@ -9,7 +9,7 @@ import numpy as np
 
 from adamacs import pipeline
 from adamacs.analysis.events import events_between, one_scan
-from adamacs.analysis.timeline import GAP, Floats
+from adamacs.analysis.numerics.timeline import GAP, Floats
 from adamacs.core import settings, setups
 from adamacs.core.errors import UnusableClock, describe
 

@@ -12,8 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from adamacs import pipeline
 from adamacs.analysis.events import events_between, on_scan_time, one_scan
-from adamacs.analysis.timeline import Floats
-from adamacs.analysis.weights import Events
+from adamacs.analysis.numerics.timeline import Floats
+from adamacs.analysis.numerics.weights import Events
 from adamacs.core.errors import InvalidRequest, UnusableClock, describe, nearest
 from adamacs.core.names import natural_order
 

@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from adamacs import pipeline
-from adamacs.analysis.averaging import MOST_BYTES, aligned, average, require_room
 from adamacs.analysis.events import events_between, on_scan_time, one_scan
+from adamacs.analysis.numerics.averaging import MOST_BYTES, aligned, average, require_room
+from adamacs.analysis.numerics.point_events import bins, raster, rates
 from adamacs.analysis.occurrences import By, Occurrences, occurrences
-from adamacs.analysis.point_events import bins, raster, rates
 from adamacs.analysis.signals import CELLS, STEP, WHEEL, Signal, read_cells, read_wheel
 from adamacs.core.errors import InvalidRequest
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from adamacs import pipeline
 from adamacs.analysis.events import on_scan_time, one_scan
 from adamacs.analysis.frame_times import frame_times
-from adamacs.analysis.timeline import Timeline
+from adamacs.analysis.numerics.timeline import Timeline
 from adamacs.core.errors import InvalidRequest, describe
 from adamacs.modalities.imaging import numerics
 

@@ -725,9 +725,15 @@ def _is_in_parts(make: Any) -> bool:
 # ---- queues
 
 
-def job_table(table: Any) -> Any:
-    """Return the job table of a bound table that computes; it was made with the schema."""
-    return jobs.Job(table())
+def job_table(table: Any, connection: dj.Connection | None = None) -> Any:
+    """Return the job table of a bound table that computes, on another connection where one is given.
+
+    It was made with the schema.
+    """
+    queue = jobs.Job(table())
+    if connection is not None and queue.primary_key:  # its columns are read over the connection that knows the schemas
+        queue._connection = connection
+    return queue
 
 
 def has_default_source(table: Any) -> bool:

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from adamacs import pipeline
 from adamacs.core import failures, processes
@@ -25,6 +25,9 @@ from adamacs.database import portable, statements
 from adamacs.schemas.operations import Attempt, Heartbeat
 from adamacs.workers import liveness
 from adamacs.workers.liveness import TOKEN_FLOOR, Ending, Identity
+
+if TYPE_CHECKING:
+    import datajoint as dj
 
 URGENT_PRIORITY, PRIORITY = 4, 5  # lower is sooner; people give 0 to 3, or 6 and more
 NEVER = datetime(1970, 1, 1)
@@ -68,16 +71,20 @@ class Queue:
         A bound Computed or Imported table.
     restriction
         Only these keys are staged and claimed; columns that the table's key lacks restrict nothing.
+    connection
+        Instead of the table's own: a thread beside the one that computes needs another.
     """
 
-    def __init__(self, table: Any, restriction: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, table: Any, restriction: Mapping[str, Any] | None = None, connection: dj.Connection | None = None
+    ) -> None:
         self.table = table
         self._instance = table()  # which keeps what it read of the tables above
         self.name = pipeline.table_name(table)
         self.restriction = {name: value for name, value in (restriction or {}).items() if name in table.primary_key}
-        self.jobs = portable.job_table(table)
+        self.jobs = portable.job_table(table, connection)
         self.key_columns: list[str] = list(self.jobs.primary_key)
-        self.connection = table.connection
+        self.connection = self.jobs.connection
         self._sql = _Statements(self)
 
     # ---- what there is to do

@@ -245,9 +245,8 @@ class Burial:
 
 
 def bury(
-    connection: dj.Connection,
     worker_id: int,
-    queues: Iterable[Queue],
+    queues: Sequence[Queue],
     kills: int,
     *,
     outcome: str = "killed",
@@ -261,6 +260,8 @@ def bury(
 
     Parameters
     ----------
+    queues
+        All that it may hold claims of, on one connection: it is one transaction.
     kills
         A key that was in the hands of so many dying workers becomes an error.
     outcome
@@ -278,34 +279,33 @@ def bury(
         A transaction of the worker is not over yet; nothing was changed. Try again soon: the server ends a transaction
         that stands still (`portable.limit_idle_transactions`).
     """
+    connection = queues[0].connection
     where = f" AND beat_time < {statements.seconds_from_now(connection, '-lease')}" if expired_only else ""
     text = f"DELETE FROM {Heartbeat().full_table_name} WHERE worker_id = %s{where}"
     with statements.transaction(connection):
         if connection.query(text, (worker_id,)).rowcount != 1:
             return Burial()
-        given = [_bury_claims(connection, q, worker_id, kills, outcome, failure or outcome, because) for q in queues]
+        given = [_bury_claims(q, worker_id, kills, outcome, failure or outcome, because) for q in queues]
     count = sum(burial.count for burial in given)
     level = logging.WARNING if count or outcome in DEATHS else logging.DEBUG
     log.log(level, "Worker %s is gone (%s); %d keys handed back.", worker_id, because or outcome, count)
     return Burial(count, tuple(sentence for burial in given for sentence in burial.failed))
 
 
-def _bury_claims(
-    connection: dj.Connection, queue: Queue, worker_id: int, kills: int, outcome: str, failure: str, because: str
-) -> Burial:
+def _bury_claims(queue: Queue, worker_id: int, kills: int, outcome: str, failure: str, because: str) -> Burial:
     held = queue.held(worker_id)
     if not held:
         return Burial()
     among = f" It held {len(held)} keys of the table at once." if len(held) > 1 else ""
     message = f"{because or 'The worker died while it computed this.'}{among}"
     endings = [Ending(claim.key, outcome, seconds, failure, message) for claim, seconds in held]
-    record_after_death(connection, worker_id, queue.name, endings)
+    record_after_death(queue.connection, worker_id, queue.name, endings)
     failed = []
     for claim, _ in held:
         text = f"[{failure}] {message}"
         if outcome not in DEATHS:
             queue.requeue(worker_id, [claim])
-        elif _deaths(connection, queue, claim.key) >= kills:
+        elif _deaths(queue, claim.key) >= kills:
             queue.fail(worker_id, claim, text)
             failed.append(f"{queue.name} {describe(claim.key)}: {text}")
         else:
@@ -313,14 +313,14 @@ def _bury_claims(
     return Burial(len(held), tuple(failed))
 
 
-def _deaths(connection: dj.Connection, queue: Queue, key: Mapping[str, Any]) -> int:
+def _deaths(queue: Queue, key: Mapping[str, Any]) -> int:
     """Count the workers that died over a key since somebody last let it be tried again."""
     text = (
         f"SELECT COUNT(*) FROM {Attempt().full_table_name} WHERE table_name = %s AND key_hash = %s "
         "AND outcome IN ('killed', 'stalled') AND ended_at > %s"
     )
     since = queue.forgiven_until(key)
-    return int(connection.query(text, (queue.name, key_hash(key), since)).fetchone()[0])
+    return int(queue.connection.query(text, (queue.name, key_hash(key), since)).fetchone()[0])
 
 
 def _next_below(connection: dj.Connection, worker_id: int, count: int) -> int:

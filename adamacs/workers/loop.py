@@ -501,8 +501,8 @@ def at_work(
     pulse = Pulse(identity.worker_id)
     slot = Slot(identity, tables, settings, restriction=restriction, pulse=pulse)
     own = portable.separate_connection(database.running_server(settings))
-    every = [Queue(table) for table in roles.computing_tables()]
-    watch = Watch(own, every, settings.workers, lambda: portable.reconnect(own, database.running_server(settings)))
+    every = [Queue(table, connection=own) for table in roles.computing_tables()]
+    watch = Watch(every, settings.workers, lambda: portable.reconnect(own, database.running_server(settings)))
     watch.pulses[identity.worker_id] = pulse
     liveness.register(slot._connection, identity, settings.workers.lease)
     watch.tick()  # what a worker that died on this machine held can be claimed at once

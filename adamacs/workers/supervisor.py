@@ -153,7 +153,7 @@ class Supervisor:
         self._queues = [Queue(table) for table in roles.computing_tables()]
         self._connection = self._queues[0].connection
         portable.limit_idle_transactions(self._connection, settings.workers.lease)
-        self._watch = Watch(self._connection, self._queues, settings.workers, self._reconnect)
+        self._watch = Watch(self._queues, settings.workers, self._reconnect)
         self._events: queue.Queue[tuple[Child, dict[str, Any]]] = queue.Queue()
         self._sweeper = sweep.Sweeper(settings)
         self._to_bury: list[Child] = []
@@ -388,9 +388,7 @@ class Supervisor:
 
     def _bury_child(self, child: Child, worker_id: int, outcome: str, failure: str, because: str) -> None:
         kills = self.settings.workers.kills
-        burial = liveness.bury(
-            self._connection, worker_id, self._queues, kills, outcome=outcome, failure=failure, because=because
-        )
+        burial = liveness.bury(worker_id, self._queues, kills, outcome=outcome, failure=failure, because=because)
         if self.mode != "once":  # there every key of a dead child is told already
             self.tally.failed += burial.failed
         self._last_end = time.monotonic()  # what was handed back is work again

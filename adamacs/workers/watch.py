@@ -17,8 +17,6 @@ from adamacs.workers.claims import Locked
 from adamacs.workers.liveness import TOKEN_FLOOR, Suspect
 
 if TYPE_CHECKING:
-    import datajoint as dj
-
     from adamacs.core.settings import Workers
     from adamacs.workers.claims import Queue
 
@@ -42,10 +40,9 @@ class Watch:
 
     Parameters
     ----------
-    connection
-        Used by the thread that calls `tick` alone.
     queues
-        Every queue of the lab: a dead worker may hold claims of any.
+        Every queue of the lab: a dead worker may hold claims of any. Their connection is used by the thread that calls
+        `tick` alone.
     settings
         `lease`, `beat` and `kills`.
     reconnect
@@ -54,14 +51,13 @@ class Watch:
 
     def __init__(
         self,
-        connection: dj.Connection,
         queues: Sequence[Queue],
         settings: Workers,
         reconnect: Callable[[], object],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.pulses: dict[int, Pulse] = {}
-        self._connection = connection
+        self._connection = queues[0].connection
         self._queues = queues
         self._settings = settings
         self._reconnect = reconnect
@@ -124,7 +120,6 @@ class Watch:
     def _bury(self, suspect: Suspect, because: str, *, expired_only: bool) -> None:
         with suppress(Locked):  # the next look comes soon
             liveness.bury(
-                self._connection,
                 suspect.worker_id,
                 self._queues,
                 self._settings.kills,

@@ -22,6 +22,7 @@ from adamacs.core.formats import require_whole
 from adamacs.demo.suite2p import save_object
 from adamacs.modalities.behavior.reader import bonsai, bpod_events, cameras, harp, imu
 from adamacs.modalities.behavior.reader.bpod import read_bpod
+from adamacs.modalities.behavior.reader.bpod_blocks import setting_blocks
 from adamacs.modalities.behavior.reader.wavesurfer import read_wavesurfer
 from adamacs.modalities.imaging import reader as imaging
 from adamacs.modalities.imaging.reader import matlab, suite2p
@@ -79,6 +80,8 @@ def _stimuli(folder: Path, data: bytes) -> None:
 def _session(path: Path) -> None:
     session = read_bpod(path)
     bpod_events.trial_attributes(session)
+    for block in setting_blocks(session):
+        assert block.trial_ids
     for events in (*bpod_events.raw_events(session).values(), *bpod_events.derived_events(session).values()):
         assert np.isfinite(events.times).all()
 

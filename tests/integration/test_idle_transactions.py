@@ -33,12 +33,12 @@ def test_the_dead_are_buried_once_the_server_has_ended_their_transaction(mouse_l
     frozen.query(f"DELETE FROM {queue.jobs.full_table_name} WHERE status = 'reserved'")
     began = time.monotonic()
     with pytest.raises(Locked, match="not over yet"):
-        liveness.bury(connection, dead.worker_id, [queue], kills=3)
+        liveness.bury(dead.worker_id, [queue], kills=3)
     assert time.monotonic() - began < LIMIT / 2
     assert len(Heartbeat()) == 1  # so that the next look finds it again
     while time.monotonic() - began < LIMIT + 2:
         time.sleep(0.1)
-    assert liveness.bury(connection, dead.worker_id, [queue], kills=3).count == 2
+    assert liveness.bury(dead.worker_id, [queue], kills=3).count == 2
     assert len(queue.jobs.pending) == 3
     with pytest.raises(portable.LOST):
         frozen.query("SELECT 1", reconnect=False)

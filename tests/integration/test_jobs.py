@@ -164,7 +164,7 @@ def test_a_job_that_changed_since_the_plan_stays_as_it_is(mixed, worker):
 
 def test_keys_that_are_in_the_queue_again_already_are_counted(items, worker, run):
     queue, _ = claim(items.Cheap, worker)
-    liveness.bury(connection(), worker.worker_id, [queue], 3)
+    liveness.bury(worker.worker_id, [queue], 3)
     change = jobs.plan_retry(every(items.Cheap), failure="killed")
     assert (change.jobs, change.queued) == ((), 1)
     assert "already queued: 1" in change.describe()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 
 import pytest
@@ -44,9 +45,9 @@ def clock():
 
 
 @pytest.fixture
-def watch(mouse_lab, queue, clock):
+def watch(mouse_lab, items, queue, clock):
     with another_connection(mouse_lab.server) as own:
-        yield Watch(own, [queue], mouse_lab.settings.workers, own.connect, clock=clock)
+        yield Watch([Queue(items.Cheap, connection=own)], mouse_lab.settings.workers, own.connect, clock=clock)
 
 
 def stood_still(connection, worker, seconds):
@@ -154,14 +155,14 @@ def test_after_an_outage_a_worker_whose_heartbeat_stood_still_keeps_its_key(conn
 def test_a_worker_that_beats_again_in_the_last_moment_is_not_buried(connection, queue):
     other = new_worker(connection, LEASE, machine="elsewhere")
     queue.take(other, 1)
-    assert liveness.bury(connection, other.worker_id, [queue], 3, expired_only=True).count == 0
+    assert liveness.bury(other.worker_id, [queue], 3, expired_only=True).count == 0
     assert len(queue.held(other.worker_id)) == 1
 
 
 def test_a_death_is_recorded_once_whoever_notices(connection, queue):
     other = new_worker(connection, machine="elsewhere")
     queue.take(other, 2)
-    counts = [liveness.bury(connection, other.worker_id, [queue], 3).count for _ in range(3)]
+    counts = [liveness.bury(other.worker_id, [queue], 3).count for _ in range(3)]
     assert counts == [2, 0, 0]
     assert len(Attempt()) == 2
 
@@ -170,13 +171,13 @@ def test_a_worker_taken_for_dead_that_comes_back_is_fenced_and_goes_on(connectio
     """SIGSTOP past the lease, then SIGCONT: its old claims are gone, and it may claim again."""
     me = new_worker(connection, machine="elsewhere")
     old = queue.take(me, 2)
-    liveness.bury(connection, me.worker_id, [queue], 3)
+    liveness.bury(me.worker_id, [queue], 3)
     assert queue.take(me, 1) == []
     liveness.beat(connection, me.worker_id, LEASE)
     with pytest.raises(Fenced), statements.transaction(connection):
         queue.acknowledge(me.worker_id, old)
     assert len(queue.take(me, 3)) == 3
-    liveness.bury(connection, me.worker_id, [queue], 3)
+    liveness.bury(me.worker_id, [queue], 3)
     assert sorted(Attempt.to_arrays("attempt").tolist()) == [-5, -4, -3, -2, -1]
 
 
@@ -185,7 +186,7 @@ def test_a_key_that_kills_its_workers_stops_after_the_limit(connection, queue):
     for death in range(1, 4):
         worker = new_worker(connection, machine="elsewhere")
         queue.take(worker, 1)
-        liveness.bury(connection, worker.worker_id, [queue], 3, because="The process of the worker is gone.")
+        liveness.bury(worker.worker_id, [queue], 3, because="The process of the worker is gone.")
         assert len(queue.jobs.errors) == (death == 3)
     assert queue.jobs.errors.fetch1("error_message") == "[killed] The process of the worker is gone."
     assert len(queue.jobs.pending) == 2
@@ -196,13 +197,13 @@ def test_a_person_who_asks_again_forgives_earlier_deaths(connection, queue):
     for _ in range(3):
         worker = new_worker(connection, machine="elsewhere")
         queue.take(worker, 1)
-        liveness.bury(connection, worker.worker_id, [queue], 3)
+        liveness.bury(worker.worker_id, [queue], 3)
     key = queue.jobs.errors.fetch1("KEY")
     (queue.jobs & key).delete_quick()
     queue.stage()
     worker = new_worker(connection, machine="elsewhere")
     assert len(queue.take(worker, 3)) == 3
-    liveness.bury(connection, worker.worker_id, [queue], 3)
+    liveness.bury(worker.worker_id, [queue], 3)
     assert len(queue.jobs.pending) == 3
 
 
@@ -210,7 +211,7 @@ def test_what_a_batch_died_over_is_tried_singly(connection, items, queue, mouse_
     """Which of them killed the worker is not known; held alone, no other is suspected with it."""
     worker = new_worker(connection, machine="elsewhere")
     queue.take(worker, 3)
-    liveness.bury(connection, worker.worker_id, [queue], 3)
+    liveness.bury(worker.worker_id, [queue], 3)
     assert all("3 keys of the table at once" in message for message in Attempt.to_arrays("message"))
     original, held = items.Cheap.make_compute, []
 
@@ -227,7 +228,7 @@ def test_what_a_batch_died_over_is_tried_singly(connection, items, queue, mouse_
 def test_a_key_whose_worker_was_ended_on_purpose_is_not_suspected(connection, queue, outcome):
     worker = new_worker(connection)
     taken = queue.take(worker, 1)
-    assert liveness.bury(connection, worker.worker_id, [queue], 1, outcome=outcome, because="ana@rig").count == 1
+    assert liveness.bury(worker.worker_id, [queue], 1, outcome=outcome, because="ana@rig").count == 1
     assert queue.take(new_worker(connection), 3).count(taken[0]) == 1
     assert Attempt.fetch1("outcome") == outcome
     assert len(queue.jobs.errors) == 0
@@ -239,7 +240,7 @@ def test_a_worker_beats_while_it_computes_longer_than_its_lease(items, mouse_lab
     items.Item.update1({"item": 0, "seconds": 2.5})
     settings = with_workers(mouse_lab.settings, lease=1.0, beat=0.2)
     with another_connection(mouse_lab.server) as own:
-        watch = Watch(own, [Queue(items.Costly)], settings.workers, own.connect)
+        watch = Watch([Queue(items.Costly, connection=own)], settings.workers, own.connect)
         watch._here = "another machine"
         beater = loop.Beater(watch, 0.2)
         beater.start()
@@ -247,4 +248,24 @@ def test_a_worker_beats_while_it_computes_longer_than_its_lease(items, mouse_lab
             assert loop.drain(Role("cpu"), settings, [items.Costly]).failed == []
         finally:
             beater.end()
+    assert Attempt.to_arrays("outcome").tolist() == ["done"]
+
+
+def test_what_looks_for_the_dead_beside_a_worker_leaves_its_connection_alone(items, mouse_lab, monkeypatch):
+    """A connection is no use to two threads: statements of the one would end up in a transaction of the other."""
+    (items.Item & "item > 0").delete_quick()
+    items.Item.update1({"item": 0, "seconds": 1.5})
+    settings = with_workers(mouse_lab.settings, lease=0.4, beat=0.1)
+    main, swept, query = threading.get_ident(), [], type(mouse_lab.connection).query
+    sweep = Queue.sweep
+
+    def query_told(self, *arguments, **options):
+        if self is mouse_lab.connection:
+            assert threading.get_ident() == main
+        return query(self, *arguments, **options)
+
+    monkeypatch.setattr(type(mouse_lab.connection), "query", query_told)
+    monkeypatch.setattr(Queue, "sweep", lambda queue, lease: swept.append(sweep(queue, lease)))
+    assert loop.drain(Role("cpu"), settings, [items.Costly]).failed == []
+    assert swept
     assert Attempt.to_arrays("outcome").tolist() == ["done"]

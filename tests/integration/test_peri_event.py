@@ -9,10 +9,10 @@ from datetime import datetime
 import numpy as np
 import pytest
 
-from adamacs.analysis import averaging
 from adamacs.analysis.frame_times import SPARE, frame_times
+from adamacs.analysis.numerics import averaging
+from adamacs.analysis.numerics.timeline import Timeline
 from adamacs.analysis.peri_event import peri_event
-from adamacs.analysis.timeline import Timeline
 from adamacs.core.clocks.mapping import ClockModel
 from adamacs.core.errors import InvalidKey, InvalidRequest, UnusableClock
 from adamacs.pipeline import behavior, clock, event, imaging, scan, session, subject, sync, trial

@@ -419,7 +419,7 @@ def test_a_key_that_every_worker_leaves_to_others_is_taken_up_by_nobody(staged, 
 def die(table, worker, *, outcome="killed", kills=3):
     """Let a worker die over a key, as its supervisor writes it down."""
     queue, (taken,) = claim(table, worker)
-    liveness.bury(connection(), worker.worker_id, [queue], kills, outcome=outcome, because="Signal SIGKILL.")
+    liveness.bury(worker.worker_id, [queue], kills, outcome=outcome, because="Signal SIGKILL.")
     return taken.key
 
 

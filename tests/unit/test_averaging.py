@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adamacs.analysis import averaging
-from adamacs.analysis.averaging import aligned, average, require_room
-from adamacs.analysis.timeline import GAP, Timeline
-from adamacs.analysis.weights import Events
+from adamacs.analysis.numerics import averaging
+from adamacs.analysis.numerics.averaging import aligned, average, require_room
+from adamacs.analysis.numerics.timeline import GAP, Timeline
+from adamacs.analysis.numerics.weights import Events
 from adamacs.core.errors import InvalidRequest
 
 LAGS = np.arange(-5, 9)
@@ -91,7 +91,7 @@ def test_blocks_chunks_and_the_order_of_events_change_nothing(recording):
         patch.setattr(averaging, "_BLOCK", 1)
         patch.setattr(averaging, "_LEAST", 5)
         patch.setattr(averaging, "_FEW", rng.choice([0.0, 2.0]))
-        patch.setattr("adamacs.analysis.weights._CHUNK", 3)
+        patch.setattr("adamacs.analysis.numerics.weights._CHUNK", 3)
         shuffled = Events(rng.permutation(times))
         parts = average(signal, timeline, shuffled, lags)
         trials = aligned(signal, timeline, shuffled, lags)

@@ -77,7 +77,8 @@ def test_no_division_into_blocks_changes_a_bit(count: int, factor: int, sizes: l
 def test_channels_are_decimated_each_for_itself() -> None:
     values = np.random.default_rng(0).normal(size=(5000, 3))
     together = decimated(values, 10)
-    assert all(np.array_equal(together[:, c], decimated(values[:, c], 10)) for c in range(3))
+    for channel in range(3):  # which instructions sum them up is the processor's choice
+        assert together[:, channel] == pytest.approx(decimated(values[:, channel], 10), rel=0, abs=1e-12)
 
 
 @pytest.mark.parametrize("count", (1, 2, 5, 39, 40, 41, 400, 1601, 30_000))

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adamacs.analysis.point_events import bins, raster, rates
-from adamacs.analysis.weights import Events
+from adamacs.analysis.numerics.point_events import bins, raster, rates
+from adamacs.analysis.numerics.weights import Events
 from adamacs.core.errors import InvalidRequest
 
 WINDOW = (-1.0, 2.0)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adamacs.analysis.timeline import EVEN, Timeline
+from adamacs.analysis.numerics.timeline import EVEN, Timeline
 from adamacs.core.errors import InvalidRequest, UnusableClock
 
 

@@ -39,7 +39,7 @@ class Database:
         self._answer()
         self.beats.append((worker_id, stage, fraction))
 
-    def _bury(self, connection, worker_id, queues, kills, *, because, expired_only):
+    def _bury(self, worker_id, queues, kills, *, because, expired_only):
         self._answer()
         self.buried.append((worker_id, expired_only))
         self.suspects = []
@@ -51,6 +51,8 @@ class Database:
 
 
 class Queue:
+    connection = None
+
     def __init__(self):
         self.sweeps = []
 
@@ -77,7 +79,7 @@ def bench(database):
                 self.watch.tick()
 
     bench = Bench()
-    bench.watch = Watch(None, [bench.queue], SETTINGS, database.reconnect, clock=lambda: bench.now)
+    bench.watch = Watch([bench.queue], SETTINGS, database.reconnect, clock=lambda: bench.now)
     return bench
 
 

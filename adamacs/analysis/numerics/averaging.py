@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from adamacs.analysis.timeline import Floats, Lags, Timeline
-from adamacs.analysis.weights import Events, Values, Weights, places_of, weigh
+from adamacs.analysis.numerics.timeline import Floats, Lags, Timeline
+from adamacs.analysis.numerics.weights import Events, Values, Weights, places_of, weigh
 from adamacs.core.errors import InvalidRequest
 
 MOST_BYTES = 2**30  # that single trials may take, unless more is allowed

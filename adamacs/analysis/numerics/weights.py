@@ -10,7 +10,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from adamacs.analysis.timeline import Evenness, Floats, Lags, Timeline
+from adamacs.analysis.numerics.timeline import Evenness, Floats, Lags, Timeline
 
 Values = NDArray[Any]
 

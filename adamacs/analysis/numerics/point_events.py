@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from adamacs.analysis.timeline import Floats
-from adamacs.analysis.weights import Events
+from adamacs.analysis.numerics.timeline import Floats
+from adamacs.analysis.numerics.weights import Events
 from adamacs.core.errors import InvalidRequest
 
 MOST_POINTS = 50_000_000  # pairs of a point and an event near it, unless more are allowed

@@ -1,0 +1,1 @@
+"""Arrays to arrays: signals around events, and events around events. No table is known here."""
