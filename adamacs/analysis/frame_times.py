@@ -12,6 +12,7 @@ from adamacs.analysis.events import events_between, one_scan
 from adamacs.analysis.numerics.timeline import GAP, Floats
 from adamacs.core import settings, setups
 from adamacs.core.errors import UnusableClock, describe
+from adamacs.core.setup_wiring import FRAMES as ON_FRAMES
 
 FRAMES, VOLUMES = "two_photon_frames", "two_photon_volumes"  # the channels, as every setup type calls them
 SPARE = 5  # time points behind the last that are left aside: what was begun when the acquisition was stopped
@@ -29,7 +30,8 @@ def frame_times(key: Mapping[str, Any], plane: int, count: int) -> Floats:
     others, and then no pulse may be missing before; nothing else may differ, for nobody could tell which pulse belongs
     to which frame.
 
-    A scan beside which nothing was recorded has no pulses and needs none: its scan time begins with the first frame.
+    A scan beside which nothing was recorded has no pulses and needs none: its scan time begins with the first frame
+    (the clock `frames`, or none).
 
     Parameters
     ----------
@@ -59,7 +61,7 @@ def frame_times(key: Mapping[str, Any], plane: int, count: int) -> Floats:
             "It is a slow stack, whose planes were drawn one after the other: that is not followed.", scan
         )
     first = plane * averaged
-    if not (pipeline.clock.Clock & scan & {"is_scan_time": True}):
+    if set((pipeline.clock.Clock & scan & {"is_scan_time": True}).to_arrays("clock")) <= {ON_FRAMES}:
         return np.asarray((np.arange(count) + first / together) / info["fps"])
     frames = _train(scan, FRAMES)
     if frames is None:

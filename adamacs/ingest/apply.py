@@ -128,10 +128,13 @@ def _write(scan: ScanPlan, settings: Settings, run: Run) -> int:
         count = len(found.missing) + len(found.changes)
         if not count:
             return 0
+        columns = [change for change in found.changes if change.column not in change.key]
+        for change in (change for change in found.changes if change.column in change.key):
+            (table_of(change.table) & change.key).delete_quick()  # refused where anything stands on it
         # Two modalities may plan rows of one table and leave out different columns, and one statement names one set.
         for (table, _), rows in groupby(found.missing, key=lambda row: (row.table, frozenset(row.values))):
             table_of(table).insert([dict(row.values) for row in rows])
-        for change in found.changes:
+        for change in columns:
             table_of(change.table).update1({**change.key, change.column: change.planned})
         what = "new" if any(row.table == "scan.Scan" for row in found.missing) else "update"
         told = "; ".join([*_counts(found.missing), *map(str, found.changes)])

@@ -14,6 +14,7 @@ from adamacs.core import places
 from adamacs.core.errors import describe
 from adamacs.core.modality import Problem, Row
 from adamacs.core.settings import Settings
+from adamacs.core.setup_wiring import FRAMES
 
 # Columns that say which scan this is: where the database says otherwise, the scan is refused. Of others the database
 # keeps what it holds, unless somebody corrects them on purpose (`Row.corrects`).
@@ -22,15 +23,15 @@ _IDENTITY = {
     "session.Session": ("subject", "session_date"),
     "scan.Scan": ("acq_software",),
     "scan.ScanPath": ("root", "path"),
-    "clock.Clock": ("is_scan_time",),
     "scan.ScanFile": ("root", "file_path", "file_size", "file_time"),
 }
+_CLOCK, _SOURCE = "clock.Clock", "event.BehaviorRecording.Source"
 _AT_ONCE = 200  # keys in one query
 
 
 @dataclass(frozen=True)
 class Change:
-    """A column that somebody corrects on purpose."""
+    """A column that is corrected; where it is one of the key, the row goes, and a planned one takes its place."""
 
     table: str
     key: Mapping[str, Any]
@@ -119,6 +120,9 @@ def compare(rows: Sequence[Row], held: Held, settings: Settings) -> Comparison:
             continue
         conflicts += _differences(row, there, settings)
         changes += _corrections(row, there)
+    moved, told = _other_clocks(rows, held)
+    changes += moved
+    conflicts += told + _imported_otherwise(changes)
     conflicts += _changed_files(rows, missing, held)
     return Comparison(tuple(missing), tuple(changes), tuple(conflicts))
 
@@ -140,6 +144,52 @@ def _corrections(row: Row, held: Mapping[str, Any]) -> Iterator[Change]:
         if held[name] != row.values[name]:
             key = {column: row.values[column] for column in table_of(row.table).primary_key}
             yield Change(row.table, key, name, held[name], row.values[name])
+
+
+def _other_clocks(rows: Sequence[Row], held: Held) -> tuple[list[Change], list[Problem]]:
+    """Tell of times that are told on other clocks than when the scan was ingested: its setup type was corrected.
+
+    On the clock of the frames no source tells its times, and none was placed on it: where it was scan time, another one
+    takes its place, as if the scan were new. On any other clock stand events, and mappings of the other clocks.
+    """
+    clocks = [row.values for row in rows if row.table == _CLOCK]
+    if not clocks:
+        return [], []
+    key = {name: clocks[0][name] for name in ("session_id", "scan_id")}
+    here = {row["clock"]: bool(row["is_scan_time"]) for row in clocks}
+    there = {row["clock"]: bool(row["is_scan_time"]) for row in held.of_scan(_CLOCK, key)}
+    planned = next((name for name, is_scan_time in here.items() if is_scan_time), "")
+    moves = []
+    if planned not in ("", FRAMES) and there.get(FRAMES):
+        del there[FRAMES]
+        moves.append(Change(_CLOCK, {**key, "clock": FRAMES}, "clock", FRAMES, planned))
+    told = []
+    was = next((name for name, is_scan_time in there.items() if is_scan_time), "")
+    is_second = bool(planned and was and was not in here)
+    if is_second or any(here.get(name, is_scan_time) != is_scan_time for name, is_scan_time in there.items()):
+        told.append(f"Scan time is {was or 'no clock'} in the database, and {planned or 'no clock'} by the setup type.")
+    for row in (row for row in rows if row.table == _SOURCE):
+        source = held.row(row)
+        if source is not None and source["clock"] != row.values["clock"]:
+            both = f"on {source['clock']} in the database, and on {row.values['clock']} by the setup type"
+            told.append(f"The times of {source['source']} are {both}.")
+    return moves, [_stands(what, key["scan_id"]) for what in told]
+
+
+def _imported_otherwise(changes: Iterable[Change]) -> list[Problem]:
+    """Tell where the setup type is corrected by which events were imported: on these stand others."""
+    return [
+        _stands(
+            f"Events of {imported} sources were imported by {change.held}, not {change.planned}.", change.key["scan_id"]
+        )
+        for change in changes
+        if change.table == "scan.ScanSetup" and (imported := len(pipeline.event.EventImport & change.key))
+    ]
+
+
+def _stands(what: str, scan_id: str) -> Problem:
+    hint = f"What was computed stands on it: `adamacs remove {scan_id}`, then ingest its folder by name."
+    return Problem("error", what, scan_id, hint)
 
 
 def _place(row: Mapping[str, Any]) -> str:

@@ -231,6 +231,27 @@ def test_without_an_auxiliary_recording_times_count_from_the_first_sample(lab, r
     assert (pipeline.event.BehaviorRecording.Source & {"source": "harp_imu"}).fetch1("clock") == "harp_imu"
 
 
+def test_a_head_that_was_ingested_on_its_own_clock_does_not_move_to_another_unseen(lab, recording):
+    ran = rig.record(with_harp(lab, HARP, needs_aux=False))
+    own = lab.home / "setups" / "own.toml"  # of a lab whose auxiliary recordings had another name
+    text = own.read_text(encoding="utf-8")
+    own.write_text(text.replace('files = "*.h5"', 'files = "*_aux.h5"'), encoding="utf-8")
+    ingest(lab, recording, ran, table_of(felt(900)))
+    before = pipeline.clock.Clock.to_dicts()
+    assert {row["clock"]: bool(row["is_scan_time"]) for row in before} == {"frames": True, "harp_imu": False}
+    own.write_text(text, encoding="utf-8")
+    answers = read_answers(lab.home / "answers.toml")
+    place = lab.settings.root("share") / "demo" / recording.name
+    (scan,) = plan_ingest([place], lab.settings, answers=answers).scans
+    assert scan.state == "refused"
+    assert (
+        "The times of harp_imu are on harp_imu in the database, and on aux by the setup type." in scan.problems[-1].what
+    )
+    assert f"`adamacs remove {scan.scan_id}`" in scan.problems[-1].hint
+    (outcome,) = apply_plan(plan_ingest([place], lab.settings, answers=answers), lab.settings)
+    assert (outcome.state, pipeline.clock.Clock.to_dicts()) == ("refused", before)
+
+
 def test_the_head_waits_for_the_gate_and_goes_with_it(lab, recording):
     ran = rig.record(setups.load(lab.home).find("mini2p1_openfield"), seed=3)
     swapped = {"two_photon_frames": ran.pulses["line_clock"], "line_clock": ran.pulses["two_photon_frames"]}

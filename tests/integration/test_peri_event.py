@@ -456,6 +456,10 @@ def test_frames_without_pulses_are_refused_unless_scan_time_is_theirs(bare):
     found = peri_event(KEY, "activity", [2.0, 5.0], (-1, 1))
     np.testing.assert_array_equal(frame_times(KEY, 0, 300), np.arange(300) / RATE)
     assert found.attrs["clock"].endswith("the first two-photon frame")
+    frames = {**SCAN, "clock": "frames", "zero": "start of the first two-photon frame", "is_scan_time": True}
+    clock.Clock.insert1(frames)
+    np.testing.assert_array_equal(frame_times(KEY, 0, 300), np.arange(300) / RATE)
+    clock.Clock.delete_quick()
     clock.Clock.insert1({**SCAN, "clock": "aux", "zero": "start of aux", "is_scan_time": True})
     with pytest.raises(UnusableClock, match="No pulses of its two-photon frames"):
         peri_event(KEY, "activity", [2.0, 5.0], (-1, 1))

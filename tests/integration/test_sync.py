@@ -9,10 +9,13 @@ import numpy as np
 import pytest
 
 from adamacs import pipeline
+from adamacs.analysis.certificate import require_pass
 from adamacs.analysis.events import count_events, events_between, nearest_events
+from adamacs.analysis.frame_times import frame_times
 from adamacs.core.clocks.mapping import ClockModel
-from adamacs.core.errors import InvalidKey, UnusableClock
+from adamacs.core.errors import InvalidKey, NotCertified, UnusableClock
 from adamacs.demo import bpod, rig
+from adamacs.ingest.remove import apply_removal, plan_removal
 from adamacs.workers import loop, roles
 from tests.integration.test_events import SHIPPED, errors, ingest, lab, plan, put  # noqa: F401 - a fixture
 from tests.integration.test_ingest import command
@@ -133,6 +136,98 @@ def test_a_setup_that_says_nothing_of_trials_leaves_them_on_their_own_clock(lab,
     with pytest.raises(UnusableClock, match="own clock"):
         events_between(key, event_types=["bpod_trial_start"])
     assert "add [[align]]" in command(lab, "sync", key["scan_id"]).stdout
+
+
+# ---- a setup type that is corrected
+
+
+def clocks():
+    rows = pipeline.clock.Clock.to_dicts(order_by="clock")
+    return {row["clock"]: bool(row["is_scan_time"]) for row in rows}
+
+
+def test_auxiliary_channels_that_are_understood_later_take_scan_time_from_the_frames(lab, recordings):  # noqa: F811
+    setup = SHIPPED["macroscope"]
+    (lab.home / "setups").mkdir()
+    own = lab.home / "setups" / "own.toml"  # of a lab whose auxiliary recordings had another name
+    own.write_text(setup.source.read_text(encoding="utf-8").replace("*.h5", "*_aux.h5"), encoding="utf-8")
+    place = put(lab, recordings[0], setup, rig.record(setup).with_frames(24, 20.0))
+    ingest(lab, place)
+    assert work(lab).failed == []
+    key = pipeline.scan.Scan.fetch1("KEY")
+    assert clocks() == {"frames": True}
+    np.testing.assert_allclose(frame_times(key, 0, 24), np.arange(24) / 20.0)
+    require_pass(key, ["two_photon_frames"])
+    own.unlink()
+    scan = plan(lab, place)
+    assert (scan.state, errors(scan)) == ("update", "")
+    assert any("clock 'frames' becomes 'aux'" in str(change) for change in scan.changes)
+    ingest(lab, place)
+    assert clocks() == {"aux": True}
+    assert plan(lab, place).state == "unchanged"
+    with pytest.raises(UnusableClock, match="No pulses"):
+        frame_times(key, 0, 24)  # never again as if they began with scan time
+    with pytest.raises(NotCertified, match="wavesurfer was not asked"):
+        require_pass(key, ["two_photon_frames"])
+
+
+def test_a_scan_time_on_which_something_stands_is_not_exchanged(lab, recordings):  # noqa: F811
+    setup = ALIGNED["mini2p1_openfield"]
+    ran = rig.record(setup, SECONDS, seed=3)
+    place = played(lab, recordings[0], setup, ran)
+    ingest(lab, place)
+    assert work(lab).failed == []
+    before = clocks()
+    assert before == {"aux": True, "bpod": False}
+    answers = lab.home / "answers.toml"
+    of_scan = answers.read_text()
+    answers.write_text(of_scan.replace(setup.name, "behavior_box"))
+    scan = plan(lab, place)
+    assert (scan.state, "behavior_box" in [change.planned for change in scan.changes]) == ("refused", True)
+    assert "Scan time is aux in the database, and bpod by the setup type." in errors(scan)
+    assert f"Events of 2 sources were imported by {setup.name}, not behavior_box." in errors(scan)
+    assert f"`adamacs remove {scan.scan_id}`" in errors(scan)
+    answers.write_text(of_scan)
+    assert plan(lab, place).state == "unchanged"
+    assert clocks() == before
+
+
+def test_a_setup_type_that_a_person_corrects_before_events_were_imported_is_corrected_in_every_row(lab, recordings):  # noqa: F811
+    setup = SHIPPED["mini2p1_openfield"]
+    place = put(lab, recordings[0], setup, rig.record(setup, SECONDS, seed=3).with_frames(24, 20.0))
+    answers = lab.home / "answers.toml"
+    as_is = answers.read_text()
+    answers.write_text(as_is.replace(setup.name, "macroscope"))
+    (lab.home / "setups").mkdir()
+    own = lab.home / "setups" / "own.toml"
+    macroscope = SHIPPED["macroscope"].source.read_text(encoding="utf-8")
+    own.write_text(macroscope.replace("*.h5", "*_aux.h5"), encoding="utf-8")
+    ingest(lab, place)
+    assert clocks() == {"frames": True}
+    answers.write_text(as_is)
+    ingest(lab, place)
+    assert (clocks(), pipeline.scan.ScanSetup.fetch1("setup_type")) == ({"aux": True}, setup.name)
+    assert plan(lab, place).state == "unchanged"
+    assert work(lab).failed == []
+    require_pass(pipeline.scan.Scan.fetch1("KEY"), ["two_photon_frames"])
+
+
+def test_an_auxiliary_recording_that_comes_after_the_ingest_is_refused_until_the_scan_is_removed(lab, recordings):  # noqa: F811
+    setup = SHIPPED["macroscope"]
+    place = put(lab, recordings[0], setup)
+    ingest(lab, place)
+    assert clocks() == {"frames": True}
+    rig.record(setup).write(place / f"{place.name}.h5")
+    scan = plan(lab, place)
+    assert scan.state == "refused"
+    assert "1 files came since the scan was ingested" in errors(scan)
+    assert clocks() == {"frames": True}
+    apply_removal(plan_removal(scan.scan_id), lab.settings)
+    ingest(lab, place)
+    assert clocks() == {"aux": True}
+
+
+# ---- what stands on an import
 
 
 def test_an_import_that_is_deleted_takes_the_mapping_along_that_stood_on_it(lab, recordings):  # noqa: F811
