@@ -518,6 +518,34 @@ def test_writing_differences_anew_is_still_needed(sets):
         assert "not in" in (sets.Left - sets.Child).make_sql()
 
 
+def some(sets):
+    of_left = [{"a": a, "b": b, "value": 0} for a in (1, 2) for b in ("x", "y")]
+    fill(sets, {"Left": of_left, "Child": [], "GrandChild": [], "Product": []})
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        {"a": 1, "b": "x"},
+        dj.AndList([{"a": 1}, {"b": "x"}]),
+        np.array([(1, "x")], dtype=[("a", "i4"), ("b", "U8")])[0],
+        {"a": 1, "b": "x", "nowhere": 3},
+    ],
+    ids=["key", "conditions", "record", "column that is not there"],
+)
+def test_all_but_one_key_are_all_but_one_and_the_mend_still_needed(sets, key):
+    some(sets)
+    assert as_set((sets.Left - key).proj()) == as_set(sets.Left.proj()) - as_set((sets.Left & key).proj())
+    assert (len(sets.Left & key), len(sets.Left - key)) == (1, 3)
+    with portable.withdrawn():
+        assert len(sets.Left - key) != 3
+
+
+def test_a_key_without_a_column_of_the_table_leaves_nothing(sets):
+    some(sets)
+    assert (len(sets.Left - {"nowhere": 3}), len(sets.Left - dj.AndList([]))) == (0, 0)
+
+
 def test_a_difference_deletes_what_it_selects(sets):
     fill(
         sets,
