@@ -61,8 +61,8 @@ def require_pass(
 def outdated(key: Key) -> tuple[str, ...]:
     """Return in sentences what a certificate does not know: what was planned, placed or told since.
 
-    Promises and placements that it stands on cannot go while it is there; what a modality told from a table of its own
-    can, so it is asked again.
+    Promises and placements that it stands on take it along where they go; what a modality told from a table of its own
+    does not, so it is asked again.
     """
     sync = pipeline.sync
     if not sync.Certificate & key:

@@ -19,6 +19,18 @@ IMPORTERS: dict[str, str] = {}
 """Per parser, the `module:function` that reads its files; `adamacs.pipeline` hands down what the modalities declare."""
 
 
+class Footing:
+    """A table on which other results stand through one of their parts, such as a certificate with its tellers.
+
+    Where rows of it are deleted, such a result goes as a whole and is made anew: one that lacks a part of what it
+    stands on would be none. DataJoint refuses that unless each call asks for it.
+    """
+
+    def delete(self, transaction=True, prompt=None, part_integrity="cascade"):
+        """Delete rows with all that stands on them, as DataJoint does; see there."""
+        return super().delete(transaction=transaction, prompt=prompt, part_integrity=part_integrity)
+
+
 @schema
 class EventType(dj.Manual):
     definition = """
@@ -46,7 +58,7 @@ class AlignmentEvent(dj.Manual):
 
 
 @schema
-class BehaviorRecording(dj.Manual):
+class BehaviorRecording(Footing, dj.Manual):
     definition = """
     # What was recorded beside the frames of a scan: auxiliary channels, behaviour, stimuli
     -> Scan
@@ -75,7 +87,7 @@ class BehaviorRecording(dj.Manual):
 
 
 @schema
-class EventImport(dj.Imported):
+class EventImport(Footing, dj.Imported):
     definition = """
     # Everything that happened according to one source, as its files were read
     -> BehaviorRecording.Source

@@ -20,7 +20,7 @@ from adamacs.core.events import Repair, Series
 from adamacs.core.modality import named
 from adamacs.schemas import scan as scan_schema
 from adamacs.schemas.clock import Clock
-from adamacs.schemas.event import BehaviorRecording, EventImport
+from adamacs.schemas.event import BehaviorRecording, EventImport, Footing
 from adamacs.schemas.scan import Scan
 from adamacs.storage import arrays
 
@@ -32,7 +32,7 @@ promises; `adamacs.pipeline` hands down what the modalities declare."""
 
 
 @schema
-class ClockSync(dj.Computed):
+class ClockSync(Footing, dj.Computed):
     definition = """
     # How times of a source's clock become scan time, and how sure that is
     -> EventImport
@@ -128,7 +128,7 @@ class StreamType(dj.Manual):
 
 
 @schema
-class Teller(dj.Manual):
+class Teller(Footing, dj.Manual):
     definition = """
     # A program or device that left files of a scan, and will tell what these hold of each stream
     -> Scan
@@ -137,7 +137,7 @@ class Teller(dj.Manual):
 
 
 @schema
-class Promise(dj.Imported):
+class Promise(Footing, dj.Imported):
     definition = """
     # What a teller promises of the streams of a scan
     -> Teller
@@ -290,14 +290,14 @@ class Certificate(dj.Computed):
 
     class Teller(dj.Part):
         definition = """
-        # A promise that the certificate stands on: it cannot be made anew while the certificate is there
+        # A promise that the certificate stands on: where it is deleted, so is the certificate
         -> master
         -> Promise
         """
 
     class Clock(dj.Part):
         definition = """
-        # A placed clock that the certificate stands on: it cannot be placed anew while the certificate is there
+        # A placed clock that the certificate stands on: where it is deleted, so is the certificate
         -> master
         -> ClockSync
         """

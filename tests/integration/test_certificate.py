@@ -7,7 +7,6 @@ import re
 from dataclasses import replace
 from datetime import UTC, datetime
 
-import datajoint as dj
 import numpy as np
 import pytest
 
@@ -20,6 +19,7 @@ from adamacs.demo import bpod, cameras, rig
 from adamacs.demo import lab as synthetic
 from adamacs.ingest.answers import read_answers
 from adamacs.ingest.choices import Choices
+from adamacs.ingest.compare import table_of
 from adamacs.ingest.find import find_recordings
 from adamacs.ingest.plan import plan_recordings
 from adamacs.workers import loop, roles
@@ -48,13 +48,16 @@ def recorded(seed=3, **changes):
     return replace(rig.record(OPENFIELD, SECONDS, seed=seed).with_frames(FRAMES, RATE), **changes)
 
 
-def arrived(lab, folder, ran):  # noqa: F811
+def arrived(lab, folder, ran, *, only=True):  # noqa: F811
     """Bring in a recording with what its rig and Bpod wrote beside it; return the scan's key."""
     place = put(lab, folder, ran.setup, ran)
     if ran.task is not None:
         bpod.write_bpod(place / f"{folder.name}.mat", ran.task.session)
     ingest(lab, place)
-    return scan()
+    return scan() if only else None
+
+
+TOLD_BY = {"event.EventImport": "source", "sync.ClockSync": "source", "sync.Promise": "teller"}
 
 
 def scan():
@@ -199,17 +202,34 @@ def test_a_camera_is_compared_with_the_pulses_that_triggered_it(lab, recordings,
 # ---- what a certificate stands on
 
 
-def test_what_a_certificate_stands_on_goes_with_it_or_stays(lab, recordings):  # noqa: F811
+@pytest.mark.parametrize("name", ["event.EventImport", "sync.ClockSync", "sync.Promise"])
+def test_what_a_certificate_stands_on_takes_it_along_and_both_are_made_anew(lab, recordings, name):  # noqa: F811
+    key = arrived(lab, recordings[0], recorded())
+    arrived(lab, recordings[1], recorded(), only=False)
+    assert work(lab).failed == []
+    other = (pipeline.sync.Certificate - key).proj()
+    assert (len(pipeline.sync.Certificate()), len(other)) == (2, 1)
+    kept = len(pipeline.sync.Certificate.Stream & other)
+    stands_on = table_of(name)
+    count = len(stands_on & key & {TOLD_BY[name]: "bpod"})
+    (stands_on & key & {TOLD_BY[name]: "bpod"}).delete(prompt=False)
+    assert (count, len(pipeline.sync.Certificate & key), len(pipeline.sync.Certificate & other)) == (1, 0, 1)
+    assert len(pipeline.sync.Certificate.Stream()) == kept > 0
+    done = work(lab)
+    assert (done.failed, done.done[name], done.done["sync.Certificate"]) == ([], 1, 1)
+    assert outdated(key) == ()
+    require_pass(key)
+
+
+@pytest.mark.parametrize("name", ["event.BehaviorRecording", "sync.Teller"])
+def test_what_was_planned_of_behaviour_takes_the_certificate_along_and_is_planned_anew(lab, recordings, name):  # noqa: F811
     key = arrived(lab, recordings[0], recorded())
     assert work(lab).failed == []
-    for stands_on in (pipeline.event.EventImport, pipeline.sync.ClockSync, pipeline.sync.Promise):
-        with pytest.raises(dj.DataJointError, match="part"):
-            (stands_on & key).delete(prompt=False)
-        assert len(pipeline.sync.Certificate()) == 1
-        (stands_on & key).delete(prompt=False, part_integrity="cascade")
-        assert len(pipeline.sync.Certificate()) == 0
-        assert work(lab).failed == []
-        assert len(pipeline.sync.Certificate()) == 1
+    (table_of(name) & key).delete(prompt=False)
+    assert (len(pipeline.sync.Certificate()), len(pipeline.scan.Scan())) == (0, 1)
+    ingest(lab, lab.settings.root("share") / "demo" / recordings[0].name)
+    assert work(lab).failed == []
+    require_pass(key)
 
 
 def test_a_certificate_that_does_not_know_of_a_teller_is_outdated(lab, recordings):  # noqa: F811

@@ -237,7 +237,7 @@ def test_an_import_that_is_deleted_takes_the_mapping_along_that_stood_on_it(lab,
     for source in ("wavesurfer", "bpod"):
         assert work(lab).failed == []
         assert len(pipeline.sync.ClockSync()) == 1
-        (pipeline.event.EventImport & {"source": source}).delete(prompt=False, part_integrity="cascade")
+        (pipeline.event.EventImport & {"source": source}).delete(prompt=False)
         assert len(pipeline.sync.ClockSync()) == 0
 
 
