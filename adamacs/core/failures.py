@@ -209,6 +209,17 @@ def describe(error: BaseException, length: int = 2000) -> str:
 # ---- which class an error is of
 
 
+def split_message(message: str) -> tuple[str, str]:
+    """Split what a job row says of a failure into its class, empty if it names none that we know, and the rest.
+
+    >>> split_message("[permission] PermissionError: a.tif")
+    ('permission', 'PermissionError: a.tif')
+    """
+    before, bracket, rest = message.removeprefix("[").partition("] ")
+    known = message.startswith("[") and bracket and before in {failure.name for failure in FAILURES}
+    return (before, rest) if known else ("", message)
+
+
 def classify(error: BaseException) -> Failure:
     """Return the class of an error.
 

@@ -12,7 +12,7 @@ agree where their ranges meet.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING, Final
@@ -110,6 +110,21 @@ class Placement:
 
 
 @dataclass(frozen=True)
+class Unplaced:
+    """A clock that could not be placed on scan time, and why.
+
+    Attributes
+    ----------
+    target
+        The clock that is scan time.
+    """
+
+    clock: str
+    target: str
+    why: str
+
+
+@dataclass(frozen=True)
 class StreamVerdict:
     """Whether what is told of a stream agrees.
 
@@ -133,7 +148,7 @@ class StreamVerdict:
         ppm between the lowest and the highest rate; None where fewer than two are told.
     first_difference, last_difference
         s of scan time between what is told of the first and of the last; None where fewer than two can be compared.
-    placements
+    placements, unplaced
         Of the clocks on which the stream is told and that it depends on.
     """
 
@@ -149,6 +164,7 @@ class StreamVerdict:
     first_difference: float | None = None
     last_difference: float | None = None
     placements: tuple[Placement, ...] = ()
+    unplaced: tuple[Unplaced, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -165,7 +181,10 @@ def worst(verdicts: Iterable[str]) -> str:
 
 
 def compare(
-    promises: Iterable[Promise], thresholds: Sync, placements: Iterable[Placement] = ()
+    promises: Iterable[Promise],
+    thresholds: Sync,
+    placements: Iterable[Placement] = (),
+    unplaced: Iterable[Unplaced] = (),
 ) -> tuple[StreamVerdict, ...]:
     """Set all promises of a scan side by side.
 
@@ -179,21 +198,33 @@ def compare(
         Beyond which a difference is warned of, and beyond which it fails.
     placements
         Of every clock but scan time itself.
+    unplaced
+        Clocks that could not be placed. What is told on one of them fails.
 
     Returns
     -------
-    A verdict per stream, in the order of their names; the placement of a clock that no stream depends on has one too,
-    under the clock's name.
+    A verdict per stream, in the order of their names; a clock that no stream depends on has one too, under its name.
     """
     streams: dict[str, list[Promise]] = {}
     for promise in sorted(set(promises), key=_order):
         streams.setdefault(promise.stream, []).append(promise)
     placed = {one.model.source: one for one in placements}
-    carried = _carried(streams, placed)
-    alone = set(placed) - {one.model.source for group in carried.values() for one in group}
-    cases = [_Case(name, tuple(told), placed, carried[name], thresholds) for name, told in streams.items()]
-    cases += [_Case(clock, (), placed, (placed[clock],), thresholds) for clock in alone]
-    return tuple(case.judged() for case in sorted(cases, key=lambda case: case.stream))
+    lost = {one.clock: one for one in unplaced}
+    carried = _carried(streams, {one.model.target for one in placed.values()}, lost)
+    for clock in (set(placed) | set(lost)).difference(*carried.values()):  # no stream depends on it
+        carried.setdefault(clock, []).append(clock)
+    cases = (
+        _Case(
+            stream=name,
+            told=tuple(streams.get(name, ())),
+            placed=placed,
+            carried=tuple(placed[clock] for clock in clocks if clock in placed),
+            lost=tuple(lost[clock] for clock in clocks if clock in lost),
+            limits=thresholds,
+        )
+        for name, clocks in sorted(carried.items())
+    )
+    return tuple(case.judged() for case in cases)
 
 
 def _order(promise: Promise) -> tuple[str, int, str, str]:
@@ -201,19 +232,19 @@ def _order(promise: Promise) -> tuple[str, int, str, str]:
 
 
 def _carried(
-    streams: Mapping[str, Sequence[Promise]], placed: Mapping[str, Placement]
-) -> dict[str, tuple[Placement, ...]]:
-    """Return, per stream, the placements that it depends on.
+    streams: Mapping[str, Sequence[Promise]], scan_time: Collection[str], lost: Collection[str]
+) -> dict[str, list[str]]:
+    """Return, per stream, the clocks that it depends on.
 
     One that is told on scan time, too, stands without them, unless the clock is its own: the time stamps of a camera
-    are on the camera's clock, whatever triggered it.
+    are on the camera's clock, whatever triggered it. Who tells of it on a clock that could not be placed may tell of
+    another recording: without that clock it does not stand.
     """
-    scan_time = {one.model.target for one in placed.values()}
     found = {}
     for name, told in streams.items():
-        clocks = sorted({promise.clock for promise in told} & set(placed))
-        on_scan_time = any(promise.clock in scan_time for promise in told)
-        found[name] = tuple(placed[clock] for clock in clocks if clock == name or not on_scan_time)
+        clocks = sorted({promise.clock for promise in told})
+        on_scan_time = any(clock in scan_time for clock in clocks)
+        found[name] = [clock for clock in clocks if clock == name or clock in lost or not on_scan_time]
     return found
 
 
@@ -225,6 +256,7 @@ class _Case:
     told: tuple[Promise, ...]
     placed: Mapping[str, Placement]
     carried: tuple[Placement, ...]
+    lost: tuple[Unplaced, ...]
     limits: Sync
 
     def judged(self) -> StreamVerdict:
@@ -244,6 +276,7 @@ class _Case:
             first_difference=first,
             last_difference=last,
             placements=self.carried,
+            unplaced=self.lost,
         )
 
     def _why(self, findings: Sequence[_Finding]) -> str:
@@ -370,6 +403,8 @@ class _Case:
     # ---- clocks
 
     def _clocks(self) -> Iterator[_Finding]:
+        for lost in self.lost:
+            yield _Finding(2, f"Clock {lost.clock} could not be placed on {lost.target}: {lost.why}")
         for placed in self.carried:
             model, p95 = placed.model, 1e6 * placed.residual_p95
             if badness := self._badness(abs(model.drift_ppm), "drift"):

@@ -7,17 +7,19 @@ too; the certificate sets the promises side by side and knows no instrument.
 from __future__ import annotations
 
 from dataclasses import asdict
+from functools import cached_property
 from typing import Any
 
 import datajoint as dj
 import numpy as np
 
-from adamacs.core import promises, settings, setups, streams
+from adamacs.core import failures, promises, settings, setups, streams
 from adamacs.core.clocks import alignment
 from adamacs.core.clocks.mapping import ClockModel
 from adamacs.core.errors import UnusableClock
 from adamacs.core.events import Repair, Series
 from adamacs.core.modality import named
+from adamacs.database import portable
 from adamacs.schemas import scan as scan_schema
 from adamacs.schemas.clock import Clock
 from adamacs.schemas.event import BehaviorRecording, EventImport, Footing
@@ -99,6 +101,7 @@ class ClockSync(Footing, dj.Computed):
 
     def make_insert(self, key, row, mapping, pairs):
         self.insert1({**key, **row, "clock_mapping": mapping, "pairs": pairs})
+        _renew(key)
 
 
 def events_of(key):
@@ -188,6 +191,14 @@ class Promise(Footing, dj.Imported):
         self.insert1({**key, "told_source": source, "stream_count": len({one["stream"] for one in told})})
         _name_streams(one["stream"] for one in told)
         self.Stream.insert([{**key, **_stream_row(one)} for one in told])
+        _renew(key)
+
+
+def _renew(key):
+    """Delete the certificate of a scan, which knows nothing of what was told or placed just now: it is made anew."""
+    scan = {name: key[name] for name in ("session_id", "scan_id")}
+    if Certificate & scan:
+        (Certificate & scan).delete(prompt=False)
 
 
 def trains_of(key):
@@ -280,7 +291,7 @@ class Certificate(dj.Computed):
         first_difference = null : float64  # s, of scan time, between what is told of the first
         last_difference = null  : float64  # s, of scan time, between what is told of the last
         sync_clock = ''      : varchar(32)  # the clock on which it depends; empty: it is told on scan time
-        sync_offset = null   : float64      # s, scan time at the zero of that clock
+        sync_offset = null   : float64      # s, scan time at the zero of that clock; null: it could not be placed
         sync_drift = null    : float64      # ppm, how much faster scan time runs
         residual_micros = null     : float64  # µs, 95th percentile of the distances of pairs from the mapping
         residual_micros_max = null : float64  # µs
@@ -302,19 +313,33 @@ class Certificate(dj.Computed):
         -> ClockSync
         """
 
+    @cached_property
+    def _clock_jobs(self):
+        return portable.job_table(ClockSync)
+
     @property
     def key_source(self):
-        unplaced = ClockSync().key_source.proj() - ClockSync.proj()
+        # A clock that is to be placed is waited for, unless that failed for good or somebody left it out.
+        given_up = self._clock_jobs & [{"status": "error"}, {"status": "ignore"}]
+        unplaced = portable.without(ClockSync().key_source.proj() - ClockSync.proj(), given_up)
         return ((Scan & Teller) - (Teller - Promise)) - unplaced
 
-    def make_fetch(self, key):  # what was promised, and how the clocks are placed: the rows of both
+    def make_fetch(self, key):  # what was promised; how clocks are placed; why others are not; who was asked
         told = (Promise.Stream & key).to_dicts(order_by="stream, told_by, teller")
         placed = (ClockSync & key).proj(*_PLACED).to_dicts(order_by="clock")
-        return (told, placed, (Promise & key).keys(order_by="teller"))
+        return (told, placed, self._unplaced(key), (Promise & key).keys(order_by="teller"))
 
-    def make_compute(self, key, told, placed, tellers):
+    def _unplaced(self, key):
+        missing = (ClockSync().key_source & key).proj() - ClockSync.proj()
+        clocks = (BehaviorRecording.Source & missing).to_dicts(order_by="source")
+        target = "".join((Clock & key & {"is_scan_time": True}).to_arrays("clock"))
+        said = {row["source"]: _why_not(row) for row in (self._clock_jobs & key).to_dicts()}
+        return [(row["clock"], target, said.get(row["source"], "")) for row in clocks]
+
+    def make_compute(self, key, told, placed, unplaced, tellers):
         limits = settings.active().sync
-        verdicts = promises.compare(map(_promise, told), limits, map(_placement, placed))
+        lost = (promises.Unplaced(*one) for one in unplaced)
+        verdicts = promises.compare(map(_promise, told), limits, map(_placement, placed), lost)
         bad = [f"{one.stream}: {one.why}" for one in verdicts if one.verdict != "pass"]
         row = {
             "verdict": promises.worst(one.verdict for one in verdicts),
@@ -333,6 +358,13 @@ class Certificate(dj.Computed):
         self.Clock.insert([{**key, **clock} for clock in clocks])
 
 
+def _why_not(job):
+    message = job["error_message"] or ""
+    if job["status"] != "ignore":
+        return failures.split_message(message)[1]
+    return f"it was left out by {job['user'] or 'somebody'}{f': {message}' if message else '.'}"
+
+
 def _verdict_row(found):
     return {
         "stream": found.stream,
@@ -346,7 +378,7 @@ def _verdict_row(found):
         "rate_difference": found.rate_difference,
         "first_difference": found.first_difference,
         "last_difference": found.last_difference,
-        **_clock_columns(max(found.placements, key=lambda one: one.residual_p95, default=None)),
+        **_clock_columns(found),
     }
 
 
@@ -354,9 +386,11 @@ _OF_A_CLOCK = ("sync_clock", "sync_offset", "sync_drift", "residual_micros", "re
 _OF_A_CLOCK = (*_OF_A_CLOCK, "rejected_count", "alone_count")
 
 
-def _clock_columns(placed):
-    if placed is None:
-        return {name: "" if name == "sync_clock" else None for name in _OF_A_CLOCK}
+def _clock_columns(found):
+    placed = max(found.placements, key=lambda one: one.residual_p95, default=None)
+    lost = next((one.clock for one in found.unplaced), "")
+    if placed is None or lost:
+        return {name: lost if name == "sync_clock" else None for name in _OF_A_CLOCK}
     return {
         "sync_clock": placed.model.source,
         "sync_offset": placed.model.offset,

@@ -20,7 +20,6 @@ from adamacs.workers import attempts, liveness, pauses, state
 from adamacs.workers.attempts import Tried
 from adamacs.workers.claims import PRIORITY, Queue
 from adamacs.workers.state import duration
-from adamacs.workers.why import split_message
 
 Selection = Sequence[tuple[Any, Mapping[str, Any]]]  # tables, each with a key, whole or in part
 
@@ -229,7 +228,7 @@ def _jobs(
 
 def _job(name: str, key: Mapping[str, Any], row: Mapping[str, Any], alive: bool | None) -> Job:
     is_left_out = row["status"] == "ignore"
-    failure, message = ("", row["error_message"]) if is_left_out else split_message(row["error_message"])
+    failure, message = ("", row["error_message"]) if is_left_out else failures.split_message(row["error_message"])
     return Job(
         table=name,
         key=key,

@@ -325,7 +325,7 @@ class _Inquiry:
 
     def _failed(self, name: str, key: dict[str, Any], job: dict[str, Any], tried: list[Tried]) -> Answer:
         counted = attempts.counted(tried, job["created_time"])
-        failure, message = split_message(job["error_message"])
+        failure, message = failures.split_message(job["error_message"])
         again = _retry(name, key)
         cure = f"{failures.named(failure).cure} Then: {again}" if failure else f"Mend it, then: {again}"
         log = counted[-1].log if counted else ""
@@ -337,17 +337,6 @@ class _Inquiry:
         reason = f": {job['error_message']}" if job["error_message"] else ", who gave no reason"
         sentence = f"It was left out by {job['user'] or 'somebody'}{reason}."
         return Answer(name, key, "excluded", sentence, f"To compute it after all: {_retry(name, key)}")
-
-
-def split_message(message: str) -> tuple[str, str]:
-    """Split what a job row says of a failure into its class, empty if it names none that we know, and the rest.
-
-    >>> split_message("[permission] PermissionError: a.tif")
-    ('permission', 'PermissionError: a.tif')
-    """
-    before, bracket, rest = message.removeprefix("[").partition("] ")
-    known = message.startswith("[") and bracket and before in {failure.name for failure in failures.FAILURES}
-    return (before, rest) if known else ("", message)
 
 
 def _below(answer: Answer) -> Iterator[tuple[str, str]]:
@@ -377,7 +366,7 @@ def _before(job: Mapping[str, Any] | None, counted: Sequence[Tried]) -> str:
     outcomes = Counter(one.outcome for one in counted)
     told = [f"{_BEFORE.get(outcome, 'it failed')} {_times(count)}" for outcome, count in outcomes.items()]
     if not told and job and job["error_message"]:  # somebody asked for another try since
-        told = [f"{_BEFORE.get(split_message(job['error_message'])[0], 'it failed')} before"]
+        told = [f"{_BEFORE.get(failures.split_message(job['error_message'])[0], 'it failed')} before"]
     text = " and ".join(told)
     return f"{text[0].upper()}{text[1:]}. " if text else ""
 

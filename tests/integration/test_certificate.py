@@ -13,8 +13,10 @@ import pytest
 from adamacs import pipeline
 from adamacs.analysis.certificate import outdated, require_pass
 from adamacs.core import settings as settings_module
-from adamacs.core.errors import InvalidKey, NotCertified
+from adamacs.core.clocks import alignment
+from adamacs.core.errors import InvalidKey, MissingFile, NotCertified, PairingRefused
 from adamacs.core.settings import Sync
+from adamacs.database import portable
 from adamacs.demo import bpod, cameras, rig
 from adamacs.demo import lab as synthetic
 from adamacs.ingest.answers import read_answers
@@ -22,7 +24,7 @@ from adamacs.ingest.choices import Choices
 from adamacs.ingest.compare import table_of
 from adamacs.ingest.find import find_recordings
 from adamacs.ingest.plan import plan_recordings
-from adamacs.workers import loop, roles
+from adamacs.workers import jobs, loop, roles
 from tests.integration.test_events import SHIPPED, ingest, lab, put  # noqa: F401 - a fixture
 from tests.integration.test_ingest import command
 
@@ -246,13 +248,78 @@ def test_a_certificate_that_does_not_know_of_a_teller_is_outdated(lab, recording
     own.unlink()
     ingest(lab, place)
     assert outdated(scan()) == ("bpod was not asked.",)
-    assert work(lab).failed == []
-    assert outdated(scan()) == ("bpod was not asked.", "The clock of bpod was placed since.")
     with pytest.raises(NotCertified, match="outdated: bpod was not asked"):
         require_pass(scan(), ["two_photon_frames"])
-    (pipeline.sync.Certificate & scan()).delete(prompt=False)
-    assert work(lab).done == {"sync.Certificate": 1}
+    assert work(lab).failed == []
+    assert (outdated(scan()), "bpod_trials" in verdicts()) == ((), True)
     require_pass(scan(), ["bpod_trials"])
+
+
+# ---- clocks that cannot be placed
+
+
+def refused_once(patch, error):
+    patch.setattr(alignment, "align", lambda *arguments, **keywords: (_ for _ in ()).throw(error))
+
+
+def again(lab, *, key=None):  # noqa: F811
+    table = pipeline.sync.ClockSync
+    assert len(jobs.apply(jobs.plan_retry([(table, key or {})]))) == 1
+
+
+def test_a_clock_that_failed_for_good_fails_its_stream_with_the_reason_and_is_heard_when_it_is_placed(lab, recordings):  # noqa: F811
+    key = arrived(lab, recordings[0], recorded())
+    with pytest.MonkeyPatch.context() as patch:
+        refused_once(patch, PairingRefused("Nothing fits of 12 trials."))
+        assert len(work(lab).failed) == 1
+        found = verdicts()
+        assert {name: verdict for name, (verdict, _) in found.items() if verdict != "pass"} == {"bpod_trials": "fail"}
+        assert (
+            "Clock bpod could not be placed on aux: PairingRefused: Nothing fits of 12 trials."
+            in found["bpod_trials"][1]
+        )
+        row = (pipeline.sync.Certificate.Stream & {"stream": "bpod_trials"}).fetch1()
+        assert (row["sync_clock"], row["sync_offset"], row["residual_micros"]) == ("bpod", None, None)
+        require_pass(key, ["two_photon_frames"])
+        with pytest.raises(NotCertified, match="Nothing fits"):
+            require_pass(key, ["bpod_trials"])
+        shown = command(lab, "sync", key["scan_id"], "--plot", str(lab.home / "page.png"))
+        assert (shown.returncode, shown.stderr, "FAIL   bpod_trials" in shown.stdout) == (1, "", True)
+        again(lab)
+        assert len(work(lab).failed) == 1
+        assert verdicts() == found, "it failed again"
+    again(lab)
+    done = work(lab)
+    assert (done.failed, done.done) == ([], {"sync.ClockSync": 1, "sync.Certificate": 1})
+    assert verdicts()["bpod_trials"][0] == "pass"
+    assert len(pipeline.sync.Certificate.Clock & key) == 1
+    require_pass(key)
+
+
+def test_a_clock_that_may_still_be_placed_is_waited_for(lab, recordings):  # noqa: F811
+    key = arrived(lab, recordings[0], recorded())
+    with pytest.MonkeyPatch.context() as patch:
+        refused_once(patch, MissingFile("A file is away.", "x"))  # which is tried again, half a minute later
+        work(lab)
+        job = portable.job_table(pipeline.sync.ClockSync).fetch1()
+        assert (job["status"], "A file is away" in job["error_message"]) == ("pending", True)
+        assert len(pipeline.sync.Certificate()) == 0
+    again(lab)
+    assert work(lab).failed == []
+    require_pass(key)
+
+
+def test_a_clock_that_somebody_left_out_fails_its_stream_and_says_so(lab, recordings):  # noqa: F811
+    key = arrived(lab, recordings[0], recorded())
+    assert work(lab, "ScanInfo", "EventImport", "Promise").failed == []
+    where = [(pipeline.sync.ClockSync, {**key, "source": "bpod"})]
+    jobs.apply(jobs.plan_exclude(where, reason="The log is of another mouse."))
+    assert work(lab).failed == []
+    verdict, why = verdicts()["bpod_trials"]
+    assert (verdict, "it was left out by" in why, "The log is of another mouse." in why) == ("fail", True, True)
+    again(lab, key={**key, "source": "bpod"})
+    assert work(lab).failed == []
+    require_pass(key, ["bpod_trials"])
 
 
 def test_a_certificate_is_outdated_where_the_headers_were_read_anew_and_tell_otherwise(lab, recordings):  # noqa: F811

@@ -125,6 +125,26 @@ def test_a_lost_plateau_of_a_log_without_times_is_refused_with_both_counts(lab, 
     assert "paired in order" in why.stdout
 
 
+def test_a_log_of_another_scan_fails_the_certificate_of_its_stream_and_of_no_other(lab, recordings):  # noqa: F811
+    show = shown(BENCH)
+    other = screen.show(rig.record(BENCH, SECONDS, seed=7), seed=9)
+    place = put(lab, recordings[0], BENCH, show.rig)
+    (log,) = place.glob("*bonsai*.csv")
+    other.write_log(log)
+    ingest(lab, place)
+    sync = pipeline.sync
+    failed = work(lab).failed
+    assert any("sync.ClockSync" in one for one in failed)
+    tables = [pipeline.imaging.ScanInfo, sync.Promise, sync.Certificate]
+    assert loop.drain(roles.named("cpu"), lab.settings, tables).failed == []
+    found = {row["stream"]: row for row in sync.Certificate.Stream.to_dicts()}
+    assert (found["stimuli"]["count_min"], found["stimuli"]["count_max"]) == (24, 24), "both count alike"
+    assert (found["stimuli"]["stream_verdict"], found["stimuli"]["sync_clock"]) == ("fail", "bonsai")
+    assert "Clock bonsai could not be placed on aux: PairingRefused: " in found["stimuli"]["stream_why"]
+    assert [found[name]["stream_verdict"] for name in ("camera_frames", "two_photon_volumes")] == ["pass", "pass"]
+    assert "bonsai" not in found["two_photon_frames"]["stream_why"]
+
+
 @pytest.mark.parametrize("spread", [0.2, 0.0])
 def test_lost_plateaus_and_a_false_line_are_left_alone_whether_or_not_stimuli_come_evenly(lab, recordings, spread):  # noqa: F811
     show = shown(BENCH, spread=spread).without_plateaus([0, 9])

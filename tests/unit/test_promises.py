@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adamacs.core.clocks.mapping import ClockModel
-from adamacs.core.promises import FILE, HEADER, PULSES, TOLD_BY, VERDICTS, Placement, Promise, compare, worst
+from adamacs.core.promises import FILE, HEADER, PULSES, TOLD_BY, VERDICTS, Placement, Promise, Unplaced, compare, worst
 from adamacs.core.settings import Sync
 
 LIMITS = Sync()
@@ -197,3 +197,32 @@ def test_every_verdict_says_why(told, placements):
     for verdict in compare(told, LIMITS, placements):
         assert verdict.why
         assert verdict.verdict in VERDICTS
+
+
+# ---- clocks that could not be placed
+
+LOST = Unplaced("bpod", "aux", "nothing fits.")
+TRIALS = Promise("bpod", "bpod_trials", FILE, 40, 2.0, 200.0, clock="bpod")
+
+
+def test_a_stream_fails_where_the_clock_that_it_depends_on_could_not_be_placed_and_others_stand():
+    frames, trials = sorted(compare([*SOUND, TRIALS], LIMITS, [], [LOST]), key=lambda one: one.stream == "bpod_trials")
+    assert (frames.verdict, frames.unplaced) == ("pass", ())
+    assert (trials.verdict, trials.unplaced) == ("fail", (LOST,))
+    assert trials.why == "Clock bpod could not be placed on aux: nothing fits."
+
+
+def test_who_tells_on_a_clock_that_could_not_be_placed_may_tell_of_another_recording():
+    pulses = Promise("wavesurfer", "bpod_trials", PULSES, 40, 42.0, 240.0, clock="aux")
+    (both,) = compare([TRIALS, pulses], LIMITS, [], [LOST])
+    assert (both.stream, both.verdict, both.unplaced) == ("bpod_trials", "fail", (LOST,))
+    assert both.count_min == both.count_max == 40, "although both count alike"
+    well = compare([TRIALS, pulses], LIMITS, [placed("bpod", offset=40.0, drift=0.0)])
+    assert {one.stream: one.verdict for one in well} == {"bpod": "pass", "bpod_trials": "pass"}
+
+
+def test_a_clock_that_no_stream_depends_on_is_judged_under_its_name_beside_what_is_called_so():
+    by_stream = {one.stream: one for one in compare(SOUND, LIMITS, [placed("bpod")], [replace(LOST, clock="harp")])}
+    assert {name: one.verdict for name, one in by_stream.items()} == {FRAMES: "pass", "bpod": "pass", "harp": "fail"}
+    (both,) = compare([Promise("bpod", "bpod", HEADER, 40)], LIMITS, [], [LOST])
+    assert (both.verdict, len(both.told)) == ("fail", 1)
