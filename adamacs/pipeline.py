@@ -26,7 +26,7 @@ SPINE: tuple[str, ...] = (
     *("operations", "ledger"),
 )
 
-__all__ = ["MODALITIES", "SPINE", "connect", "imaging", "initialise", "modalities", "modules", "table_name"]  # noqa: F822
+__all__ = ["MODALITIES", "SPINE", "connect", "imaging", "initialise", "modalities", "modules", "table_name", "tables"]  # noqa: F822
 
 
 def connect(settings: Settings | None = None) -> dj.Connection:
@@ -120,6 +120,16 @@ def modules() -> tuple[ModuleType, ...]:
     """Return every module that holds tables, parents first."""
     spine = tuple(import_module(f"adamacs.schemas.{name}") for name in SPINE)
     return spine + tuple(import_module(f"adamacs.modalities.{name}.tables") for name in MODALITIES)
+
+
+def tables() -> Iterator[Any]:
+    """Yield every table in the order of the declarations, parents first, each followed by its parts."""
+    from datajoint import Part
+
+    for module in modules():
+        for master, _ in module.schema.declare_list:
+            yield master
+            yield from (part for part in vars(master).values() if isinstance(part, type) and issubclass(part, Part))
 
 
 def table_name(table: type) -> str:

@@ -85,7 +85,9 @@ def _plan_session(session_id: str, keys: list[dict[str, str]]) -> RemovalPlan:
         rows=tuple((_name(table), count) for table, count in held),
         arrays=tuple(sorted({file for table, _ in held for file in _array_files(table)})),
         folders=tuple(folder for key in keys for folder in _made_folders(key)),
-        paths=tuple(places.spell(row["root"], row["path"]) for row in (pipeline.scan.ScanPath & keys).to_dicts()),
+        paths=tuple(
+            places.spell(row["root"], row["path"]) for row in (pipeline.scan.ScanPath & keys).to_dicts(order_by="KEY")
+        ),
         session=last,
     )
 
@@ -139,8 +141,14 @@ def _demand_unchanged(plan: RemovalPlan) -> None:
 
 
 def _dependents(top: Any, restriction: Any) -> list[Any]:
-    """Return every table below `top` restricted to the rows that go, children first."""
-    return [table & restriction for table in reversed(top().descendants(as_objects=True))]
+    """Return every table below `top` restricted to the rows that go: a lab's own first, then children before parents.
+
+    Tables that do not depend on each other stand in the order of their declarations: DataJoint's varies.
+    """
+    declared = {table.full_table_name: number for number, table in enumerate(pipeline.tables())}
+    found = sorted(top().descendants(as_objects=True), key=lambda table: table.full_table_name)
+    found.sort(key=lambda table: declared.get(table.full_table_name, len(declared)))
+    return [table & restriction for table in reversed(found)]
 
 
 def _made_folders(key: dict[str, Any]) -> Iterator[str]:
@@ -151,7 +159,8 @@ def _made_folders(key: dict[str, Any]) -> Iterator[str]:
     imaging = pipeline.imaging
     runs = imaging.Processing * imaging.ProcessingTask & key & {"task_mode": "trigger"}
     curated = imaging.Curation & key & {"manual_curation": True}
-    for relative in (*runs.to_arrays("processing_output_dir"), *curated.to_arrays("curation_output_dir")):
+    made = runs.to_arrays("processing_output_dir"), curated.to_arrays("curation_output_dir")
+    for relative in (name for names in made for name in sorted(names)):
         if (imaging.result_folder(str(relative)) / "manifest.json").is_file():
             yield str(relative)
 

@@ -57,7 +57,7 @@ class Catalogue:
     """
 
     def __init__(self, settings: Settings, tables: Sequence[Any] | None = None) -> None:
-        self.tables = {pipeline.table_name(table): table for table in (*_all_tables(), *(tables or ()))}
+        self.tables = {pipeline.table_name(table): table for table in (*pipeline.tables(), *(tables or ()))}
         filled = roles.computing_tables() if tables is None else [t for t in tables if issubclass(t, _COMPUTING)]
         self.filled = {pipeline.table_name(table): table for table in filled}
         self.roles = {table: role.name for role in roles.roles_of(settings) for table in role.fills}
@@ -212,14 +212,6 @@ class Catalogue:
 
 
 _COMPUTING = (dj.Computed, dj.Imported)
-
-
-def _all_tables() -> Iterator[Any]:
-    """Yield every table of the pipeline, each followed by its parts."""
-    for module in pipeline.modules():
-        for master, _ in module.schema.declare_list:
-            yield master
-            yield from (part for part in vars(master).values() if isinstance(part, type) and issubclass(part, dj.Part))
 
 
 def _own_rule(table: Any) -> Any:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import random
 import shutil
 import subprocess
 import sys
 from dataclasses import replace
 from datetime import date, datetime
 
+import datajoint as dj
 import numpy as np
 import pytest
 
@@ -406,6 +408,26 @@ def test_removing_a_scan_takes_its_rows_and_nothing_else(mouse_lab, share):
     assert len(pipeline.imaging.ScanInfo & {"scan_id": scan_id}) == 0
     assert len(sorted(share.rglob("*.tif"))) == 5
     assert sorted(scan.state for scan in plan(mouse_lab).scans) == ["unchanged", "unchanged"]  # the third is left out
+
+
+def test_a_removal_tells_its_tables_in_the_order_of_their_declarations_children_first(mouse_lab, share, monkeypatch):
+    apply_plan(plan(mouse_lab), mouse_lab.settings)
+    drain()
+    scan_ids = sorted(pipeline.scan.Scan.to_arrays("scan_id").tolist())
+    told = [removal.rows for removal in plan_removal(*scan_ids)]
+    declared = [table.full_table_name.translate({ord(mark): None for mark in '`"'}) for table in pipeline.tables()]
+    for rows in told:
+        names = [name for name, _ in rows]
+        assert names == [name for name in reversed(declared) if name in names]
+        assert len(names) > 10
+    original = dj.Table.descendants
+
+    def shuffled(self, as_objects=False):
+        found = original(self, as_objects)
+        return random.Random(3).sample(found, len(found))
+
+    monkeypatch.setattr(dj.Table, "descendants", shuffled)
+    assert [removal.rows for removal in plan_removal(*scan_ids)] == told
 
 
 def test_removing_the_last_scan_of_a_session_takes_the_session(mouse_lab, share):
