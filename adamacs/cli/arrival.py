@@ -98,7 +98,11 @@ def release(path: str) -> None:
 @click.argument("path")
 @click.option("--reason", default="", help="Why, for those who ask later.")
 def ignore(path: str, reason: str) -> None:
-    """Leave PATH (as listed, or a scan token) out until it is released."""
+    """Leave PATH out until it is released.
+
+    PATH is a scan token, a unit as it is listed, or any folder on a share, whether or not a watcher saw it: itself, or
+    every recording in it that is not ingested.
+    """
     _decide(path, "ignored", reason)
 
 
@@ -109,7 +113,7 @@ def _decide(path: str, state: str, reason: str) -> None:
 
     pipeline.connect()
     by = f"{reason + ' ' if reason else ''}(by {processes.account()})" if state == "ignored" else ""
-    for one in arrivals.decide(path, state, by):
+    for one in arrivals.decide(path, state, by, settings_module.active()):
         click.echo(visible(f"{state}: {one.path}{'/' + one.unit if one.unit else ''}"))
 
 

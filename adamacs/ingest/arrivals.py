@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from blake3 import blake3
 
+from adamacs import pipeline
 from adamacs.core import clocks, places
 from adamacs.core.errors import InvalidRequest, nearest, visible
+from adamacs.core.settings import Settings
 from adamacs.database import statements
+from adamacs.ingest.beneath import Place, descended
+from adamacs.ingest.find import below, find_recordings
 from adamacs.schemas import ledger as _tables
 
 tables: Any = _tables  # rows, columns and operators exist in the database, not in types
@@ -139,25 +145,65 @@ def state_of(path: str, unit: str = "") -> str | None:
     return str(found[0]) if len(found) else None
 
 
-def decide(path: str, state: str, reason: str) -> list[Arrival]:
+def decide(path: str, state: str, reason: str, settings: Settings) -> list[Arrival]:
     """Let a person decide about every unit at a path: `ignored`, or `incubating` to look at it anew.
+
+    A folder that nobody saw arrive can be left out, too: itself, or all that lies in it and is not ingested.
 
     Raises
     ------
     InvalidRequest
-        The table holds no such path.
+        The table holds no such path, and there is no such folder on a share to leave out.
     """
     path = path.rstrip("/")
     if not path:
         hint = "Name one as `adamacs quarantine list` shows it, or a scan token."
         raise InvalidRequest("No path is named.", hint=hint)
-    units = [one for one in load() if path in (one.path, f"{one.path}/{one.unit}", one.scan_id)]
+    place = _place_of(path, settings)
+    every = load()
+    units = [one for one in every if {path, place} & {one.path, f"{one.path}/{one.unit}", one.scan_id} - {""}]
+    if not units and place and state == "ignored":
+        fresh = _recordings_at(place, settings)
+        with left_out(fresh, reason):
+            return load_paths(fresh)
     if not units:
-        known = [f"{one.path}/{one.unit}".rstrip("/") for one in load(HELD)]
+        known = [f"{one.path}/{one.unit}".rstrip("/") for one in every if one.state in HELD]
         raise InvalidRequest("Nothing of this name has arrived.", path, nearest(path, known))
     for one in units:
         settle(one.path, one.unit, state, reason)
     return units
+
+
+def _place_of(path: str, settings: Settings) -> str:
+    """Return the place of a folder below a share, however it is typed; empty where there is none but behind a link."""
+    shares = settings.share_roots()
+    root, relative = places.split(path)
+    typed = [(name, Path(path)) for name in shares] if os.path.lexists(path) else []
+    for name, folder in [*typed, *([(root, shares[root] / relative)] if root in shares else [])]:
+        if parts := below(folder, shares[name]):
+            with suppress(OSError), Place.at(shares[name]) as top, descended(top, parts):
+                return places.spell(name, "/".join(parts))
+    return ""
+
+
+def _recordings_at(place: str, settings: Settings) -> dict[str, str]:
+    """Return the places of what is at or in a folder and is not ingested, each with its scan token.
+
+    Raises
+    ------
+    InvalidRequest
+        All of it is ingested.
+    """
+    recordings, problems = find_recordings([settings.locate(place)], settings)
+    found = {one.place: str(one.folder.scan_id) for one in recordings}
+    refused = (name for one in problems if one.severity == "error" for name in one.places or (one.where,))
+    found = {name: "" for name in refused if name == place or name.startswith(f"{place}/")} | found
+    tokens = [{"scan_id": token} for name, token in found.items() if token and name != place]
+    ingested = set((pipeline.scan.Scan & tokens).to_arrays("scan_id").tolist()) if tokens else set()
+    left = {name: token for name, token in found.items() if name == place or token not in ingested}
+    if found and not left:
+        raise InvalidRequest("All recordings in it are ingested.", place, "`adamacs remove SCAN` takes one out.")
+    return left or {place: ""}
 
 
 # ---- watching services

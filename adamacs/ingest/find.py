@@ -151,7 +151,7 @@ class Finder:
 
     def _look_at(self, path: Path, problems: list[Problem]) -> None:
         for walk in self._walks:
-            parts = _below(path, walk.root)
+            parts = below(path, walk.root)
             if parts is not None:
                 walk.look(parts)
                 return
@@ -319,7 +319,7 @@ def _files_of(found: FoundFolder, paths: Iterable[str]) -> tuple[RawFile, ...]:
     return tuple(files)
 
 
-def _below(path: Path, root: Path) -> tuple[str, ...] | None:
+def below(path: Path, root: Path) -> tuple[str, ...] | None:
     """Return the names on the way from a root to a path, or None; the root itself may be reached by a link."""
     place = Path(os.path.normpath(path.absolute()))
     for base in (root, root.resolve()):

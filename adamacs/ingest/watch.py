@@ -45,6 +45,7 @@ _SAVE = 10.0  # s between two times that the growth of an unsettled unit is writ
 _REMEMBERED = 100  # lags
 _PATIENCE = 2.0  # s between two tries to reach the database, or to write to one that refuses
 _AGAIN = 300.0  # s after which a unit that is late is planned anew though nothing of it changed
+_GLANCE = 30.0  # s between two looks at the files of what is quarantined, which a person may mend in place
 _REST = 5  # times as long as a look took, nothing makes the next one come
 
 
@@ -423,8 +424,14 @@ class Watcher:
         """Compare some of what was ingested with its files: an append in place moves no folder's time.
 
         Spread over the looks, those first that had no turn for the longest, so that each has one within
-        `ingest.recheck_hours`, whatever comes and goes.
+        `ingest.recheck_hours`, whatever comes and goes. What is quarantined is compared with how it was then: where it
+        was mended in place, it is looked at anew, once for each change.
         """
+        for (path, _), one in self._units.items():
+            is_held = one.arrival.state == "quarantined" and path not in self._problems
+            if is_held and self._clock() - one.compared_at >= _GLANCE:
+                self._reconsider(one)
+                one.compared_at = self._clock()
         ingested = [one for one in self._units.values() if one.arrival.state == "ingested"]
         now, period = self._clock(), self._settings.ingest.recheck_hours * 3600
         self._owed += len(ingested) * min(max(now - self._rechecked, 0.0), 60.0) / period

@@ -148,7 +148,7 @@ def test_a_folder_that_lacks_an_expected_file_is_late_and_says_which(lab, record
         'initials = "XX"\nname = "demo"\n[defaults]\nsetup_type = "bench2p"\n'
     )
     try:
-        arrivals.decide(f"demo/{place.name}", "incubating", "")
+        arrivals.decide(f"demo/{place.name}", "incubating", "", lab.settings)
         watched.tick(1)
         assert watched.tick(31) == {place.name: "late"}
         assert "the frames" in arrivals.load(("late",))[0].reason
@@ -644,12 +644,12 @@ def test_what_a_person_ignores_stays_out_until_released(lab, recordings):
     place = put(lab, recordings[0], whole=False)
     watched.tick()
     watched.tick(31)
-    arrivals.decide(f"demo/{place.name}", "ignored", "test recording")
+    arrivals.decide(f"demo/{place.name}", "ignored", "test recording", lab.settings)
     shutil.rmtree(place)
     put(lab, recordings[0])
     assert watched.tick(1) == {place.name: "ignored"}
     assert watched.tick(31) == {place.name: "ignored"}
-    arrivals.decide(f"demo/{place.name}", "incubating", "")
+    arrivals.decide(f"demo/{place.name}", "incubating", "", lab.settings)
     watched.tick(1)
     assert watched.tick(31) == {place.name: "ingested"}
 
@@ -703,7 +703,7 @@ def test_what_a_person_ignores_stays_out_though_it_was_away_for_a_while(lab, rec
     watched = Watched(lab)
     place = put(lab, recordings[0])
     watched.tick()
-    arrivals.decide(f"demo/{place.name}", "ignored", "test recording")
+    arrivals.decide(f"demo/{place.name}", "ignored", "test recording", lab.settings)
     place.rename(tmp_path / "aside")
     watched.tick(1)
     (tmp_path / "aside").rename(place)
@@ -717,7 +717,7 @@ def test_what_a_person_decides_between_look_and_ingest_counts(lab, recordings):
     watched.tick()
     watched.clock.now += 31
     watched.watcher.look()
-    arrivals.decide(place.name.split("_")[3], "ignored", "test recording")
+    arrivals.decide(place.name.split("_")[3], "ignored", "test recording", lab.settings)
     watched.watcher.settle()
     assert (states(), scans()) == ({place.name: "ignored"}, [])
 
@@ -728,7 +728,7 @@ def test_what_a_person_decides_while_a_state_is_written_down_stands(lab, recordi
     watched.tick()
     watched.clock.now += 31
     watched.watcher.look()
-    arrivals.decide(f"demo/{place.name}", "ignored", "test recording")
+    arrivals.decide(f"demo/{place.name}", "ignored", "test recording", lab.settings)
     watched.watcher.settle()  # it would be late
     assert states() == {place.name: "ignored"}
     assert watched.tick(400) == {place.name: "ignored"}
@@ -740,7 +740,7 @@ def test_no_path_names_no_recording(lab, recordings):
     watched.tick()
     for path in ("", "/"):
         with pytest.raises(InvalidRequest, match="No path"):
-            arrivals.decide(path, "ignored", "")
+            arrivals.decide(path, "ignored", "", lab.settings)
 
 
 def test_a_removed_scan_stays_out_of_bulk_ingest_and_comes_back_where_it_is_named(lab, recordings):
@@ -905,7 +905,105 @@ def test_many_units_that_appear_at_once_are_each_announced_once(lab, radio):
 
 def test_deciding_about_what_never_arrived_names_what_did(lab):
     with pytest.raises(InvalidRequest, match="arrived"):
-        arrivals.decide("demo/nothing", "ignored", "")
+        arrivals.decide("demo/nothing", "ignored", "", lab.settings)
+
+
+def test_a_folder_that_no_watcher_saw_is_left_out_until_it_is_released(lab, recordings):
+    place = put(lab, recordings[0])
+    told = command(lab, "quarantine", "ignore", str(place), "--reason", "test of the laser")
+    assert (told.returncode, told.stdout) == (0, f"ignored: demo/{place.name}\n")
+    (one,) = arrivals.load()
+    assert (one.state, one.scan_id in place.name, bool(one.scan_id)) == ("ignored", True, True)
+    assert re.fullmatch(r"test of the laser \(by .+\)", one.reason)
+    watched = Watched(lab)
+    watched.tick()
+    assert watched.tick(31) == {place.name: "ignored"}
+    assert (watched.said, scans()) == ([], [])
+    assert command(lab, "quarantine", "release", str(place)).returncode == 0
+    watched.tick(1)
+    assert watched.tick(31) == {place.name: "ingested"}
+
+
+def test_a_person_s_folder_is_left_out_with_what_lies_in_it_and_is_not_ingested(lab, recordings):
+    first = put(lab, recordings[0])
+    apply_plan(plan_ingest([first], lab.settings), lab.settings)
+    second, third = (put(lab, folder) for folder in recordings[1:3])
+    wrong = third.rename(third.with_name(third.name.replace("2026-02-1", "2026-02-3")))
+    others = lab.settings.root("share") / "other" / recordings[0].name.replace("scan9", "scan8")
+    shutil.copytree(recordings[0], others)
+    left = arrivals.decide("demo/", "ignored", "a course", lab.settings)
+    assert {one.path for one in left} == {f"demo/{second.name}", f"demo/{wrong.name}"}
+    watched = Watched(lab)
+    watched.tick()
+    found = watched.tick(31)
+    assert (found[first.name], found[second.name], found[wrong.name]) == ("ingested", "ignored", "ignored")
+    assert found[others.name] == "ingested", "it lies elsewhere"
+    shutil.rmtree(second)
+    shutil.rmtree(wrong)
+    with pytest.raises(InvalidRequest, match="All recordings in it are ingested"):
+        arrivals.decide("demo", "ignored", "", lab.settings)
+
+
+def test_only_a_folder_on_a_share_is_left_out(lab, recordings, tmp_path):
+    place = put(lab, recordings[0])
+    elsewhere = shutil.copytree(recordings[0], tmp_path / recordings[0].name)
+    share = lab.settings.root("share")
+    (share / "link").symlink_to(place.parent)
+    climbing = f"demo/../../{lab.settings.root('processed').name}"
+    for path in (str(elsewhere), str(share), f"link/{place.name}", climbing, "nowhere:demo", "demo/nothing"):
+        with pytest.raises(InvalidRequest, match="Nothing of this name has arrived"):
+            arrivals.decide(path, "ignored", "", lab.settings)
+    with pytest.raises(InvalidRequest, match="Nothing of this name has arrived"):
+        arrivals.decide(f"demo/{place.name}", "incubating", "", lab.settings)  # what is left out can be released
+    assert arrivals.load() == []
+    (plain,) = arrivals.decide(f"share:demo/{place.name}", "ignored", "", lab.settings)
+    assert plain.path == f"demo/{place.name}"
+
+
+def rewritten(place, old, new):
+    """Exchange bytes in every file of a recording in place: no time of the folder moves."""
+    before = place.stat().st_mtime_ns
+    for file in place.glob("*.tif"):
+        content = file.read_bytes()
+        assert old in content
+        file.write_bytes(content.replace(old, new))
+    assert place.stat().st_mtime_ns == before
+
+
+def test_what_is_quarantined_and_mended_in_place_is_looked_at_anew_once_for_each_change(lab, recordings):
+    watched = Watched(lab)
+    place = put(lab, recordings[0])
+    rewritten(place, b"mini2p1_openfield", b"mini2p1_openfielt")
+    watched.tick()
+    assert watched.tick(31) == {place.name: "quarantined"}
+    for _ in range(4):
+        assert watched.tick(100) == {place.name: "quarantined"}
+    assert len(ledger.runs()) == 1, "of what does not change, nobody is told again"
+    rewritten(place, b"mini2p1_openfielt", b"mini2p1_openfiels")
+    assert watched.tick(31) == {place.name: "incubating"}
+    assert watched.tick(31) == {place.name: "quarantined"}
+    for _ in range(4):
+        assert watched.tick(100) == {place.name: "quarantined"}
+    assert len(ledger.runs()) == 2, "the change is on record, once"
+    assert "mini2p1_openfiels" in arrivals.load()[0].reason
+    rewritten(place, b"mini2p1_openfiels", b"mini2p1_openfield")
+    watched.tick(31)
+    assert watched.tick(31) == {place.name: "ingested"}
+    assert [event.what for event in watched.said] == ["arrived", "quarantined", "quarantined", "ingested"]
+
+
+def test_twins_that_change_in_place_stay_quarantined(lab, recordings):
+    watched = Watched(lab)
+    place = put(lab, recordings[0])
+    shutil.copytree(place, place.parents[1] / "other" / place.name)
+    watched.tick()
+    watched.tick(31)
+    rewritten(place, b"mini2p1_openfield", b"mini2p1_openfielt")
+    rewritten(place, b"mini2p1_openfielt", b"mini2p1_openfield")
+    watched.tick(31)
+    watched.tick(31)
+    assert {one.state for one in arrivals.load()} == {"quarantined"}
+    assert scans() == []
 
 
 def test_a_dry_run_writes_nothing(lab, recordings):
