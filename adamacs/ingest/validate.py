@@ -13,6 +13,7 @@ from adamacs import pipeline
 from adamacs.core import formats, promises, setups
 from adamacs.core.errors import UnknownSetup, UnreadableFile
 from adamacs.core.modality import Contribution, Modality, Problem, Recording, named
+from adamacs.core.names import fold
 from adamacs.core.settings import Settings
 from adamacs.core.setups import Registry, SetupType
 
@@ -66,9 +67,14 @@ def validate(
     parts = {m.name: named(m.look)(recording, settings) for m in concerned(recording) if m.look}
     if recording.of:
         return Verdict(recording, None, parts, tuple(incomplete(recording, settings)) if thorough else ())
-    told = next((part.setup for part in parts.values() if part.setup), None) or _consolidated(recording)
+    header, written = next((part.setup for part in parts.values() if part.setup), None), _consolidated(recording)
     registry = setups.load_usable(settings.home, modalities=pipeline.MODALITIES)
-    known, problems = _setup(setup if setup and insist else told or setup, registry, recording)
+    decided = setup if insist else None
+    known, problems = _setup(decided or header or written or setup, registry, recording)
+    if header and written and not decided and _canonical(header, registry) != _canonical(written, registry):
+        what = f"Its header names the setup type {header}, and {CONSOLIDATION} names {written}."
+        hint = f"Which is right? Mend {CONSOLIDATION}, or answer setup_type with --answers."
+        problems.append(Problem("error", what, recording.place, hint))
     problems = [Problem("warning", warning, recording.place) for warning in recording.folder.warnings] + problems
     if known is not None:
         names = [file.path.removeprefix(f"{recording.place}/") for file in recording.files]
@@ -179,6 +185,13 @@ def _consolidated(recording: Recording) -> str | None:
         return str(content["setup"]) if isinstance(content, dict) and content.get("setup") else None
     except (OSError, ValueError):
         return None  # that it is no JSON is said where every file is opened
+
+
+def _canonical(spelling: str, registry: Registry) -> str:
+    try:
+        return registry.find(spelling).name
+    except UnknownSetup:
+        return fold(spelling)
 
 
 def _setup(told: str | None, registry: Registry, recording: Recording) -> tuple[SetupType | None, list[Problem]]:

@@ -95,6 +95,27 @@ def test_what_the_setup_type_expects_is_missed_and_an_unknown_one_names_the_near
     assert problem.severity == "error"
 
 
+@pytest.mark.parametrize(
+    ("written", "is_wrong"),
+    [("bench2p", True), ("nonsense", True), ("mini2p1_openfield", False), ("mini2p1 Openfield", False)],
+)
+def test_a_setup_that_was_written_down_beside_another_in_the_header_is_an_error_with_both_names(
+    lab, folders, written, is_wrong
+):
+    (recording,), _ = find_recordings([folders[0]], lab)
+    verdict = validate(recording, lab)
+    assert verdict.fit
+    assert verdict.setup.name == "mini2p1_openfield", "as the header says"
+    (folders[0] / "consolidation.json").write_text(json.dumps({"setup": written}))
+    (recording,), _ = find_recordings([folders[0]], lab)
+    found = [problem.what for problem in validate(recording, lab).all_problems() if problem.severity == "error"]
+    told = f"Its header names the setup type mini2p1_openfield, and consolidation.json names {written}."
+    assert found == ([told] if is_wrong else [])
+    decided = validate(recording, lab, setup="bench2p", insist=True)
+    assert (decided.fit, decided.setup.name) == (True, "bench2p"), "a person decided"
+    assert validate(recording, lab, setup="bench2p").fit != is_wrong, "a profile's default decides nothing"
+
+
 def test_a_file_that_this_account_may_not_read_is_told(lab, folders, monkeypatch):
     refused = next(folders[1].glob("*.tif"))
     opened = os.open
