@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from adamacs.core import errors
+from adamacs.core import errors, settings
 from adamacs.core.errors import AdamacsError, InvalidRequest, nearest, visible
 from adamacs.core.logs import masked
 
@@ -192,7 +192,8 @@ def delay(failure: Failure, attempt: int, rng: Callable[[], float] = random.rand
 def describe(error: BaseException, length: int = 2000) -> str:
     """Return an error as one line without passwords: `PermissionError: [Errno 13] Permission denied: 'a.tif'`.
 
-    What would command a terminal is spelt out.
+    What would command a terminal is spelt out, and a file below a share is told by its place: the line is read on other
+    hosts, where the share lies elsewhere.
 
     Parameters
     ----------
@@ -201,12 +202,12 @@ def describe(error: BaseException, length: int = 2000) -> str:
     length
         A longer line is cut, characters; the columns that keep it take 2047.
     """
-    said = visible(" ".join(masked(str(error)).split()))
+    text = str(error)
+    if isinstance(error, AdamacsError) and error.where and text.startswith(error.where):
+        text = settings.place_of(error.where) + text.removeprefix(error.where)
+    said = visible(" ".join(masked(text).split()))
     line = f"{type(error).__qualname__}: {said}" if said else type(error).__qualname__
     return line if len(line) <= length else f"{line[: length - 1]}…"
-
-
-# ---- which class an error is of
 
 
 def split_message(message: str) -> tuple[str, str]:
@@ -218,6 +219,9 @@ def split_message(message: str) -> tuple[str, str]:
     before, bracket, rest = message.removeprefix("[").partition("] ")
     known = message.startswith("[") and bracket and before in {failure.name for failure in FAILURES}
     return (before, rest) if known else ("", message)
+
+
+# ---- which class an error is of
 
 
 def classify(error: BaseException) -> Failure:

@@ -336,6 +336,17 @@ def active() -> Settings:
     return settings
 
 
+def place_of(path: str) -> str:
+    """Return the place of an absolute path below a share of the lab in use (`adamacs.core.places`); else the path."""
+    shares = _active.share_roots() if _active is not None else {}
+    for name, share in shares.items():
+        for folder in dict.fromkeys((share, Path(os.path.realpath(share)))):
+            relative = path.removeprefix(f"{folder}{os.sep}")
+            if relative != path:
+                return places.spell(name, relative.replace(os.sep, "/"))
+    return path
+
+
 def documented() -> Iterator[tuple[str, str, Any, str]]:
     """Yield (name, type, default, sentence) of every setting, for the reference page."""
     for name, kind, default, doc in _declared():

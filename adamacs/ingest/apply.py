@@ -165,7 +165,7 @@ def _check_files(files: Sequence[RawFile], settings: Settings) -> None:
     for file in files:
         path = settings.locate(file.path)
         if not path.is_file():
-            raise PlanRefused("The file is gone since the plan was made.", path, "Plan again.")
+            raise PlanRefused("The file is gone since the plan was made.", file.path, "Plan again.")
         status = path.stat()
         if (status.st_size, clocks.from_file_time(status.st_mtime_ns)) != (file.size, file.time):
-            raise PlanRefused("The file changed since the plan was made.", path, "Plan again.")
+            raise PlanRefused("The file changed since the plan was made.", file.path, "Plan again.")

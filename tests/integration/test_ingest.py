@@ -375,9 +375,14 @@ def test_checksums_are_streamed_after_ingest_and_agree_with_the_bytes(mouse_lab,
 
 def test_a_file_that_vanished_fails_its_own_key_alone(mouse_lab, share):
     apply_plan(plan(mouse_lab), mouse_lab.settings)
-    sorted(share.rglob("*.tif"))[0].unlink()
+    gone = sorted(share.rglob("*.tif"))[0]
+    gone.unlink()
     tally = drain()
     assert len(tally.failed) == 2  # its checksum, and the header of its scan
+    said = [row["message"] for row in pipeline.operations.Attempt.to_dicts() if row["outcome"] == "failed"]
+    assert len(said) >= 2
+    assert all(f" {gone.relative_to(mouse_lab.settings.root('share')).as_posix()}: " in one for one in said)
+    assert not any(str(mouse_lab.home) in one for one in said), "other hosts have the share elsewhere"
     assert len(pipeline.imaging.ScanInfo()) == 2
     assert len(pipeline.scan.ScanFileChecksum()) == len(pipeline.scan.ScanFile()) - 1
 

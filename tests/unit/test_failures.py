@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adamacs.core import errors, failures
+from adamacs.core import errors, failures, settings
 from adamacs.core.errors import AdamacsError, PlanRefused, ProcessingFailed, StoreUnavailable, UnreadableFile
 from adamacs.core.failures import FAILURES, backoff, classify, delay, describe, named
 
@@ -300,6 +300,31 @@ def test_pauses_of_keys_that_failed_together_differ():
 )  # fmt: skip
 def test_an_error_is_one_line_without_passwords(error, line):
     assert describe(error) == line
+
+
+def test_a_file_below_a_share_is_told_by_its_place_wherever_the_share_lies(tmp_path, monkeypatch):
+    home = tmp_path / "lab"
+    home.mkdir()
+    linked, archive = tmp_path / "mounted", tmp_path / "archive"
+    linked.mkdir()
+    (home / "share").symlink_to(linked)
+    (home / "adamacs.toml").write_text(f"[shares.archive]\nfolder = '{archive}'\n")
+    monkeypatch.setattr(settings, "_active", settings.load(home, environ={}))
+    told = {
+        home / "share" / "ana" / "a.tif": "ana/a.tif",
+        linked / "ana" / "a b.tif": "ana/a b.tif",
+        archive / "bob" / "c.h5": "archive:bob/c.h5",
+        linked.with_name("mounted2") / "d.h5": str(linked.with_name("mounted2") / "d.h5"),
+        home / "share": str(home / "share"),
+    }
+    assert {path: describe(UnreadableFile("Is none.", path)) for path in told} == {
+        path: f"UnreadableFile: {place}: Is none." for path, place in told.items()
+    }
+    hint = f"touch {linked / 'a.tif'}"
+    assert describe(UnreadableFile("Is old.", linked / "a.tif", hint)) == f"UnreadableFile: a.tif: Is old. {hint}"
+    assert describe(PlanRefused("Not so.", {"scan_id": "scan1"})) == "PlanRefused: scan_id=scan1: Not so."
+    monkeypatch.setattr(settings, "_active", None)
+    assert str(linked) in describe(UnreadableFile("Is none.", linked / "a.tif")), "of no lab in use"
 
 
 def test_a_long_error_fits_its_column():
