@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from adamacs.core import setups, tokens
 from adamacs.core.errors import InvalidSetting, nearest
-from adamacs.demo import head, scanimage, session
+from adamacs.demo import head, rig, scanimage, session
 from adamacs.demo.movie import Design, Recording, Truth
 
 USER = "demo"  # the invented person's folder on the share
@@ -128,6 +128,23 @@ _LABS: Mapping[str, tuple[_Part, ...]] = {
             Design(height=128, width=128, frames=1000, cells=18, least_spikes=18, amplitude=0.5),
         ),
     ),
+    "behavior": (
+        _Part(
+            "ANM-0001",
+            _FIRST,
+            "mini2p1_openfield",
+            Design(height=128, width=128, frames=1200, cells=18, least_spikes=18, amplitude=0.5, responsive=5),
+            behaves=True,
+            faults=_FAULTS,
+        ),
+        _Part(
+            "ANM-0002",
+            _SECOND,
+            "bench2p_lineartrack",
+            Design(height=48, width=48, frames=1200, cells=3),
+            behaves=True,
+        ),
+    ),
     "tiny": (
         _Part(
             "ANM-0001", _FIRST, "mini2p1_openfield", Design(height=48, width=56, frames=24, cells=3), frames_per_file=10
@@ -159,7 +176,8 @@ def write(
         The same seed gives the same bytes.
     size
         `demo` (three scans that Suite2p recovers in about two minutes on two cores), `small` (one scan, a quarter
-        of a minute), or `tiny` (three scans too small to analyse, for tests of everything but Suite2p).
+        of a minute), `behavior` (such a scan and one too small to analyse, both with all that is recorded beside the
+        frames), or `tiny` (three scans too small to analyse, for tests of everything but Suite2p).
     truth
         Folder for the truth; by default `truth` beside the share.
     threads
@@ -230,7 +248,7 @@ def write_setups(home: Path, *, paramset_idx: int | None = None) -> None:
         if name in behaving:
             for expected in shipped[name].expected:
                 lines += _expected(replace(expected, least=0)) if expected.parser else []
-            lines += [*_harp(shipped[name]), "", _wiring(shipped[name])]
+            lines += [*_harp(shipped[name]), *_wheel(shipped[name]), "", _wiring(shipped[name])]
         if not (path := folder / f"{name}.toml").exists():
             path.write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
 
@@ -254,6 +272,13 @@ def _harp(setup: setups.SetupType) -> list[str]:
     told = ("accelerometer", "gyroscope", "magnetometer", "sample_rate")
     gate = setup.harp.gate if setup.harp else ""
     return ["", "[harp]", *(f"{key} = {getattr(head.SCALES, key)}" for key in told), f'gate = "{gate}"']
+
+
+def _wheel(setup: setups.SetupType) -> list[str]:
+    """Return what the volts of this lab's wheels mean."""
+    if setup.wheel is not None or all(channel.name != "treadmill" for channel in setup.channel):
+        return []
+    return ["", "[wheel]", f"circumference = {rig.ANY_WHEEL.circumference}"]
 
 
 def _wiring(setup: setups.SetupType) -> str:

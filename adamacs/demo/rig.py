@@ -28,7 +28,7 @@ _STATES = {"bpod_at_target": "WaitForPosTriggerSoftCode", "bpod_firststim_oddbal
 _CAMERAS = 50.0  # Hz
 _SLOWEST = 8.0  # pulses in a recording of a channel without a rate of its own
 _RIPPLE = 0.4, 11.0  # V and Hz by which a light that is on varies
-_ANY_WHEEL = Wheel(50.0)  # of setup types that do not say what is theirs
+ANY_WHEEL = Wheel(50.0)  # of setup types that do not say what is theirs
 _OFFSET, _NOISE, _CAUGHT = 0.3, 0.002, 0.5  # turns, V, share of the falls that a sample catches
 
 
@@ -252,7 +252,7 @@ def record(setup: SetupType, seconds: float = 10.0, *, seed: int = 0, sample_rat
     elif task is not None and setup.clock.stream == "bpod":
         task = replace(task, offset=0.0, drift=0.0)
     has_wheel = any(channel.name == WHEEL and channel.kind == "waveform" for channel in setup.channel)
-    ride = Ride(setup.wheel or _ANY_WHEEL, *walk(samples, actual, seed=seed), seed) if has_wheel else None
+    ride = Ride(setup.wheel or ANY_WHEEL, *walk(samples, actual, seed=seed), seed) if has_wheel else None
     return Rig(setup, actual, samples, pulses, levels, task, ride)
 
 

@@ -29,6 +29,7 @@ _FREE_RATE = 30.0  # Hz of a camera that nothing triggers
 _LATE, _LATEST = 0.0005, 0.006  # s by which a computer writes a frame down late, on average and at most
 _HARP_LATE = 2e-5  # s, of a device that stamps pulses itself
 _FASTEST = 80e-6  # part by which a computer's clock runs too fast or too slow at most
+_LICK, _LICK_AFTER, _LICK_APART = 0.04, 0.3, (0.11, 0.16)  # s: a lick, from a trial's start on, from one to the next
 _APART = 2e-3  # s of a false pulse from the next true one
 
 
@@ -194,6 +195,8 @@ def record(
     ran = rig.record(setup, seconds, seed=seed)
     if frames:
         ran = ran.with_frames(frames, frame_rate, per_volume=per_volume)
+    if "lick" in ran.pulses and ran.task is not None:
+        ran = replace(ran, pulses={**ran.pulses, "lick": _licks(ran, ran.task, seed)})
     show = None
     if "bonsai" in setup.sources:
         show = stimuli.show(ran, seed=seed)
@@ -215,6 +218,17 @@ def _name(expected: Expected, stem: str) -> str:
     name = re.sub(r"^\*(?=\w)", f"{stem}_", expected.files)
     name = re.sub(r"^\*", stem, name)
     return name.replace("_20*", "_2026-02-10T09_30_00").replace("_*", "_2026-02-10T09_30_00").replace("*", "")
+
+
+def _licks(ran: Rig, task: rig.Task, seed: int) -> NDArray[np.int64]:
+    """Return bouts of licks, one in every trial of the second type, from half a second after its start on."""
+    rng = np.random.default_rng([seed, 19])
+    starts = task.scan_time(np.array([trial.start for trial in task.session.trials if trial.type == 2], np.float64))
+    bouts = [start + _LICK_AFTER + 0.1 * rng.random() + np.cumsum(rng.uniform(*_LICK_APART, 4)) for start in starts]
+    onsets = np.concatenate([np.empty(0), *bouts])
+    onsets = np.sort(onsets[(onsets > 0.5) & (onsets < ran.samples / ran.sample_rate - 0.5)])
+    begin = np.round(onsets * ran.sample_rate).astype(np.int64)
+    return np.stack([begin, begin + round(_LICK * ran.sample_rate)], axis=1)
 
 
 def _films(ran: Rig, seconds: float, faults: Faults, start: datetime, seed: int) -> dict[str, Film]:
