@@ -181,9 +181,10 @@ def score_events(settings: Settings) -> dict[str, dict[str, dict[str, float]]]:
 
     Returns
     -------
-    Per scan and clock: `events_true` and `events_found`, the middle and the largest error of one (`median_us`,
-    `most_us`, µs of scan time; what a computer writes down late is late), and by how much the clock's drift is wrong
-    (`drift_ppm`, parts per million; not for scan time itself).
+    Per scan and clock: `events_true` and `events_found`; the middle and the largest error of one (`median_us`,
+    `most_us`, µs of scan time; what a computer writes down late is late). Of a clock that had to be placed on scan time
+    also what was recovered (`offset`, s, and `drift`, parts per million), and how wrong that is (`offset_us`,
+    `drift_ppm`).
     """
     from adamacs import pipeline
     from adamacs.analysis.events import events_between
@@ -191,19 +192,28 @@ def score_events(settings: Settings) -> dict[str, dict[str, dict[str, float]]]:
 
     scores: dict[str, dict[str, dict[str, float]]] = {}
     for key in (pipeline.scan.Scan & pipeline.event.EventImport).keys(order_by="KEY"):
-        events, drifts = load_truth(settings.home / "truth" / f"{key['scan_id']}_session.npz")
+        events, true = load_truth(settings.home / "truth" / f"{key['scan_id']}_session.npz")
         clocks = dict(zip(*(pipeline.event.BehaviorRecording.Source & key).to_arrays("source", "clock"), strict=True))
         found = dict(iter(events_between(key, event_types=list(events)).groupby("event_type")))
-        placed = dict(zip(*(pipeline.sync.ClockSync & key).to_arrays("clock", "clock_drift"), strict=True))
+        placed = {row["clock"]: row for row in (pipeline.sync.ClockSync & key).to_dicts()}
         by_clock: dict[str, list[str]] = {}
         for name, group in found.items():
             by_clock.setdefault(clocks[group["source"].iloc[0]], []).append(name)
         scores[key["scan_id"]] = {
             clock: _score_clock({name: events[name] for name in names}, found)
-            | ({"drift_ppm": abs(placed[clock] - drifts[clock])} if clock in placed else {})
+            | (_score_placement(placed[clock], *true[clock]) if clock in placed else {})
             for clock, names in sorted(by_clock.items())
         }
     return scores
+
+
+def _score_placement(row: dict[str, Any], zero: float, drift: float) -> dict[str, float]:
+    return {
+        "offset": row["clock_offset"],
+        "drift": row["clock_drift"],
+        "offset_us": 1e6 * abs(row["clock_offset"] - zero),
+        "drift_ppm": abs(row["clock_drift"] - drift),
+    }
 
 
 def _certificates() -> dict[str, dict[str, Any]]:
@@ -235,14 +245,18 @@ def _score_clock(true: dict[str, Any], found: dict[str, Any]) -> dict[str, float
 
 
 def _told_of_events(scan_id: str, clocks: dict[str, dict[str, float]]) -> str:
-    lines = [f"{scan_id}, events on scan time against the truth:"]
+    lines = [f"{scan_id}, clocks and events on scan time against the truth:"]
     for clock, found in clocks.items():
-        drift = f"; drift off by {found['drift_ppm']:.2f} ppm" if "drift_ppm" in found else ""
         lines.append(
             f"  {clock:14} {found['events_found']:>6} of {found['events_true']} events "
             f"of {found['event_types']} types, off by {found['median_us']:.0f} µs, "
-            f"at most {found['most_us']:.0f} µs{drift}"
+            f"at most {found['most_us']:.0f} µs"
         )
+        if "offset" in found:
+            lines.append(
+                f"  {'':14} offset {found['offset']:+.6f} s, off by {found['offset_us']:.0f} µs; "
+                f"drift {found['drift']:+.2f} ppm, off by {found['drift_ppm']:.2f} ppm"
+            )
     return "\n".join(lines)
 
 

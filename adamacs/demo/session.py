@@ -68,13 +68,14 @@ class Film:
         float64, (frame,): s of the sweep when the frames of the table were exposed.
     stamps
         int64, (frame,): what the computer wrote, ns since 1970.
-    drift
-        A part: seconds of the sweep are `1 + drift` of the computer's.
+    zero, drift
+        s of the sweep at the first stamp, and a part: seconds of the sweep are `1 + drift` of the computer's.
     """
 
     event: str
     times: Floats
     stamps: NDArray[np.int64]
+    zero: float
     drift: float
 
 
@@ -108,13 +109,16 @@ class Session:
         return self.rig.setup
 
     @property
-    def drifts(self) -> dict[str, float]:
-        """By how much seconds of the sweep are longer than those of each clock, ppm."""
-        found = {source: 1e6 * film.drift for source, film in self.films.items()}
+    def clocks(self) -> dict[str, tuple[float, float]]:
+        """Of each clock that is placed on the sweep: s of the sweep at its zero, and its drift, ppm.
+
+        Seconds of the sweep are longer by the drift. NaN for the zero of Bonsai's, which depends on what it logs first.
+        """
+        found = {source: (film.zero, 1e6 * film.drift) for source, film in self.films.items()}
         if self.rig.task is not None and self.setup.placed_by("bpod"):
-            found["bpod"] = 1e6 * self.rig.task.drift
+            found["bpod"] = (-self.rig.task.offset, 1e6 * self.rig.task.drift)
         if self.show is not None and self.setup.placed_by("bonsai"):
-            found["bonsai"] = 1e6 * self.show.drift
+            found["bonsai"] = (np.nan, 1e6 * self.show.drift)
         return found
 
     def write(self, folder: Path, stem: str) -> tuple[Path, ...]:
@@ -147,20 +151,20 @@ class Session:
         return True
 
     def save_truth(self, path: Path) -> None:
-        """Write the events (`events.<type>`, s) and the drifts (`drift.<clock>`, ppm) to an .npz file."""
+        """Write the events (`events.<type>`, s) and `clocks` (`clock.<name>`) to an .npz file."""
         arrays: dict[str, Any] = {f"events.{name}": times for name, times in self.truth.items()}
-        arrays |= {f"drift.{clock}": np.array(ppm) for clock, ppm in self.drifts.items()}
+        arrays |= {f"clock.{name}": np.array(placed) for name, placed in self.clocks.items()}
         path.parent.mkdir(parents=True, exist_ok=True)
         np.savez(path, **arrays)
 
 
-def load_truth(path: Path) -> tuple[dict[str, Floats], dict[str, float]]:
-    """Return the events and the drifts that `Session.save_truth` wrote."""
+def load_truth(path: Path) -> tuple[dict[str, Floats], dict[str, tuple[float, float]]]:
+    """Return the events (s of the sweep) and the clocks (as `Session.clocks`) that `Session.save_truth` wrote."""
     with np.load(path) as file:
         found = {name: file[name] for name in file.files}
     events = {name.removeprefix("events."): value for name, value in found.items() if name.startswith("events.")}
-    drifts = {name.removeprefix("drift."): float(value) for name, value in found.items() if name.startswith("drift.")}
-    return events, drifts
+    clocks = {name.removeprefix("clock."): value for name, value in found.items() if name.startswith("clock.")}
+    return events, {name: (float(zero), float(drift)) for name, (zero, drift) in clocks.items()}
 
 
 def record(
@@ -251,7 +255,13 @@ def _films(ran: Rig, seconds: float, faults: Faults, start: datetime, seed: int)
         inner = np.arange(1, len(exposed) - 1)
         lost = rng.choice(inner, min(faults.lost.get(source, 0), len(inner)), replace=False)
         event = (rule.events or (f"{source}_frames",))[0]
-        films[source] = Film(event, np.delete(exposed, lost), np.maximum.accumulate(np.delete(stamps, lost)), drift)
+        films[source] = Film(
+            event,
+            np.delete(exposed, lost),
+            np.maximum.accumulate(np.delete(stamps, lost)),
+            float(exposed[0] + late[0]),
+            drift,
+        )
     return films
 
 

@@ -83,11 +83,14 @@ def test_every_event_of_every_setup_type_comes_back_in_its_place(lab, recordings
         assert len(rows) == len(true), event
         assert np.abs(rows["start"].to_numpy() - true).max() <= within(recorded.setup, source), event
     clocks = {row["clock"]: row for row in pipeline.sync.ClockSync.to_dicts()}
-    assert clocks.keys() == recorded.drifts.keys()
+    assert clocks.keys() == recorded.clocks.keys()
     for clock, row in clocks.items():
         late, paired = within(recorded.setup, clock), row["pairs"][0]
         unsure = 4 * late / (paired[-1] - paired[0]) / np.sqrt(len(paired))
-        assert row["clock_drift"] == pytest.approx(recorded.drifts[clock], abs=1e6 * unsure), clock
+        zero, drift = recorded.clocks[clock]
+        assert row["clock_drift"] == pytest.approx(drift, abs=1e6 * unsure), clock
+        if not np.isnan(zero):
+            assert row["clock_offset"] == pytest.approx(zero, abs=late + unsure * abs(paired[0])), clock
     certificate = pipeline.sync.Certificate.fetch1()
     assert certificate["verdict"] != "fail", pipeline.sync.Certificate.Stream.to_dicts()
 
