@@ -39,6 +39,7 @@ _SECTIONS = ("Context", "Decision", "Consequences")
 _DECIDED = {
     "arrival": "incubation",
     "array-codec": "array format",
+    "certificate": "is_compared",
     "checksums": "blake3",
     "claims": "~~",
     "claims-in-sql": "SKIP LOCKED",
