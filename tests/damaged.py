@@ -318,7 +318,7 @@ DAMAGED: dict[int, Damaged] = {
     ),
     25: Damaged(
         _harp_late,
-        TWO_PHOTON,
+        "harp",
         "1960 by the files of harp, 2000 by the pulses of wavesurfer: 40 apart. Of the last, tellers are 2 s apart: "
         "40.0 periods.",
     ),
