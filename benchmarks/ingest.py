@@ -1,6 +1,10 @@
 """Ingest: a thousand sessions in one command, beside the same rows through plain DataJoint; and how soon a row comes.
 
 The recordings are copies of one tiny ScanImage acquisition. Both sides write to the same server, in turn.
+
+How soon a row comes from a share over the network is measured with `--share` and `--behind`: a mounted folder, and the
+same folder as the file server has it, into which recordings are written. Mount one of this computer, to have one clock:
+`sshfs -o cache=no localhost:/srv/share /mnt/share`.
 """
 
 from __future__ import annotations
@@ -32,11 +36,13 @@ from adamacs.ingest.apply import apply_plan  # noqa: E402
 from adamacs.ingest.compare import table_of  # noqa: E402
 from adamacs.ingest.plan import IngestPlan, plan_ingest  # noqa: E402
 from adamacs.ingest.remove import apply_removal, plan_removal  # noqa: E402
+from adamacs.ingest.ripe import is_network  # noqa: E402
 from adamacs.ingest.watch import Watcher, watch  # noqa: E402
 from tests import labs, servers  # noqa: E402
 
 GOAL = 60.0  # s for a thousand sessions
 LATE = 0.05  # s beyond the incubation
+POLL = 2.0  # s; over the network two polls may be late
 
 
 def main() -> None:
@@ -44,6 +50,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a tenth of the sessions and of the arrivals")
     parser.add_argument("--backend", choices=("postgresql", "mysql"), help="on this kind of server alone")
+    parser.add_argument("--share", type=Path, help="a mounted share: how soon rows come from it, and nothing else")
+    parser.add_argument("--behind", type=Path, help="the same folder on the file server")
     options = parser.parse_args()
     if options.backend is None:  # the tables of a process belong to one server
         for backend in ("postgresql", "mysql"):
@@ -58,7 +66,11 @@ def main() -> None:
             synthetic.write_setups(lab.home, paramset_idx=0)
             pipeline.imaging.ProcessingParamSet.insert_new(synthetic.SUITE2P, paramset_idx=0, desc="synthetic")
             source = recording(folder / "source")
-            arrivals(lab, source, 20 if options.quick else 200, options.backend)
+            count = 20 if options.quick else 200
+            if options.share is not None:
+                arrivals(lab, source, count, options.backend, options.share, options.behind)
+                return
+            arrivals(lab, source, count, options.backend)
             bulk(lab, source, 100 if options.quick else 1000, options.backend)
 
 
@@ -119,10 +131,16 @@ def insert_plainly(plan: IngestPlan) -> float:
     return time.perf_counter() - began
 
 
-def arrivals(lab: Any, source: Path, count: int, backend: str) -> None:
+def arrivals(
+    lab: Any, source: Path, count: int, backend: str, share: Path | None = None, behind: Path | None = None
+) -> None:
     """Let folders arrive one after the other, and measure from the last byte to the row beyond the incubation."""
-    ingest = replace(lab.settings.ingest, incubation=1.0, poll=2.0)
+    ingest = replace(lab.settings.ingest, incubation=1.0, incubation_network=1.0, poll=POLL)
     settings = replace(lab.settings, ingest=ingest)
+    if share is not None:
+        settings = replace(settings, roots=replace(settings.roots, share=str(share)))
+    goal = 2 * POLL if is_network(settings.root("share")) else LATE
+    written = behind or settings.root("share")
     lab_settings.use(settings)
     closed: dict[str, float] = {}
     came: dict[str, float] = {}
@@ -133,7 +151,7 @@ def arrivals(lab: Any, source: Path, count: int, backend: str) -> None:
             came[event.path.rpartition("/")[2]] = time.time()
 
     def deliver() -> None:
-        for place in copies(source, settings.root("share"), range(900_000, 900_000 + count)):
+        for place in copies(source, written, range(900_000, 900_000 + count)):
             closed[place.name] = max(path.stat().st_ctime for path in (place, *place.iterdir()))
             time.sleep(0.2)
         deadline = time.time() + 30
@@ -149,8 +167,13 @@ def arrivals(lab: Any, source: Path, count: int, backend: str) -> None:
     late = sorted(came[name] - closed[name] - ingest.incubation for name in came)
     line = {"what": "ingest: last byte to row, beyond the incubation", "backend": backend, "arrivals": len(late)}
     line |= {"p50_s": statistics.median(late), "p99_s": late[int(0.99 * (len(late) - 1))], "max_s": late[-1]}
-    print(json.dumps(line | {"goal": f"p99 at most {LATE} s", "met": line["p99_s"] <= LATE, "cores": os.cpu_count()}))
-    shutil.rmtree(settings.root("share") / "demo")
+    line |= {
+        "network": is_network(settings.root("share")),
+        "goal": f"p99 at most {goal} s",
+        "met": line["p99_s"] <= goal,
+    }
+    print(json.dumps(line | {"cores": os.cpu_count()}))
+    shutil.rmtree(written / "demo")
 
 
 if __name__ == "__main__":

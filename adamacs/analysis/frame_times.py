@@ -11,6 +11,7 @@ from adamacs import pipeline
 from adamacs.analysis.events import events_between, one_scan
 from adamacs.analysis.numerics.timeline import GAP, Floats
 from adamacs.core import settings, setups
+from adamacs.core.clocks import counters
 from adamacs.core.errors import UnusableClock, describe
 from adamacs.core.setup_wiring import FRAMES as ON_FRAMES
 
@@ -105,6 +106,11 @@ def _required(found: Floats, count: int, scan: Mapping[str, Any]) -> Floats:
         return found[:count]
     what = f"Its frame clock tells {len(found)} frames, and {count} are stored: which is which is not known."
     hint = f"Up to {SPARE} pulses may be left over at the end, where none is missing before. Was it focused meanwhile?"
+    if spare < 0 and sum(gap.missing for gap in counters.find_gaps(found)) == -spare:
+        hint = (
+            f"Gaps between the pulses have room for just these. `gap = 1.5` of the channel {FRAMES}, in the file of "
+            "the setup type, fills them in and keeps a record; then remove the scan and ingest it again."
+        )
     raise UnusableClock(what, scan, hint)
 
 

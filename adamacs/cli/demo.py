@@ -60,14 +60,18 @@ def demo(size: str, as_json: bool) -> None:
         with stages("score"):
             scores = score_lab(settings)
             events = score_events(settings)
+            certificates = _certificates()
         with stages("report"):
             _report(home / REPORT, scores, anew=bool(tally.done))
-        summary = _summary(scores, stages) | {"events": events}
+        summary = _summary(scores, stages) | {"events": events, "certificates": certificates}
     if as_json:
         print_json(summary)
     else:
         click.echo(_table(scores))
-        click.echo("".join(f"\n{_told_of_events(scan_id, found)}" for scan_id, found in events.items()))
+        click.echo("".join(f"\n{_told_of_events(scan_id, found)}\n" for scan_id, found in events.items()))
+        for scan_id, told in certificates.items():
+            lines = [f"  {verdict:5} {stream}" for stream, verdict in told["streams"].items()]
+            click.echo("\n".join([f"{scan_id}, sync certificate: {told['verdict']} (adamacs sync {scan_id})", *lines]))
         click.echo(f"\nreport:   {home / REPORT}\nlab home: {home}\n\nask it:   cd {home}, then run python:")
         click.echo(_TEN_LINES)
     sys.exit(1 if tally.failed else 0)
@@ -172,44 +176,88 @@ def score_lab(settings: Settings) -> dict[str, ScanScore]:
     return scores
 
 
-def score_events(settings: Settings) -> dict[str, dict[str, float]]:
-    """Compare the events of every scan with a rig beside it with the truth, on the rig's clock and on Bpod's.
+def score_events(settings: Settings) -> dict[str, dict[str, dict[str, float]]]:
+    """Compare when everything happened, as the tables have it on scan time, with the truth.
 
     Returns
     -------
-    Per scan: events that there were and those that the tables hold, the largest error of one (µs), and by how much the
-    offset (µs) and the drift (parts per million) of Bpod's clock are wrong.
+    Per scan and clock: `events_true` and `events_found`; the middle and the largest error of one (`median_us`,
+    `most_us`, µs of scan time; what a computer writes down late is late). Of a clock that had to be placed on scan time
+    also what was recovered (`offset`, s, and `drift`, parts per million), and how wrong that is (`offset_us`,
+    `drift_ppm`).
     """
     from adamacs import pipeline
-    from adamacs.analysis.events import events_between, on_scan_time
+    from adamacs.analysis.events import events_between
+    from adamacs.demo.session import load_truth
 
-    scores = {}
-    for key in (pipeline.scan.Scan & pipeline.sync.ClockSync).keys(order_by="KEY"):
-        with np.load(settings.home / "truth" / f"{key['scan_id']}_rig.npz") as truth:
-            true = {name: truth[name] for name in truth.files if name != "bpod_clock"}
-            offset, drift = truth["bpod_clock"]
-        found = events_between(key, event_types=list(true)).groupby("event_type")["start"]
-        starts = {name: group.to_numpy() for name, group in found}
-        same = [name for name in true if len(starts.get(name, ())) == len(true[name])]
-        row = (pipeline.sync.ClockSync & key).fetch1()
-        middle = np.mean(row["pairs"][0])
+    scores: dict[str, dict[str, dict[str, float]]] = {}
+    for key in (pipeline.scan.Scan & pipeline.event.EventImport).keys(order_by="KEY"):
+        events, true = load_truth(settings.home / "truth" / f"{key['scan_id']}_session.npz")
+        clocks = dict(zip(*(pipeline.event.BehaviorRecording.Source & key).to_arrays("source", "clock"), strict=True))
+        found = dict(iter(events_between(key, event_types=list(events)).groupby("event_type")))
+        placed = {row["clock"]: row for row in (pipeline.sync.ClockSync & key).to_dicts()}
+        by_clock: dict[str, list[str]] = {}
+        for name, group in found.items():
+            by_clock.setdefault(clocks[group["source"].iloc[0]], []).append(name)
         scores[key["scan_id"]] = {
-            "event_types": len(true),
-            "events_true": sum(map(len, true.values())),
-            "events_found": sum(map(len, starts.values())),
-            "event_error_us": 1e6 * max(float(np.abs(starts[name] - true[name]).max()) for name in same),
-            "offset_error_us": 1e6 * abs(float(on_scan_time(key, "bpod", middle) - (middle * (1 + drift) - offset))),
-            "drift_error_ppm": abs(row["clock_drift"] - 1e6 * drift),
+            clock: _score_clock({name: events[name] for name in names}, found)
+            | (_score_placement(placed[clock], *true[clock]) if clock in placed else {})
+            for clock, names in sorted(by_clock.items())
         }
     return scores
 
 
-def _told_of_events(scan_id: str, found: dict[str, float]) -> str:
-    return (
-        f"{scan_id}: {found['events_found']} of {found['events_true']} events of {found['event_types']} types, "
-        f"off by at most {found['event_error_us']:.0f} µs; "
-        f"Bpod's clock off by {found['offset_error_us']:.0f} µs and {found['drift_error_ppm']:.2f} ppm"
-    )
+def _score_placement(row: dict[str, Any], zero: float, drift: float) -> dict[str, float]:
+    return {
+        "offset": row["clock_offset"],
+        "drift": row["clock_drift"],
+        "offset_us": 1e6 * abs(row["clock_offset"] - zero),
+        "drift_ppm": abs(row["clock_drift"] - drift),
+    }
+
+
+def _certificates() -> dict[str, dict[str, Any]]:
+    """Return the verdict of every scan's certificate, and those of its streams."""
+    from adamacs import pipeline
+
+    certificates = {}
+    for row in pipeline.sync.Certificate.to_dicts(order_by="scan_id"):
+        streams = pipeline.sync.Certificate.Stream & {"scan_id": row["scan_id"]}
+        names, verdicts = streams.to_arrays("stream", "stream_verdict", order_by="stream")
+        certificates[row["scan_id"]] = {
+            "verdict": row["verdict"],
+            "streams": dict(zip(names.tolist(), verdicts.tolist())),
+        }
+    return certificates
+
+
+def _score_clock(true: dict[str, Any], found: dict[str, Any]) -> dict[str, float]:
+    starts = {name: found[name]["start"].to_numpy() for name in true}
+    errors = [1e6 * np.abs(starts[name] - true[name]) for name in true if len(starts[name]) == len(true[name])]
+    together = np.concatenate(errors or [[np.nan]])
+    return {
+        "event_types": len(true),
+        "events_true": sum(map(len, true.values())),
+        "events_found": sum(map(len, starts.values())),
+        "median_us": float(np.median(together)),
+        "most_us": float(together.max()),
+    }
+
+
+def _told_of_events(scan_id: str, clocks: dict[str, dict[str, float]]) -> str:
+    lines = [f"{scan_id}, clocks and events on scan time against the truth:"]
+    for clock, found in clocks.items():
+        lines.append(
+            f"  {clock:14} {found['events_found']:>6} of {found['events_true']} events "
+            f"of {found['event_types']} types, off by {found['median_us']:.0f} µs, "
+            f"at most {found['most_us']:.0f} µs"
+        )
+        if "offset" in found:
+            lines.append(
+                f"  {'':14} offset {found['offset']:+.6f} s, off by {found['offset_us']:.0f} µs; "
+                f"drift {found['drift']:+.2f} ppm, off by {found['drift_ppm']:.2f} ppm"
+            )
+    return "\n".join(lines)
 
 
 def _recovered(key: dict[str, Any]) -> dict[str, Any]:

@@ -34,14 +34,14 @@ def sync(scan_id: str, picture: Path | None, as_json: bool) -> None:
     lines = [_line(row) for row in _clocks(scans[0])]
     remarks = (pipeline.event.EventImport & scans[0]).to_dicts(order_by="source")
     told = {row["source"]: row["remarks"].splitlines() for row in remarks if row["remarks"]}
-    certificate = _certificate(scans[0])
+    certificate = certificate_of(scans[0])
     if picture is not None:
         _draw(scans[0], picture)
     if as_json:
         print_json({"clocks": lines, "remarks": told, "certificate": certificate})
     else:
         clocks = [*map(_spelt, lines), *_spelt_remarks(told)] or ["This scan has no clocks."]
-        click.echo(visible("\n".join([*clocks, "", *_spelt_certificate(certificate)]), "\n"))
+        click.echo(visible("\n".join([*clocks, "", *spelt_certificate(certificate)]), "\n"))
     sys.exit(0 if all(line["placed"] for line in lines) and certificate["holds"] else 1)
 
 
@@ -52,7 +52,7 @@ def _draw(scan: Any, picture: Path) -> None:
     sync_plot.save(read_certificate(scan), picture)
 
 
-def _certificate(scan: Any) -> dict[str, Any]:
+def certificate_of(scan: Any) -> dict[str, Any]:
     """Return what is told of the certificate of a scan, and of each stream."""
     from adamacs import pipeline
     from adamacs.analysis.certificate import RENEW, outdated
@@ -133,7 +133,7 @@ def _spelt_remarks(told: dict[str, list[str]]) -> list[str]:
     return [f"{source:10} {remark}" for source, remarks in told.items() for remark in remarks]
 
 
-def _spelt_certificate(told: dict[str, Any]) -> list[str]:
+def spelt_certificate(told: dict[str, Any]) -> list[str]:
     if told["verdict"] is None:
         return [f"NOT CERTIFIED: {told['why']}"]
     streams = [f"  {one['verdict'].upper():6} {one['stream']:20} {one['why']}" for one in told["streams"]]

@@ -62,14 +62,15 @@ FAILURES = (
         "unreadable_file",
         "ask",
         "A file is cut short, foreign, changed since it was ingested, or contradicts another.",
-        "Copy the recording again with its times, or remove the scan; then retry.",
+        "Copy the recording again with its times, mend the setup type's file that it contradicts, or remove the scan; "
+        "then retry.",
     ),
     Failure(
         "unpaired",
         "ask",
         "What two sources tell does not go together: pulses, stimuli or clocks do not match, or match in several ways.",
-        "Read what the error says of counts and shifts. Mend the setup type's file, or take away the file that is of "
-        "another recording; then retry.",
+        "Read what the error says of counts and shifts. Where a file is of another recording, remove the scan, take "
+        "that file away and ingest the folder again; else mend the setup type's file, then retry.",
     ),
     Failure(
         "permission",

@@ -295,12 +295,14 @@ class _Case:
         return int(value > getattr(self.limits, f"{name}_warn")) + int(value > getattr(self.limits, f"{name}_fail"))
 
     def _agreement(self) -> str:
-        """Return what is to be said where nothing differs."""
-        by_number: dict[int, list[str]] = {}
-        for promise in (p for p in self.told if p.count is not None):
-            by_number.setdefault(promise.least, []).append(promise.said)
-        counts = (f"{number} by {_listed(who)}." for number, who in sorted(by_number.items()))
-        return " ".join([*counts, *map(_spelt, self.carried), *([] if self.is_compared else [_ALONE])])
+        """Return what is to be said where nothing differs: counts, or rates where nobody counts."""
+        counts = [(f"{p.least}", p.least, p.said) for p in self.told if p.count is not None]
+        rates = [(f"{p.rate:.6g} Hz", p.rate, p.said) for p in self.told if p.rate is not None]
+        by_value: dict[str, list[str]] = {}
+        for value, _, who in sorted(counts or rates, key=lambda one: one[1]):
+            by_value.setdefault(value, []).append(who)
+        values = (f"{value} by {_listed(who)}." for value, who in by_value.items())
+        return " ".join([*values, *map(_spelt, self.carried), *([] if self.is_compared else [_ALONE])])
 
     # ---- counts
 

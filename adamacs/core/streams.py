@@ -1,9 +1,10 @@
 """Which streams a source of events tells of, and what it promises of each, as its setup type names them.
 
 The auxiliary recording tells of every channel of frames, by its pulses, under the channel's own name; of stimuli, by
-the plateaus or pulses of the first channel that shows any; and of each camera that one of its channels triggers. What
-other sources wrote to their files is told under the name of the channel that carries the same pulses, or, where one
-channel serves several devices as it does cameras, under their own.
+the plateaus or pulses of the first channel that shows any; and of each device that stamps the frames of one of its
+channels: a camera that it triggers, or HARP. Such a device is a stream of its own, so that what is wrong with its
+table is not held against the frames. What else is written to files is told under the name of the channel that carries
+the same pulses.
 """
 
 from __future__ import annotations
@@ -19,7 +20,6 @@ from adamacs.core.clocks import counters
 from adamacs.core.clocks.counters import Gap
 from adamacs.core.events import ImportedEvents, Repair, Series
 from adamacs.core.promises import FILE, PULSES, Promise
-from adamacs.core.setup_wiring import SOURCES
 from adamacs.core.setups import SetupType
 
 STIMULI: Final = "stimuli"
@@ -27,6 +27,7 @@ COUNTED: Final[Mapping[str, str]] = {"bpod_trial_start": "bpod_trials", "stimulu
 """Events that happen once for each of a stream, and the stream."""
 
 _AUX: Final = "wavesurfer"  # the parser of the auxiliary recording
+_STAMPING: Final = ("camera", "harp_frames")  # parsers of devices that stamp frames which a channel has pulses of
 
 Floats = NDArray[np.float64]
 
@@ -105,7 +106,7 @@ def _of_channels(setup: SetupType, sources: Mapping[str, str]) -> Iterator[tuple
         if channel.kind == "frames" and channel.event:
             yield channel.event_type, channel.name
             for rule in setup.align:
-                if rule.channel == channel.name and _has_own_name(sources.get(rule.source, _AUX)):
+                if rule.channel == channel.name and sources.get(rule.source) in _STAMPING:
                     yield channel.event_type, rule.source
     if shown := [channel for channel in setup.channel if channel.shows]:
         yield shown[0].event_type, STIMULI
@@ -117,13 +118,8 @@ def _of_files(source: Source, setup: SetupType) -> Iterator[tuple[str, str]]:
     same = {kind: rule.channel for rule in setup.align if rule.source == source.name for kind in rule.events}
     for kind in (one.event_type for one in source.trains):
         channel = same.get(kind, "")
-        yield kind, source.name if _has_own_name(source.parser) else channel if channel in frames else kind
+        yield kind, source.name if source.parser in _STAMPING else channel if channel in frames else kind
     yield from COUNTED.items()
-
-
-def _has_own_name(parser: str) -> bool:
-    """Whether several devices are read by one reader, so that each has a name of its own, as cameras do."""
-    return parser not in SOURCES
 
 
 def _of_train(found: Series) -> dict[str, Any]:

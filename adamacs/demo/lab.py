@@ -10,16 +10,17 @@ import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy import int16
 from numpy.typing import NDArray
 
 from adamacs.core import setups, tokens
 from adamacs.core.errors import InvalidSetting, nearest
-from adamacs.demo import bpod, rig, scanimage
+from adamacs.demo import head, rig, scanimage, session
 from adamacs.demo.movie import Design, Recording, Truth
 
 USER = "demo"  # the invented person's folder on the share
@@ -78,11 +79,14 @@ class _Part:
     setup: str
     design: Design
     minutes: float = 0.0  # from the session's first scan to this one
-    with_rig: bool = False  # auxiliary channels and Bpod are recorded beside the frames
+    behaves: bool = False  # all that the setup type reads is recorded beside the frames
+    faults: session.Faults = session.Faults()
     frames_per_file: float = math.inf
 
 
 _FIRST, _SECOND = datetime(2026, 2, 10, 9, 30), datetime(2026, 2, 12, 14, 5)
+# What cameras lose now and then, what makes a camera's computer miss a pulse, and a mouse that shakes its head.
+_FAULTS = session.Faults(lost={"camera_top": 3, "camera_eye1": 2, "harp": 1}, shakes=2)
 
 _LABS: Mapping[str, tuple[_Part, ...]] = {
     "demo": (
@@ -90,9 +94,10 @@ _LABS: Mapping[str, tuple[_Part, ...]] = {
             "ANM-0001",
             _FIRST,
             "mini2p1_openfield",
-            Design(frames=1600, silent=2, least_spikes=18),
+            Design(frames=1600, silent=2, least_spikes=18, responsive=6),
             frames_per_file=500,
-            with_rig=True,
+            behaves=True,
+            faults=_FAULTS,
         ),
         _Part(
             "ANM-0001",
@@ -121,6 +126,23 @@ _LABS: Mapping[str, tuple[_Part, ...]] = {
             _FIRST,
             "bench2p",
             Design(height=128, width=128, frames=1000, cells=18, least_spikes=18, amplitude=0.5),
+        ),
+    ),
+    "behavior": (
+        _Part(
+            "ANM-0001",
+            _FIRST,
+            "mini2p1_openfield",
+            Design(height=128, width=128, frames=1200, cells=18, least_spikes=18, amplitude=0.5, responsive=5),
+            behaves=True,
+            faults=_FAULTS,
+        ),
+        _Part(
+            "ANM-0002",
+            _SECOND,
+            "bench2p_lineartrack",
+            Design(height=48, width=48, frames=1200, cells=3),
+            behaves=True,
         ),
     ),
     "tiny": (
@@ -154,7 +176,8 @@ def write(
         The same seed gives the same bytes.
     size
         `demo` (three scans that Suite2p recovers in about two minutes on two cores), `small` (one scan, a quarter
-        of a minute), or `tiny` (three scans too small to analyse, for tests of everything but Suite2p).
+        of a minute), `behavior` (such a scan and one too small to analyse, both with all that is recorded beside the
+        frames), or `tiny` (three scans too small to analyse, for tests of everything but Suite2p).
     truth
         Folder for the truth; by default `truth` beside the share.
     threads
@@ -169,20 +192,32 @@ def write(
         raise InvalidSetting(f"There is no synthetic lab of size {size!r}.", hint=nearest(size, list(_LABS)))
     beside = truth if truth is not None else share.parent / "truth"
     return tuple(
-        _write_scan(part, Recording(part.design, seed, number), share / USER, beside, threads, seed)
-        for number, part in enumerate(_LABS[size])
+        _write_scan(part, seed, number, share / USER, beside, threads) for number, part in enumerate(_LABS[size])
     )
 
 
-def _write_rig(part: _Part, stem: Path, truth: Path, seed: int) -> None:
-    """Write what the rig recorded beside the frames, and the truth about it."""
+def _session(part: _Part, seed: int) -> session.Session:
+    """Return what is recorded beside the frames of a scan, which begin a second after the rig."""
     design = part.design
-    seconds = design.frames / design.frame_rate + 3
-    ran = rig.record(setups.load().setups[part.setup], seconds, seed=seed).with_frames(design.frames, design.frame_rate)
-    ran.write(stem.with_suffix(".h5"))
-    if ran.task is not None:
-        bpod.write_bpod(stem.with_suffix(".mat"), ran.task.session)
-    ran.save_truth(truth)
+    return session.record(
+        setups.load().setups[part.setup],
+        design.frames / design.frame_rate + 3,
+        frames=design.frames * design.slices,
+        frame_rate=design.frame_rate * design.slices,
+        per_volume=design.slices,
+        faults=part.faults,
+        start=part.begun.replace(tzinfo=UTC) + timedelta(minutes=part.minutes),
+        seed=seed,
+    )
+
+
+def _cues(beside: session.Session) -> tuple[float, ...]:
+    """Return the starts of Bpod's trials of the second type, s since the first frame."""
+    task, first = beside.rig.task, beside.rig.pulses["two_photon_frames"][0, 0] / beside.rig.sample_rate
+    if task is None:
+        return ()
+    starts = np.array([trial.start for trial in task.session.trials if trial.type == 2], np.float64)
+    return tuple((task.scan_time(starts) - first).tolist())
 
 
 def write_setups(home: Path, *, paramset_idx: int | None = None) -> None:
@@ -198,7 +233,7 @@ def write_setups(home: Path, *, paramset_idx: int | None = None) -> None:
     folder = home / setups.FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     shipped = setups.load().setups
-    with_rig = {part.setup for parts in _LABS.values() for part in parts if part.with_rig}
+    behaving = {part.setup for parts in _LABS.values() for part in parts if part.behaves}
     for name in sorted({part.setup for parts in _LABS.values() for part in parts}):
         told = ("spellings", "rigs", "modalities")
         lines = [
@@ -210,10 +245,10 @@ def write_setups(home: Path, *, paramset_idx: int | None = None) -> None:
         ]
         if paramset_idx is not None:
             lines += ["", "[[stage]]", 'table = "imaging.ProcessingTask"', f"values.paramset_idx = {paramset_idx}"]
-        if name in with_rig:
+        if name in behaving:
             for expected in shipped[name].expected:
                 lines += _expected(replace(expected, least=0)) if expected.parser else []
-            lines += ["", _wiring(shipped[name])]
+            lines += [*_harp(shipped[name]), *_wheel(shipped[name]), "", _wiring(shipped[name])]
         if not (path := folder / f"{name}.toml").exists():
             path.write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
 
@@ -226,7 +261,24 @@ def _expected(expected: setups.Expected) -> list[str]:
         f'what = "{expected.what}"',
         f"least = {expected.least}",
     ]
-    return lines + [f'{key} = "{value}"' for key in ("parser", "source") if (value := getattr(expected, key))]
+    told = {key: getattr(expected, key) for key in ("parser", "source", "frame_rate", "unit", "gap")}
+    return lines + [f"{key} = {json.dumps(value)}" for key, value in told.items() if value]
+
+
+def _harp(setup: setups.SetupType) -> list[str]:
+    """Return what the counts of this lab's inertial units are."""
+    if "harp_imu" not in setup.sources.values():
+        return []
+    told = ("accelerometer", "gyroscope", "magnetometer", "sample_rate")
+    gate = setup.harp.gate if setup.harp else ""
+    return ["", "[harp]", *(f"{key} = {getattr(head.SCALES, key)}" for key in told), f'gate = "{gate}"']
+
+
+def _wheel(setup: setups.SetupType) -> list[str]:
+    """Return what the volts of this lab's wheels mean."""
+    if setup.wheel is not None or all(channel.name != "treadmill" for channel in setup.channel):
+        return []
+    return ["", "[wheel]", f"circumference = {rig.ANY_WHEEL.circumference}"]
 
 
 def _wiring(setup: setups.SetupType) -> str:
@@ -235,8 +287,10 @@ def _wiring(setup: setups.SetupType) -> str:
     return text[min(text.index(table) for table in ("[[align]]", "[[channel]]")) :].rstrip()
 
 
-def _write_scan(part: _Part, recording: Recording, home: Path, truth: Path, threads: int, seed: int) -> TrueScan:
-    design = part.design
+def _write_scan(part: _Part, seed: int, number: int, home: Path, truth: Path, threads: int) -> TrueScan:
+    beside = _session(part, seed) if part.behaves else None
+    design = part.design if beside is None else replace(part.design, cues=_cues(beside))
+    recording = Recording(design, seed, number)
     start = part.begun + timedelta(minutes=part.minutes)
     # a token is stamped when the files are gathered, some minutes behind the recording
     session_id = f"sess{tokens.encode(part.begun + timedelta(minutes=5))}"
@@ -245,8 +299,9 @@ def _write_scan(part: _Part, recording: Recording, home: Path, truth: Path, thre
     stem = f"{scan_id}_{INITIALS}_{part.subject}"
     files = scanimage.write(folder, stem, microscope(part, start), _pages(recording, threads))
     recording.truth.save(truth / f"{scan_id}.npz")
-    if part.with_rig:
-        _write_rig(part, folder / stem, truth / f"{scan_id}_rig.npz", seed)
+    if beside is not None:
+        beside.write(folder, stem)
+        beside.save_truth(truth / f"{scan_id}_session.npz")
     return TrueScan(
         subject=part.subject,
         session_id=session_id,

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,9 +25,10 @@ _GATE = 0.2  # s from the start of the sweep to the opening of a gate
 _TTL = 0.02  # s that Bpod raises the line
 _TRIAL_START = "bpod_trial_start"
 _STATES = {"bpod_at_target": "WaitForPosTriggerSoftCode", "bpod_firststim_oddball": "WaitForStimulus"}
+_CAMERAS = 50.0  # Hz
 _SLOWEST = 8.0  # pulses in a recording of a channel without a rate of its own
 _RIPPLE = 0.4, 11.0  # V and Hz by which a light that is on varies
-_ANY_WHEEL = Wheel(50.0)  # of setup types that do not say what is theirs
+ANY_WHEEL = Wheel(50.0)  # of setup types that do not say what is theirs
 _OFFSET, _NOISE, _CAUGHT = 0.3, 0.002, 0.5  # turns, V, share of the falls that a sample catches
 
 
@@ -81,7 +81,7 @@ class Rig:
     levels
         Per channel of kind `level`, float64 (pulse,): V of each plateau.
     task
-        What Bpod played, where the setup type says how its trials are aligned.
+        What Bpod played, where the setup type reads its sessions.
     ride
         How the mouse moved; None without a channel `treadmill`.
     """
@@ -101,13 +101,6 @@ class Rig:
         stored = (c for c in self.setup.channel if c.name in self.pulses and (c.event or c.name in aligning))
         return {channel.event_type: self.pulses[channel.name][:, 0] / self.sample_rate for channel in stored}
 
-    def save_truth(self, path: Path) -> None:
-        """Write `events`, and the offset (s) and drift (a part) of Bpod's clock, to an .npz file."""
-        clock = [self.task.offset, self.task.drift] if self.task is not None else []
-        truth: dict[str, Any] = {"bpod_clock": np.array(clock), **self.events}
-        path.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(path, **truth)
-
     def with_frames(self, count: int, rate: float, *, per_volume: int = 1) -> Rig:
         """Return the same with so many two-photon frames at a rate (Hz), from one second after the start on.
 
@@ -116,7 +109,7 @@ class Rig:
         start = np.round((1 + np.arange(count) / rate) * self.sample_rate).astype(np.int64)
         frames = np.stack([start, start + round(0.3 / rate * self.sample_rate)], axis=1)
         clocks = {"two_photon_frames": frames}
-        if per_volume > 1:
+        if per_volume > 1 or "two_photon_volumes" in self.pulses:
             clocks["two_photon_volumes"] = frames[::per_volume]
         return replace(self, pulses={**self.pulses, **clocks})
 
@@ -183,9 +176,9 @@ class Task:
     session
         As Bpod saves it; its times are those of its cycles, whole 0.1 ms.
     offset, drift
-        s, and a part: a time of the sweep is `(1 + drift) * time - offset` of Bpod's.
+        s, and a part: a time of the sweep is `(1 + drift) * time - offset` of Bpod's. Both 0 where that is scan time.
     told
-        s of the sweep, float64: when Bpod raised the line to the rig.
+        s of the sweep, float64: when Bpod raised the line to the rig, where one is wired.
     """
 
     session: bpod.Session
@@ -251,12 +244,15 @@ def record(setup: SetupType, seconds: float = 10.0, *, seed: int = 0, sample_rat
             least = math.ceil(2 * channel.step / channel.resolution)  # a smaller step would not end a plateau
             steps = rng.integers(least, least + 40, len(pulses[channel.name]))
             levels[channel.name] = np.round(steps * channel.resolution, 6)
-    task = _play(setup.align[0], seconds, play) if setup.placed_by("bpod") else None
-    if task is not None:
+    rule = next((rule for rule in setup.align if rule.source == "bpod"), None)
+    task = _play(rule or Align(events=(_TRIAL_START,)), seconds, play) if "bpod" in setup.sources else None
+    if task is not None and rule is not None:
         start = np.round(task.told * actual).astype(np.int64)
-        pulses[setup.align[0].channel] = np.stack([start, start + round(_TTL * actual)], axis=1)
+        pulses[rule.channel] = np.stack([start, start + round(_TTL * actual)], axis=1)
+    elif task is not None and setup.clock.stream == "bpod":
+        task = replace(task, offset=0.0, drift=0.0)
     has_wheel = any(channel.name == WHEEL and channel.kind == "waveform" for channel in setup.channel)
-    ride = Ride(setup.wheel or _ANY_WHEEL, *walk(samples, actual, seed=seed), seed) if has_wheel else None
+    ride = Ride(setup.wheel or ANY_WHEEL, *walk(samples, actual, seed=seed), seed) if has_wheel else None
     return Rig(setup, actual, samples, pulses, levels, task, ride)
 
 
@@ -303,6 +299,8 @@ def _period(channel: Channel, seconds: float) -> float:
     low, high = channel.rate_within
     if channel.rate is None:
         return seconds / _SLOWEST
+    if channel.name == "camera_frames":
+        return 1 / _CAMERAS
     if channel.kind == "frames":
         return 1 / min(max(math.sqrt(max(low, 1.0) * high), low), high, 2000.0)
     return max(seconds / _SLOWEST, 1.2 / high)

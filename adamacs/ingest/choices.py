@@ -101,7 +101,7 @@ class Choices:
         if self.saved is not None:
             return added
         if setup is not None:
-            added["setup_type"] = replace(chosen.get("setup_type", Choice("", "files")), value=setup.name)
+            added["setup_type"] = replace(chosen.get("setup_type", Choice(None, "files")), value=setup.name)
             for stage in setup.stage:
                 for name, value in stage.values.items():
                     added.setdefault(name, Choice(value, f"setup type {setup.name}"))

@@ -16,6 +16,8 @@ from adamacs.core.modality import Problem, Row
 from adamacs.core.settings import Settings
 from adamacs.core.setup_wiring import FRAMES
 
+_FILES = "scan.ScanFile"  # told apart by where they lie: their numbers shift where one comes or goes
+
 # Columns that say which scan this is: where the database says otherwise, the scan is refused. Of others the database
 # keeps what it holds, unless somebody corrects them on purpose (`Row.corrects`).
 _IDENTITY = {
@@ -23,7 +25,7 @@ _IDENTITY = {
     "session.Session": ("subject", "session_date"),
     "scan.Scan": ("acq_software",),
     "scan.ScanPath": ("root", "path"),
-    "scan.ScanFile": ("root", "file_path", "file_size", "file_time"),
+    _FILES: ("file_size", "file_time"),
 }
 _CLOCK, _SOURCE = "clock.Clock", "event.BehaviorRecording.Source"
 _AT_ONCE = 200  # keys in one query
@@ -113,8 +115,9 @@ def compare(rows: Sequence[Row], held: Held, settings: Settings) -> Comparison:
     missing: list[Row] = []
     changes: list[Change] = []
     conflicts: list[Problem] = []
+    files = _files_of_scan(rows, held)
     for row in rows:
-        there = held.row(row)
+        there = files.get(_place(row.values)) if files and row.table == _FILES else held.row(row)
         if there is None:
             missing.append(row)
             continue
@@ -122,8 +125,7 @@ def compare(rows: Sequence[Row], held: Held, settings: Settings) -> Comparison:
         changes += _corrections(row, there)
     moved, told = _other_clocks(rows, held)
     changes += moved
-    conflicts += told + _imported_otherwise(changes)
-    conflicts += _changed_files(rows, missing, held)
+    conflicts += [*told, *_changed_files(rows, files)]
     return Comparison(tuple(missing), tuple(changes), tuple(conflicts))
 
 
@@ -173,47 +175,38 @@ def _other_clocks(rows: Sequence[Row], held: Held) -> tuple[list[Change], list[P
         if source is not None and source["clock"] != row.values["clock"]:
             both = f"on {source['clock']} in the database, and on {row.values['clock']} by the setup type"
             told.append(f"The times of {source['source']} are {both}.")
-    return moves, [_stands(what, key["scan_id"]) for what in told]
-
-
-def _imported_otherwise(changes: Iterable[Change]) -> list[Problem]:
-    """Tell where the setup type is corrected by which events were imported: on these stand others."""
-    return [
-        _stands(
-            f"Events of {imported} sources were imported by {change.held}, not {change.planned}.", change.key["scan_id"]
-        )
-        for change in changes
-        if change.table == "scan.ScanSetup" and (imported := len(pipeline.event.EventImport & change.key))
-    ]
-
-
-def _stands(what: str, scan_id: str) -> Problem:
-    hint = f"What was computed stands on it: `adamacs remove {scan_id}`, then ingest its folder by name."
-    return Problem("error", what, scan_id, hint)
+    hint = f"What was computed stands on it: `adamacs remove {key['scan_id']}`, then ingest its folder by name."
+    return moves, [Problem("error", what, key["scan_id"], hint) for what in told]
 
 
 def _place(row: Mapping[str, Any]) -> str:
     return places.spell(row["root"], row["file_path"])
 
 
-def _changed_files(rows: Sequence[Row], missing: Sequence[Row], held: Held) -> list[Problem]:
-    """Tell of files that came or went since the scan was ingested."""
+def _files_of_scan(rows: Sequence[Row], held: Held) -> dict[str, dict[str, Any]]:
+    """Return the files that a scan was ingested with, by where they lie; none of a scan that is new.
+
+    Nor of one that was half ingested by something else: what it lacks is completed.
+    """
     scan = next((row for row in rows if row.table == "scan.Scan"), None)
-    if scan is None or scan in missing:
-        return []
+    if scan is None or held.row(scan) is None:
+        return {}
     key = {name: scan.values[name] for name in ("session_id", "scan_id")}
-    there = held.of_scan("scan.ScanFile", key)
-    if not there:  # the scan was half ingested by something else: what it lacks is completed
-        return []
-    came = [_place(row.values) for row in missing if row.table == "scan.ScanFile"]
-    planned = {row.values["file_id"] for row in rows if row.table == "scan.ScanFile"}
-    went = [_place(row) for row in there if row["file_id"] not in planned]
-    hint = f"`adamacs remove {key['scan_id']}`, then ingest its folder by name."
-    told = (("came", came), ("went", went))
-    return [
-        Problem(
-            "error", f"{len(files)} files {verb} since the scan was ingested, such as {files[0]}.", key["scan_id"], hint
-        )
-        for verb, files in told
-        if files
-    ]
+    return {_place(row): row for row in held.of_scan(_FILES, key)}
+
+
+def _changed_files(rows: Sequence[Row], files: Mapping[str, Any]) -> Iterator[Problem]:
+    """Tell of files that came or went since the scan was ingested with these."""
+    if not files:
+        return
+    planned = [_place(row.values) for row in rows if row.table == _FILES]
+    scan_id = next(iter(files.values()))["scan_id"]
+    hint = f"`adamacs remove {scan_id}`, then ingest its folder by name."
+    told = (
+        ("came", [place for place in planned if place not in files]),
+        ("went", [p for p in files if p not in planned]),
+    )
+    for verb, changed in told:
+        if changed:
+            what = f"{len(changed)} files {verb} since the scan was ingested, such as {changed[0]}."
+            yield Problem("error", what, scan_id, hint)

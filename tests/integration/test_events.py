@@ -247,6 +247,25 @@ def test_a_misspelt_setup_type_stops_no_other_folder(lab, recordings):
     assert "Did you mean mini2p1_openfield" in errors(next(one for one in scans if one.state == "refused"))
 
 
+def test_an_answer_corrects_the_setup_type_of_a_scan_that_is_there(lab, recordings):
+    setup = SHIPPED["mini2p1_openfield"]
+    place = put(lab, recordings[0], setup, rig.record(setup))
+    ingest(lab, place)
+    own = lab.home / "setups" / "rewired.toml"
+    own.parent.mkdir()
+    text = setup.source.read_text(encoding="utf-8").replace('spellings = ["openfield"]\n', "")
+    own.write_text(text.replace(f'name = "{setup.name}"', 'name = "rewired"', 1), encoding="utf-8")
+    scan_id = pipeline.scan.Scan.fetch1("scan_id")
+    answer = f'[scans.{scan_id}]\nsetup_type = "Rewired"\n'
+    (lab.home / "answers.toml").write_text(answer, encoding="utf-8")
+    (correction,) = plan(lab, place).changes
+    assert (correction.column, correction.held, correction.planned) == ("setup_type", setup.name, "rewired")
+    ingest(lab, place)
+    assert pipeline.scan.ScanSetup.fetch1("setup_type") == "rewired"
+    (lab.home / "answers.toml").write_text("", encoding="utf-8")
+    assert plan(lab, place).state == "unchanged", "what a header says is no answer"
+
+
 def test_a_setup_type_that_is_corrected_later_never_makes_two_clocks_scan_time(lab, recordings):
     setup = SHIPPED["mini2p1_openfield"]
     ran = rig.record(setup, seed=3)

@@ -170,14 +170,31 @@ def test_a_folder_that_is_still_empty_is_refused(mouse_lab, share):
     assert len(planned.scans) == 2
 
 
-def test_files_that_come_or_go_after_ingest_are_reported(mouse_lab, share):
-    apply_plan(plan(mouse_lab), mouse_lab.settings)
+def test_files_that_come_or_go_after_ingest_are_reported_each_by_its_name(mouse_lab, share):
+    """Whatever their place in the order: the files behind one that came or went are the same as before."""
     folder = sorted((share / "demo").iterdir())[0]
-    (folder / "zz_late.txt").write_text("late")
-    assert "1 files came since" in plan(mouse_lab).describe()
-    (folder / "zz_late.txt").unlink()
-    sorted(folder.iterdir())[-1].unlink()
-    assert "since the scan was ingested" in plan(mouse_lab).describe()
+    for name in ("0_first.txt", "zz_last.txt"):
+        (folder / name).write_text("a note")
+    apply_plan(plan(mouse_lab), mouse_lab.settings)
+    first, *_, last = sorted(folder.iterdir())
+
+    def told():
+        refused = next(scan for scan in plan(mouse_lab).scans if scan.state == "refused")
+        return [problem.what for problem in refused.problems if problem.severity == "error"]
+
+    for name in ("00_early.txt", "zzz_late.txt"):
+        (folder / name).write_text("late")
+        (what,) = told()
+        assert what.startswith("1 files came since") and what.endswith(f"{name}.")
+        (folder / name).unlink()
+    for file in (first, last):
+        away = file.rename(share / "aside")
+        (what,) = told()
+        assert what.startswith("1 files went since") and what.endswith(f"{file.name}.")
+        away.rename(file)
+    first.rename(folder / "renamed.txt")
+    came, went = told()
+    assert came.endswith("renamed.txt.") and went.endswith(f"{first.name}.")
     assert sorted(scan.state for scan in plan(mouse_lab).scans) == ["refused", "unchanged", "unchanged"]
 
 

@@ -256,15 +256,14 @@ def test_what_looks_for_the_dead_beside_a_worker_leaves_its_connection_alone(ite
     (items.Item & "item > 0").delete_quick()
     items.Item.update1({"item": 0, "seconds": 1.5})
     settings = with_workers(mouse_lab.settings, lease=0.4, beat=0.1)
-    main, swept, query = threading.get_ident(), [], type(mouse_lab.connection).query
-    sweep = Queue.sweep
+    main, swept, connection = threading.get_ident(), [], mouse_lab.connection
+    query, sweep = type(connection).query, Queue.sweep
 
     def query_told(self, *arguments, **options):
-        if self is mouse_lab.connection:
-            assert threading.get_ident() == main
+        assert self is not connection or threading.get_ident() == main
         return query(self, *arguments, **options)
 
-    monkeypatch.setattr(type(mouse_lab.connection), "query", query_told)
+    monkeypatch.setattr(type(connection), "query", query_told)
     monkeypatch.setattr(Queue, "sweep", lambda queue, lease: swept.append(sweep(queue, lease)))
     assert loop.drain(Role("cpu"), settings, [items.Costly]).failed == []
     assert swept

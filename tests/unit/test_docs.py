@@ -39,6 +39,7 @@ _SECTIONS = ("Context", "Decision", "Consequences")
 _DECIDED = {
     "arrival": "incubation",
     "array-codec": "array format",
+    "certificate": "is_compared",
     "checksums": "blake3",
     "claims": "~~",
     "claims-in-sql": "SKIP LOCKED",
@@ -221,6 +222,30 @@ def test_every_refusal_of_a_folder_has_its_cure(generate: ModuleType) -> None:
     said = [message for message in refusals(generate) if message and message not in _NOT_OF_A_FOLDER]
     assert len(said) > 20
     assert [message for message in said if fixed_part(message) not in page] == []
+
+
+_COMPLAINING = {
+    "core/promises.py": ("_counts", "_gaps", "_header", "_rates", "_ends", "_clocks"),
+    "analysis/certificate.py": ("outdated",),
+}
+
+
+def complaints(generate: ModuleType) -> Iterator[str]:
+    """Yield what the code says of streams that do not agree, and of a certificate that is outdated."""
+    for name, functions in _COMPLAINING.items():
+        for function in ast.walk(ast.parse(text(generate.SOURCE / name))):
+            if isinstance(function, ast.FunctionDef) and function.name in functions:
+                formats = [node.format_spec for node in ast.walk(function) if isinstance(node, ast.FormattedValue)]
+                for node in ast.walk(function):
+                    if isinstance(node, ast.JoinedStr) and node not in formats:
+                        yield generate._said(node, {})
+
+
+def test_every_complaint_of_a_certificate_is_explained(generate: ModuleType) -> None:
+    page = text(DOCS / "how-to" / "failed-certificate.md")
+    said = [fixed_part(message) for message in complaints(generate)]
+    assert len(said) > 12
+    assert [words for words in said if words not in page] == []
 
 
 # ---- dependencies and decisions

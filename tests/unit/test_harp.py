@@ -425,10 +425,10 @@ def test_plain_numbers_without_a_stated_unit_are_refused(tmp_path: Path) -> None
 
 
 def test_lost_frames_and_odd_times_are_told(tmp_path: Path) -> None:
-    instants = START + np.array([0, 1, 2, 5, 6, 6]) * 10**8
-    path = demo.write_frame_sync(tmp_path / "2PFrames.csv", [1, 2, 3, 6, 7, 8], instants)
+    instants = START + np.array([*range(3), *range(5, 30), 29]) * 10**8
+    path = demo.write_frame_sync(tmp_path / "2PFrames.csv", [*range(1, 4), *range(6, 32)], instants)
     assert harp.read_frame_sync(path).warnings == (
-        "1 times repeat the one before, the first at index 5.",
+        "1 times repeat the one before, the first at index 28.",
         "1 times come too late, the first at index 3; about 2 are missing.",
         "The frame count does not go on by one 1 times, first at index 3; 2 are missing.",
     )

@@ -370,3 +370,20 @@ def test_any_trains_give_a_whole_pairing_or_a_typed_refusal(first, second, ancho
         return
     assert_whole(found, source, target)
     assert found.score >= pairing.LEAST_SCORE
+
+
+@pytest.mark.parametrize(("rate", "jitter"), ((25.0, 0.008), (50.0, 0.008), (100.0, 0.0045), (200.0, 0.002)))
+def test_even_frames_that_a_computer_stamps_late_are_paired_by_their_first(rate, jitter):
+    """It loses a frame of fifty, and what it stamps late, the first maybe, is nearer to the pulse of the next."""
+    for seed in range(250 if LONG else 40):
+        rng = np.random.default_rng([seed, int(rate)])
+        exposed = 0.5 + np.arange(3000) / rate
+        late = np.minimum(rng.exponential(jitter / 4, 3000), jitter)
+        late[0] *= rng.integers(1, 4)
+        late[0] = min(late[0], jitter)
+        kept = np.concatenate([[0], np.sort(rng.choice(np.arange(1, 3000), 2939, replace=False))])
+        stamps = np.maximum.accumulate((exposed + late)[kept] * (1 + 160e-6 * (rng.random() - 0.5)))
+        stamps, at = np.unique(stamps, return_index=True)
+        found = pairing.pair(stamps, exposed, anchors={"first": (stamps[0], exposed[0])}, jitter=jitter)
+        assert kept[at][found.source_index].tolist() == found.target_index.tolist(), seed
+        assert len(found.source_index) > 0.95 * len(stamps), seed

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from adamacs.core.clocks.mapping import ClockModel
@@ -193,6 +193,7 @@ def test_one_more_teller_who_says_the_same_never_makes_it_worse(told, placements
 
 
 @given(st.lists(promises, max_size=6), placements)
+@example([Promise("ScanImage", "b", told_by, None, rate=1.0) for told_by in (HEADER, PULSES)], [])
 def test_every_verdict_says_why(told, placements):
     for verdict in compare(told, LIMITS, placements):
         assert verdict.why

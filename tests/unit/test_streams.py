@@ -56,14 +56,14 @@ def test_the_pulses_that_trigger_a_camera_tell_of_every_camera_that_was_recorded
     assert set(told(own, source="camera_top")) == {("camera_top", FILE)}
 
 
-def test_a_table_of_frame_times_tells_of_the_frames_themselves():
+def test_a_table_of_frame_times_is_a_stream_of_its_own_beside_the_pulses_of_the_same_frames():
     found = Series("harp_frames", train(100, 30.0))
-    promise = told(found, source="harp")["two_photon_frames", FILE]
+    promise = told(found, source="harp")["harp", FILE]
     assert (promise.teller, promise.clock) == ("harp", "harp")
-    unsaid = replace(OPENFIELD, align=())
-    assert set(told(found, setup=unsaid, source="harp")) == {("harp_frames", FILE)}, (
-        "nobody says that these are the same"
-    )
+    pulses = Series("mini2p_frames", train(100, 30.0))
+    sources = {"wavesurfer": "wavesurfer", "harp": "harp_frames"}
+    assert set(told(pulses, sources=sources)) == {("two_photon_frames", PULSES), ("harp", PULSES)}
+    assert set(told(found, setup=replace(OPENFIELD, align=()), source="harp")) == {("harp", FILE)}
 
 
 def test_trials_are_told_by_their_starts_and_stimuli_by_plateaus_and_log():

@@ -152,6 +152,7 @@ def _only(task: Task, swapped: bool) -> Way:
     good = [way for way in ways if is_good(task, way)]
     if not good:
         raise _no_match(task, ways)
+    good = [way for way in good if _meets_anchors(task, way)] or good
     best = max(good, key=merit)
     if not task.prior.anchored and (chance := _chance(task, best)) > _CHANCE:
         what = f"{len(best.source)} pairs fit, but {chance:.1g} trains without relation would fit as well."
@@ -159,9 +160,39 @@ def _only(task: Task, swapped: bool) -> Way:
         raise PairingRefused(what, hint=hint)
     if rivals := [way for way in good if way is not best and rival(best, way)]:
         raise _ambiguous(task, best, rivals, swapped)
-    if best.slips:
-        raise _slipped(best.slips[0], swapped)
+    if slips := [slip for slip in best.slips if _is_open(task, best, slip)]:
+        raise _slipped(slips[0], swapped)
     return best
+
+
+def _meets_anchors(task: Task, way: Way) -> bool:
+    """Whether the mapping of a way lies as near to every anchor as an anchor may be off.
+
+    A pulse may be off by the jitter as well, but the mapping through n of them only by its 1/sqrt(n): of an even train
+    whose anchor was seen late, this leaves one way, where pulse by pulse the next one would do, too.
+    """
+    times, paired = task.prior.times, task.source[way.source]
+    beyond = np.maximum(np.maximum(paired[0] - times, times - paired[-1]), 0.0)
+    sure_to = 2 * task.bounds.jitter / math.sqrt(len(paired)) + task.bounds.drift * beyond
+    apart = np.abs(way.model.convert(times) - times - task.prior.shifts)
+    return bool((apart <= task.prior.accuracy + sure_to).all())
+
+
+def _is_open(task: Task, best: Way, slip: Slip) -> bool:
+    """Whether the pulses beyond a slip may pair otherwise: not where their mapping would miss an anchor then."""
+    times = task.prior.times
+    at, (begin, _) = task.source[slip.source], best.begin
+    beyond = best.source >= slip.source if slip.source > begin else best.source <= slip.source
+    moved = task.source[best.source[beyond]]
+    if not len(times) or len(moved) < FEWEST:
+        return True
+    away = np.abs(times - at)
+    reach = 2 * task.bounds.jitter / math.sqrt(len(moved)) * (1 + 4 * away / (moved[-1] - moved[0]))
+    allowed = task.prior.accuracy + reach + task.bounds.wander * away
+    moves = task.target[list(slip.targets)] - best.model.convert(at)
+    misses = best.model.convert(times) - times - task.prior.shifts
+    others = moves[np.abs(moves) > np.abs(moves).min()]
+    return any((np.abs(misses + move) <= allowed).all() for move in others)
 
 
 def _chance(task: Task, way: Way) -> float:

@@ -10,13 +10,14 @@ from datetime import datetime, timedelta
 import numpy as np
 from numpy.typing import NDArray
 
+from adamacs.core.clocks import counters
+
 BONSAI = "bonsai"  # the clock of the computer that ran Bonsai, as its time stamps tell it
 SECOND = 1_000_000_000  # ns
 
 _LOCAL = r"(?:19[7-9]\d|2[01]\d\d)-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d{1,9})?"
 _LOCAL_ONLY = re.compile(_LOCAL, re.ASCII)
 _ISO = re.compile(rf"({_LOCAL})(Z|[+-](?:0\d|1[0-4]):?[0-5]\d)", re.ASCII)
-_GAP = 1.5  # median intervals from which on something is missing
 
 
 class NoInstant(ValueError):
@@ -76,9 +77,10 @@ class Oddities:
     Attributes
     ----------
     backward, repeated, gaps
-        int64: places whose time lies before, at, and more than 1.5 median intervals behind that of the place before.
+        int64: places whose time lies before and at that of the place before, and places behind which something is
+        missing: the time lies more than 1.5 usual intervals behind, and those that follow do not make up for it.
     missing
-        How many intervals the gaps lack, each rounded to whole ones.
+        How many times the gaps lack.
     """
 
     backward: NDArray[np.int64]
@@ -103,11 +105,22 @@ class Oddities:
 def oddities(ticks: NDArray[np.int64]) -> Oddities:
     """Find what is odd about times in any unit, int64, (time,)."""
     steps = np.diff(ticks)
-    forward = steps[steps > 0]
-    period = float(np.median(forward)) if len(forward) else np.inf
-    gaps = np.flatnonzero(steps > _GAP * period)
-    missing = int(np.sum(np.rint(steps[gaps] / period) - 1)) if len(gaps) else 0
-    return Oddities(np.flatnonzero(steps < 0) + 1, np.flatnonzero(steps == 0) + 1, gaps + 1, missing)
+    backward, repeated = np.flatnonzero(steps < 0) + 1, np.flatnonzero(steps == 0) + 1
+    behind, missing = _lacking(steps) if len(backward) else _staying_behind(ticks)
+    return Oddities(backward, repeated, behind, missing)
+
+
+def _staying_behind(ticks: NDArray[np.int64]) -> tuple[NDArray[np.int64], int]:
+    """Return the places behind which times are missing, and how many, where times never fall."""
+    gaps = counters.find_gaps((ticks - ticks[:1]).astype(np.float64), settle=counters.SETTLE)
+    return np.array([gap.index + 1 for gap in gaps], np.int64), sum(gap.missing for gap in gaps)
+
+
+def _lacking(steps: NDArray[np.int64]) -> tuple[NDArray[np.int64], int]:
+    """Return the same for a clock that was set back: what follows a late time says nothing then."""
+    period = float(np.median(steps[steps > 0])) if (steps > 0).any() else np.inf
+    gaps = np.flatnonzero(steps > counters.FACTOR * period)
+    return gaps + 1, int(np.sum(np.rint(steps[gaps] / period) - 1))
 
 
 def _offset(zone: str) -> int:

@@ -1,0 +1,157 @@
+"""A session of every setup type, with every file that it reads: from what its computers wrote to what tables hold."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from adamacs import pipeline
+from adamacs.analysis.certificate import require_pass
+from adamacs.analysis.events import events_between
+from adamacs.core import setups
+from adamacs.core.errors import NotCertified
+from adamacs.demo import session, stimuli
+from adamacs.demo.session import Faults
+from adamacs.ingest.answers import read_answers
+from adamacs.ingest.apply import apply_plan
+from adamacs.ingest.plan import plan_ingest
+from adamacs.workers import loop, roles
+
+SHIPPED = setups.load().setups
+FRAMES, RATE = 24, 20.0  # of the scan of the tiny lab
+SECONDS = 40.0
+LATE = {"camera": 6e-3, "harp_frames": 2e-3, "bonsai": stimuli.LATEST}  # s that times of a reader may be off
+BPOD = 1.2e-4  # s: a cycle, and a sample
+
+
+@pytest.fixture
+def lab(mouse_lab):
+    """A lab whose setup types are those that ship."""
+    shutil.rmtree(mouse_lab.home / "setups")
+    yield mouse_lab
+    shutil.rmtree(mouse_lab.home / "setups", ignore_errors=True)
+
+
+def ingest(lab, folder, recorded, *, setup_type=None):
+    """Bring in a session with the frames of a scan of the tiny lab; return what became of it, and the plan."""
+    place = lab.settings.root("share") / "demo" / folder.name
+    shutil.copytree(folder, place)
+    if "imaging" not in recorded.setup.modalities:
+        for tiff in place.glob("*.tif"):
+            tiff.unlink()
+    recorded.write(place, folder.name)
+    (lab.home / "answers.toml").write_text(f'[defaults]\nsetup_type = "{setup_type or recorded.setup.name}"\n')
+    plan = plan_ingest([place], lab.settings, answers=read_answers(lab.home / "answers.toml"))
+    (outcome,) = apply_plan(plan, lab.settings)
+    return outcome, plan
+
+
+def work(lab):
+    tables = [pipeline.event.EventImport, pipeline.trial.TrialImport, pipeline.imaging.ScanInfo]
+    tables += [pipeline.sync.ClockSync, pipeline.sync.Promise, pipeline.sync.Certificate]
+    tables += [pipeline.behavior.TreadmillRecording, pipeline.behavior.HarpRecording]
+    return loop.drain(roles.named("cpu"), lab.settings, tables)
+
+
+def scan():
+    return dict(pipeline.scan.Scan.fetch1("KEY"))
+
+
+def record(name, **options):
+    return session.record(SHIPPED[name], SECONDS, frames=FRAMES, frame_rate=RATE, **options)
+
+
+def within(setup, source):
+    """Return how far an event may be from its truth, s: by a sample, or by how late a computer may write it down."""
+    parser = setup.sources.get(source, "")
+    return LATE.get("bonsai" if source == "bonsai" else parser, BPOD if source == "bpod" else 1 / 20_000)
+
+
+@pytest.mark.parametrize("name", sorted(SHIPPED))
+def test_every_event_of_every_setup_type_comes_back_in_its_place(lab, recordings, name):
+    recorded = record(name, seed=4)
+    outcome, _ = ingest(lab, recordings[0], recorded)
+    assert outcome.state == "written", outcome.reason
+    assert work(lab).failed == []
+    found = events_between(scan(), event_types=list(recorded.truth)) if recorded.truth else None
+    for event, true in recorded.truth.items():
+        rows = found[found["event_type"] == event]
+        (source,) = set(rows["source"])
+        assert len(rows) == len(true), event
+        assert np.abs(rows["start"].to_numpy() - true).max() <= within(recorded.setup, source), event
+    clocks = {row["clock"]: row for row in pipeline.sync.ClockSync.to_dicts()}
+    assert clocks.keys() == recorded.clocks.keys()
+    for clock, row in clocks.items():
+        late, paired = within(recorded.setup, clock), row["pairs"][0]
+        unsure = 4 * late / (paired[-1] - paired[0]) / np.sqrt(len(paired))
+        zero, drift = recorded.clocks[clock]
+        assert row["clock_drift"] == pytest.approx(drift, abs=1e6 * unsure), clock
+        if not np.isnan(zero):
+            assert row["clock_offset"] == pytest.approx(zero, abs=late + unsure * abs(paired[0])), clock
+    certificate = pipeline.sync.Certificate.fetch1()
+    assert certificate["verdict"] != "fail", pipeline.sync.Certificate.Stream.to_dicts()
+
+
+def test_lost_and_false_pulses_and_lost_frames_are_told_and_hurt_no_other_frame(lab, recordings):
+    faults = Faults(
+        lost={"camera_top": 20, "camera_eye1": 5}, missing={"camera_frames": 15}, extra={"camera_frames": 10}, shakes=3
+    )
+    recorded = record("mini2p1_openfield", seed=5, faults=faults)
+    ingest(lab, recordings[0], recorded)
+    assert work(lab).failed == []
+    key = scan()
+    found = events_between(key, event_types=["camera_top_frames", "camera_eye1_frames", "aux_cam"])
+    for event in ("camera_top_frames", "camera_eye1_frames"):
+        rows = found[found["event_type"] == event]["start"].to_numpy()
+        assert np.abs(rows - recorded.truth[event]).max() < 6e-3
+    pulses = found[found["event_type"] == "aux_cam"]["start"].to_numpy()
+    assert len(pulses) == len(recorded.truth["aux_cam"]) + 10
+    sync = (pipeline.sync.ClockSync & {"clock": "camera_top"}).fetch1()
+    assert sync["target_alone"] >= 20 + 10 - 2 and sync["source_alone"] >= 15 - 2  # few are lost on both sides
+    verdicts = dict(zip(*pipeline.sync.Certificate.Stream.to_arrays("stream", "stream_verdict"), strict=True))
+    assert verdicts["camera_top"] != "pass" and verdicts["two_photon_frames"] == "pass"
+    require_pass(key, ["two_photon_frames"])
+
+
+def test_a_head_that_is_shaken_beyond_its_sensors_is_stored_to_the_end_of_their_range(lab, recordings):
+    (lab.home / "setups").mkdir()
+    text = SHIPPED["mini2p1_openfield"].source.read_text(encoding="utf-8")
+    scales = "accelerometer = 0.0024\ngyroscope = 0.061\nmagnetometer = 0.15\nsample_rate = 100.0\n"
+    (lab.home / "setups" / "own.toml").write_text(text.replace("[harp]\n", f"[harp]\n{scales}"), encoding="utf-8")
+    recorded = record("mini2p1_openfield", seed=6, faults=Faults(shakes=3))
+    ingest(lab, recordings[0], recorded)
+    assert work(lab).failed == []
+    row = pipeline.behavior.HarpRecording.fetch1()
+    times = row["first_time"] + np.arange(row["sample_count"]) * row["sample_interval"]
+    assert np.abs(times - recorded.head.times).max() < 1 / 20_000
+    assert np.abs(row["gyroscope"][:] - recorded.head.turning).max() <= 0.061 / 2 * 1.001
+    felt, true = row["acceleration"][:], recorded.head.acceleration
+    beyond = np.abs(true) > 0.0024 * 32767
+    assert beyond.sum() >= 3 * 7 and np.allclose(felt[beyond], 0.0024 * 32767)
+    assert np.abs(felt - true)[~beyond].max() <= 0.0024 / 2 * 1.001
+
+
+def test_swapped_wires_are_refused_or_told(lab, recordings):
+    faults = Faults(swapped=("two_photon_frames", "optitrack_frames"))
+    recorded = record("mini2p1_openfield", seed=7, faults=faults)
+    nameless = tuple(replace(channel, names=()) for channel in recorded.setup.channel)
+    recorded = replace(recorded, rig=replace(recorded.rig, setup=replace(recorded.setup, channel=nameless)))
+    outcome, plan = ingest(lab, recordings[0], recorded)
+    told = [problem.what for scan_plan in plan.scans for problem in scan_plan.problems]
+    if outcome.state == "written":
+        failed = work(lab).failed
+        assert failed or pipeline.sync.Certificate.fetch1("verdict") == "fail"
+        with pytest.raises(NotCertified):
+            require_pass(scan(), ["two_photon_frames"])
+    else:
+        assert any("optitrack" in what or "two_photon" in what for what in told)
+
+
+def test_a_misspelt_setup_type_is_refused_with_the_nearest(lab, recordings):
+    recorded = record("mini2p1_openfield")
+    outcome, plan = ingest(lab, recordings[0], recorded, setup_type="mini2p1_openfeild")
+    assert outcome.state == "refused"
+    assert "mini2p1_openfield" in plan.describe()
