@@ -191,7 +191,7 @@ def test_a_scan_time_on_which_something_stands_is_not_exchanged(lab, recordings)
     assert clocks() == before
 
 
-def test_a_setup_type_that_a_person_corrects_before_events_were_imported_is_corrected_in_every_row(lab, recordings):  # noqa: F811
+def test_a_setup_type_that_a_person_corrects_moves_scan_time_from_the_frames_in_every_row(lab, recordings):  # noqa: F811
     setup = SHIPPED["mini2p1_openfield"]
     place = put(lab, recordings[0], setup, rig.record(setup, SECONDS, seed=3).with_frames(24, 20.0))
     answers = lab.home / "answers.toml"
@@ -201,7 +201,6 @@ def test_a_setup_type_that_a_person_corrects_before_events_were_imported_is_corr
     own = lab.home / "setups" / "own.toml"
     macroscope = SHIPPED["macroscope"].source.read_text(encoding="utf-8")
     own.write_text(macroscope.replace("*.h5", "*_aux.h5"), encoding="utf-8")
-    bpod.write_bpod(place / f"{place.name}.mat", rig.record(setup, SECONDS, seed=3).task.session)
     ingest(lab, place)
     assert clocks() == {"frames": True}
     answers.write_text(as_is)
