@@ -30,16 +30,17 @@ def small_scan(mouse_lab):
 @pytest.mark.slow
 def test_a_finished_folder_is_landed_without_computing_it_again(mouse_lab, small_scan, monkeypatch):
     """The insert fails behind a computation that took long: the next attempt takes the folder as it is."""
-    original = imaging.Processing.make_insert
+    original, reused = imaging.Processing.make_insert, []
 
     def unlucky(self, key, finished):
-        assert not finished.reused
+        reused.append(finished.reused)
         raise ConnectionError("the database went away at commit")
 
     monkeypatch.setattr(imaging.Processing, "make_insert", unlucky)
     first = drain()
-    assert len(first.failed) == 1
-    assert "went away" in first.failed[0]
+    assert reused[0] is False and all(reused[1:])  # where it is slow, its next turn comes before the end
+    assert len(first.failed) == len(reused)
+    assert all("went away" in failure for failure in first.failed)
     assert len(imaging.Processing()) == len(imaging.Curation()) == 0
     (manifest,) = mouse_lab.settings.root("processed").rglob("manifest.json")
     before = {path: path.stat().st_mtime_ns for path in manifest.parent.rglob("*")}
