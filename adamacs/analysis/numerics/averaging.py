@@ -104,7 +104,7 @@ def average(
     numbers = None if conditions is None else np.asarray(conditions)
     _require_fit(signal, timeline, events, numbers)
     every = [events] if numbers is None else [events[numbers == number] for number in range(count)]
-    weights = [weigh(timeline, some, lags, kind) for some in every]
+    weights = [weigh(timeline, some, lags, kind, products=sem) for some in every]
     sums = _Sums(signal, kind, weights, len(lags))
     total, keep = sums.of(_as_it_is), _as_it_is
     whole = np.reshape([one.counted for one in weights], (len(weights), 1, len(lags)))

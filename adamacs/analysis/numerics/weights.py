@@ -60,8 +60,10 @@ class Events:
 
 def are_even(evenness: Evenness, events: Events, places: Floats, lags: Lags) -> NDArray[np.bool_]:
     """Return in whose windows samples are evenly spaced and all belong to the event, so that lags can be counted."""
-    first, last = evenness.timeline.interval * lags[[0, -1]]
-    own = events.hold(events.times + first) & events.hold(events.times + last)
+    own = np.ones(len(events), bool)
+    if events.first is not None or events.last is not None:
+        for end in evenness.timeline.interval * lags[[0, -1]]:
+            own &= events.hold(events.times + end)
     return own if evenness.greatest <= evenness.allowed else own & (evenness.of(places) <= evenness.allowed)
 
 
@@ -107,10 +109,10 @@ class Weights:
         return found + self.others.products(start, stop) if len(self.others.events) else found
 
 
-def weigh(timeline: Timeline, events: Events, lags: Lags, kind: np.dtype[Any]) -> Weights:
-    """Prepare the weights of events; blocks of them are of the type `kind`."""
+def weigh(timeline: Timeline, events: Events, lags: Lags, kind: np.dtype[Any], *, products: bool = True) -> Weights:
+    """Prepare the weights of events; blocks of them are of the type `kind`. Without `products` none are told."""
     events, evenness = events.in_order(), timeline.evenness(lags)
-    tally, others = _Tally(len(timeline), lags), []
+    tally, others = _Tally(len(timeline), lags, products=products), []
     for start in range(0, len(events), _CHUNK):
         some = events[start : start + _CHUNK]
         places = timeline.places(some.times)
@@ -159,8 +161,8 @@ class _Tally:
     1 - f in it, the latter f.
     """
 
-    def __init__(self, samples: int, lags: Lags) -> None:
-        self._samples, self._width = samples, len(lags)
+    def __init__(self, samples: int, lags: Lags, *, products: bool) -> None:
+        self._samples, self._width, self._products = samples, len(lags), products
         self._last, self._range = int(lags[-1]), (-float(lags[-1]), float(samples - 1 - lags[0]))
         size = samples + self._width - 1
         self._number, self._exact = np.zeros((2, size), np.int64)
@@ -171,15 +173,16 @@ class _Tally:
         near = places[np.searchsorted(places, self._range[0]) : np.searchsorted(places, self._range[1], side="right")]
         if not len(near):
             return
-        whole = np.floor(near)
-        part, distance = near - whole, whole.astype(np.int64)
+        distance = (near if near[0] >= 0 else np.floor(near)).astype(np.int64)
+        part = near - distance
         number = np.bincount(distance - distance[0])
         at = np.flatnonzero(number)
         begins = (np.cumsum(number) - number)[at]  # of the events of each distance, which stand together
         at += int(distance[0]) + self._last
         self._number[at] += np.diff(begins, append=len(near))
         self._second[at] += np.add.reduceat(part, begins)
-        self._both[at] += np.add.reduceat(part * (1 - part), begins)
+        if self._products:
+            self._both[at] += np.add.reduceat(part * (1 - part), begins)
         on_sample = part == 0  # they need no neighbour
         if on_sample.any():
             self._exact[at] += np.add.reduceat(on_sample, begins, dtype=np.int64)
