@@ -65,9 +65,14 @@ def events_between(
     return inside.sort_values("start", kind="stable", ignore_index=True)
 
 
-def count_events(key: Mapping[str, Any], start: float = -np.inf, stop: float = np.inf) -> pd.Series:
-    """Return how many events of each type began in [start, stop), s of scan time; errors as `events_between`."""
-    return events_between(key, start, stop)["event_type"].value_counts().sort_index()
+def count_events(
+    key: Mapping[str, Any],
+    start: float = -np.inf,
+    stop: float = np.inf,
+    event_types: Collection[str] | None = None,
+) -> pd.Series:
+    """Return how many events of each type began in [start, stop); parameters and errors as of `events_between`."""
+    return events_between(key, start, stop, event_types)["event_type"].value_counts().sort_index()
 
 
 def nearest_events(key: Mapping[str, Any], event_type: str, times: ArrayLike) -> Floats:

@@ -38,6 +38,7 @@ def peri_event(
     alignment: str | None = None,
     step: float | None = None,
     trials: bool = False,
+    sem: bool = True,
     only_cells: bool = True,
     most: int = MOST_BYTES,
 ) -> xr.Dataset:
@@ -67,6 +68,8 @@ def peri_event(
         averaged at their frames.
     trials
         Whether to return every single trial too.
+    sem
+        Whether to tell standard errors of cells and the wheel, too: about three times the work.
     only_cells
         Whether only masks are taken that were accepted as cells, not all.
     most
@@ -75,8 +78,9 @@ def peri_event(
     Returns
     -------
     Dataset
-        Of cells and the wheel `average`, `sem` (the standard error over events) and `counted` (how many events), by
-        `condition`, `cell` (not of the wheel) and `lag` (s); with `trials` also `trial`, by `event`, `cell` and `lag`.
+        Of cells and the wheel `average`, `sem` (the standard error over events, unless left out) and `counted` (how
+        many events), by `condition`, `cell` (not of the wheel) and `lag` (s); with `trials` also `trial`, by `event`,
+        `cell` and `lag`.
         Of points `rate` (Hz), `sem` and `counted`, by `condition` and `lag` (the middles of bins); and every point near
         an event, as `point_event` (an index along `event`) and `point_lag` (s), by `point`.
         Of each event `time` (s), `trial_id` (0: in no trial) and `event_condition` (its number; -1: of none); of each
@@ -101,23 +105,25 @@ def peri_event(
     if values in CELLS:
         if step is not None:
             raise InvalidRequest("Cells are averaged at their frames: there is no step to choose.", scan)
-        found = _around(read_cells(key, values, only_cells=only_cells), what, window, trials, most)
+        found = _around(read_cells(key, values, only_cells=only_cells), what, window, trials, sem, most)
     elif values in WHEEL:
-        found = _around(read_wheel(scan, values, step=step or STEP), what, window, trials, most)
+        found = _around(read_wheel(scan, values, step=step or STEP), what, window, trials, sem, most)
     else:
         found = _points(scan, values, what, window, step or BIN)
     about = {"event_type": what.event_type, "alignment": alignment or "", "left_out": what.left_out}
     return found.assign_attrs({**scan, **about, "window": list(window), "clock": _clock(scan)})
 
 
-def _around(signal: Signal, what: Occurrences, window: tuple[float, float], trials: bool, most: int) -> xr.Dataset:
+def _around(
+    signal: Signal, what: Occurrences, window: tuple[float, float], trials: bool, sem: bool, most: int
+) -> xr.Dataset:
     """Return averages of a signal and, where asked for, single trials: piece by piece, never all of it at once."""
     cells = len(next(iter(signal.rows.values()), [None]))
     found, single, start = [], None, 0
     for piece in signal.pieces():
         lags = piece.timeline.lags(window)
         of_all = (piece.values, piece.timeline, what.events, lags)
-        found.append(average(*of_all, conditions=what.condition, count=len(what.names)))
+        found.append(average(*of_all, conditions=what.condition, count=len(what.names), sem=sem))
         if trials:
             if single is None:
                 require_room((len(what.events), cells, len(lags)), np.dtype(np.float32), most)
@@ -125,7 +131,7 @@ def _around(signal: Signal, what: Occurrences, window: tuple[float, float], tria
             rows = slice(start, start + len(piece.values))
             aligned(*of_all, out=single[:, rows])
         start += len(piece.values)
-    named = {"average": "mean", "sem": "sem", "counted": "counted"}
+    named = {"average": "mean", "counted": "counted"} | ({"sem": "sem"} if sem else {})
     averages = {name: np.concatenate([getattr(one, part) for one in found], axis=1) for name, part in named.items()}
     uneven = max(one.uneven for one in found)
     return _labelled(signal, what, lags * signal.interval, averages, single, uneven)

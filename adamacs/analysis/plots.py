@@ -22,7 +22,7 @@ _BRIGHTEST = 99.0  # percentile of the changes at which the colours of a heat ma
 
 
 def plot_average(axes: Axes, found: xr.Dataset, *, cell: int | None = None) -> None:
-    """Draw the average around events for each condition, and its standard error as a band.
+    """Draw the average around events for each condition, and its standard error, where it was told, as a band.
 
     Parameters
     ----------
@@ -34,24 +34,26 @@ def plot_average(axes: Axes, found: xr.Dataset, *, cell: int | None = None) -> N
     """
     points = "rate" in found
     shown = found["rate" if points else "average"]
-    value, error, of_whom = shown, found["sem"], "events"
+    value, error, of_whom = shown, found.get("sem"), "events"
     if "cell" in shown.dims:
         if cell is None and found.sizes["cell"] > 1:
             value, of_whom = shown.mean("cell"), "cells"
             error = shown.std("cell", ddof=1) / np.sqrt(shown.notnull().sum("cell"))
         else:
             chosen = found["cell"].values[0] if cell is None else cell
-            value, error = shown.sel(cell=chosen), found["sem"].sel(cell=chosen)
+            value, error = shown.sel(cell=chosen), None if error is None else error.sel(cell=chosen)
     lag = found["lag"].values
     for number, name in enumerate(found["condition"].values):
         colour, middle = COLOURS[number % len(COLOURS)], value.values[number]
-        wide = error.values[number]
-        axes.fill_between(lag, middle - wide, middle + wide, color=colour, alpha=0.25, linewidth=0)
+        if error is not None:
+            wide = error.values[number]
+            axes.fill_between(lag, middle - wide, middle + wide, color=colour, alpha=0.25, linewidth=0)
         axes.plot(lag, middle, color=colour, linewidth=1.6, label=_label(found, number, name))
     _around_event(axes, found)
     what, unit = shown.attrs["long_name"], shown.attrs["units"]
     axes.set_ylabel(what if unit == "1" else f"{what} ({unit})")
-    axes.set_title(f"mean ± SEM over {of_whom}" + (f", cell {cell}" if cell is not None else ""), fontsize="medium")
+    band = "" if error is None else f" ± SEM over {of_whom}"
+    axes.set_title(f"mean{band}" + (f", cell {cell}" if cell is not None else ""), fontsize="medium")
     if found.sizes["condition"] > 1:
         axes.legend(frameon=False, fontsize="small")
 

@@ -197,8 +197,9 @@ def score_events(settings: Settings) -> dict[str, dict[str, dict[str, float]]]:
         found = dict(iter(events_between(key, event_types=list(events)).groupby("event_type")))
         placed = {row["clock"]: row for row in (pipeline.sync.ClockSync & key).to_dicts()}
         by_clock: dict[str, list[str]] = {}
-        for name, group in found.items():
-            by_clock.setdefault(clocks[group["source"].iloc[0]], []).append(name)
+        for name in events:
+            clock = clocks[found[name]["source"].iloc[0]] if name in found else "(nobody)"
+            by_clock.setdefault(clock, []).append(name)
         scores[key["scan_id"]] = {
             clock: _score_clock({name: events[name] for name in names}, found)
             | (_score_placement(placed[clock], *true[clock]) if clock in placed else {})
@@ -232,9 +233,9 @@ def _certificates() -> dict[str, dict[str, Any]]:
 
 
 def _score_clock(true: dict[str, Any], found: dict[str, Any]) -> dict[str, float]:
-    starts = {name: found[name]["start"].to_numpy() for name in true}
+    starts = {name: found[name]["start"].to_numpy() if name in found else np.empty(0) for name in true}
     errors = [1e6 * np.abs(starts[name] - true[name]) for name in true if len(starts[name]) == len(true[name])]
-    together = np.concatenate(errors or [[np.nan]])
+    together = np.concatenate([*errors, np.empty(0)]) if any(map(len, errors)) else np.array([np.nan])
     return {
         "event_types": len(true),
         "events_true": sum(map(len, true.values())),

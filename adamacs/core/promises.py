@@ -111,17 +111,20 @@ class Placement:
 
 @dataclass(frozen=True)
 class Unplaced:
-    """A clock that could not be placed on scan time, and why.
+    """A clock that is not placed on scan time, and why.
 
     Attributes
     ----------
     target
         The clock that is scan time.
+    has_rule
+        Whether the setup type says how it is to be placed, so that it could not be.
     """
 
     clock: str
     target: str
     why: str
+    has_rule: bool = True
 
 
 @dataclass(frozen=True)
@@ -199,7 +202,7 @@ def compare(
     placements
         Of every clock but scan time itself.
     unplaced
-        Clocks that could not be placed. What is told on one of them fails.
+        Clocks that are not placed. What is told on one of them fails, or is warned of where no rule asks for more.
 
     Returns
     -------
@@ -211,7 +214,8 @@ def compare(
     placed = {one.model.source: one for one in placements}
     lost = {one.clock: one for one in unplaced}
     carried = _carried(streams, {one.model.target for one in placed.values()}, lost)
-    for clock in (set(placed) | set(lost)).difference(*carried.values()):  # no stream depends on it
+    judged = set(placed) | {clock for clock, one in lost.items() if one.has_rule}
+    for clock in judged.difference(*carried.values()):  # no stream depends on it
         carried.setdefault(clock, []).append(clock)
     cases = (
         _Case(
@@ -406,7 +410,8 @@ class _Case:
 
     def _clocks(self) -> Iterator[_Finding]:
         for lost in self.lost:
-            yield _Finding(2, f"Clock {lost.clock} could not be placed on {lost.target}: {lost.why}")
+            how, badness = ("could not be", 2) if lost.has_rule else ("is not", 1)
+            yield _Finding(badness, f"Clock {lost.clock} {how} placed on {lost.target or 'scan time'}: {lost.why}")
         for placed in self.carried:
             model, p95 = placed.model, 1e6 * placed.residual_p95
             if badness := self._badness(abs(model.drift_ppm), "drift"):

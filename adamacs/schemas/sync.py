@@ -334,7 +334,9 @@ class Certificate(dj.Computed):
         clocks = (BehaviorRecording.Source & missing).to_dicts(order_by="source")
         target = "".join((Clock & key & {"is_scan_time": True}).to_arrays("clock"))
         said = {row["source"]: _why_not(row) for row in (self._clock_jobs & key).to_dicts()}
-        return [(row["clock"], target, said.get(row["source"], "")) for row in clocks]
+        lost = [(row["clock"], target, said.get(row["source"], ""), True) for row in clocks]
+        own = BehaviorRecording.Source * Clock & key & {"is_scan_time": False, "placed_by": ""}
+        return lost + [(row["clock"], target, _NO_RULE, False) for row in own.to_dicts(order_by="source")]
 
     def make_compute(self, key, told, placed, unplaced, tellers):
         limits = settings.active().sync
@@ -356,6 +358,9 @@ class Certificate(dj.Computed):
         self.Stream.insert([{**key, **verdict} for verdict in verdicts])
         self.Teller.insert([{**key, **teller} for teller in tellers])
         self.Clock.insert([{**key, **clock} for clock in clocks])
+
+
+_NO_RULE = "the setup type does not say how, in [[align]]."
 
 
 def _why_not(job):

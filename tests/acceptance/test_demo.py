@@ -71,6 +71,31 @@ def test_the_truth_is_recovered(demo):
     assert summary["dff_r"] >= 0.9  # dF/F against the calcium of the model
 
 
+def test_events_and_clocks_of_every_stream_are_recovered_and_certified(demo):
+    ((scan_id, clocks),) = demo.summary["events"].items()
+    assert set(clocks) == {"aux", "bpod", "camera_top", "camera_bottom", "camera_eye1", "camera_eye2", "harp"}
+    for clock, found in clocks.items():
+        assert found["events_found"] == found["events_true"] > 0, clock
+        assert found["most_us"] <= {"aux": 25, "bpod": 100, "harp": 500}.get(clock, 6000), clock
+        if clock != "aux":
+            assert found["drift_ppm"] < 1 and found["offset_us"] < 1000, clock
+    certificate = demo.summary["certificates"][scan_id]
+    verdicts = certificate["streams"]
+    assert [name for name, verdict in verdicts.items() if verdict != "pass"] == ["camera_eye1", "camera_top", "harp"]
+    assert certificate["verdict"] == "warn", "a few frames are lost"
+    assert {told["verdict"] for other, told in demo.summary["certificates"].items() if other != scan_id} == {"pass"}
+
+
+def test_what_is_printed_tells_clocks_and_certificates(demo):
+    shown = demo.run("-m", "adamacs", "demo", ADAMACS_HOME=str(demo.home))
+    ((scan_id, clocks),) = demo.summary["events"].items()
+    for clock, found in clocks.items():
+        assert re.search(rf"^  {clock} +{found['events_found']} of {found['events_true']} events", shown, re.MULTILINE)
+    assert f"drift {clocks['bpod']['drift']:+.2f} ppm" in shown
+    assert f"{scan_id}, sync certificate: warn (adamacs sync {scan_id})" in shown
+    assert re.search(r"^  pass  two_photon_frames$", shown, re.MULTILINE)
+
+
 def test_the_tables_hold_as_many_cells_as_the_demo_says(demo):
     code = "from adamacs.pipeline import connect, imaging; connect(); print(len(imaging.Fluorescence.Trace()))"
     assert int(demo.run("-c", code)) == demo.summary["cells_found"]

@@ -8,7 +8,9 @@ from datetime import datetime
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
+from adamacs.analysis import plots
 from adamacs.analysis.frame_times import SPARE, frame_times
 from adamacs.analysis.numerics import averaging
 from adamacs.analysis.numerics.timeline import Timeline
@@ -318,6 +320,15 @@ def test_single_trials_are_those_that_the_average_is_of(imaged):
     np.testing.assert_allclose(found["sem"].isel(condition=0), error, atol=1e-3)
     with pytest.raises(InvalidRequest, match="14 events x 1 rows x 91 lags"):
         peri_event({**KEY, "mask": 2}, "fluorescence", "bpod_cue", trials=True, most=1000)
+
+
+def test_errors_may_be_left_out_and_the_average_is_the_same(imaged):
+    found, quick = (peri_event(KEY, "corrected", "bpod_cue", (-1, 2), sem=sem) for sem in (True, False))
+    assert set(found) - set(quick) == {"sem"}
+    np.testing.assert_array_equal(quick["average"], found["average"])
+    axes = Figure().subplots()
+    plots.plot_average(axes, quick, cell=int(quick["cell"][0]))
+    assert (axes.get_title(), len(axes.collections)) == (f"mean, cell {int(quick['cell'][0])}", 0)
 
 
 def test_traces_that_are_read_in_pieces_are_the_same(imaged, monkeypatch):

@@ -213,6 +213,13 @@ def test_a_stream_fails_where_the_clock_that_it_depends_on_could_not_be_placed_a
     assert trials.why == "Clock bpod could not be placed on aux: nothing fits."
 
 
+def test_a_stream_is_warned_of_where_nothing_says_how_its_clock_is_to_be_placed():
+    unsaid = Unplaced("bpod", "aux", "nobody says how.", has_rule=False)
+    (trials,) = compare([TRIALS], LIMITS, [], [unsaid])
+    assert (trials.verdict, trials.why) == ("warn", "Clock bpod is not placed on aux: nobody says how.")
+    assert compare([], LIMITS, [], [unsaid]) == (), "no stream is told on it"
+
+
 def test_who_tells_on_a_clock_that_could_not_be_placed_may_tell_of_another_recording():
     pulses = Promise("wavesurfer", "bpod_trials", PULSES, 40, 42.0, 240.0, clock="aux")
     (both,) = compare([TRIALS, pulses], LIMITS, [], [LOST])
