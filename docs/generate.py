@@ -68,7 +68,8 @@ OTHER_VARIABLES = {
     ),
     "ADAMACS_TEST_LONG": (
         "`make test`",
-        "Any value: tests of faults run in their long form, such as 10 000 hostile trees of names.",
+        "Any value: tests of faults and of pairing run in their long form, such as 10 000 hostile trees of names, or "
+        "1000 random sessions in place of 40.",
     ),
     "PYTHON": ("`make`", "The interpreter that `.venv` is made with, 3.11 to 3.13; by default `python3`."),
     "TORCH": ("`make`", "`cpu` (the default) or `cuda`: which build of torch to install."),
