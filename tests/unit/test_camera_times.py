@@ -212,6 +212,32 @@ def test_lost_repeated_and_disordered_frames_are_told_by_index(tmp_path: Path) -
     )
 
 
+def test_counters_that_begin_anew_are_counted_on(tmp_path: Path) -> None:
+    """Ticks of 8 ns in 32 bits begin anew every 34 s; GigE Vision counts frames from 1 to 65535."""
+    exposed = frames(6000, 50.0, lost=(2000, 2001, 4500))
+    ticks = (exposed // 8 + 3_000_000_000) % 2**32
+    number = np.delete(np.arange(6000), [2000, 2001, 4500])
+    count = (number + 64_000) % 65_535 + 1
+    assert (np.diff(ticks) < 0).sum() == 4 and (np.diff(count) < 0).sum() == 1
+    read = read_camera_times(demo.write_basler(tmp_path / "anew.csv", ticks, frames=count), frame_rate=50.0)
+    assert read.time == pytest.approx((exposed - exposed[0]) / 1e9, abs=2e-8)
+    assert (read.frame - read.frame[0]).tolist() == number.tolist()
+    assert read.oddities.backward.tolist() == []
+    assert read.warnings == (
+        "2 times come too late, the first at index 2000; about 3 are missing.",
+        "The count of frames does not go on by one 2 times, first at index 2000; 3 lost.",
+    )
+
+
+def test_a_counter_that_was_set_back_is_not_counted_on(tmp_path: Path) -> None:
+    ticks = 10**9 + frames(200, 50.0) // 8
+    ticks[100:] -= 500_000_000
+    count = np.concatenate([np.arange(100), np.arange(100)])
+    read = read_camera_times(demo.write_basler(tmp_path / "back.csv", ticks, frames=count), frame_rate=50.0)
+    assert read.oddities.backward.tolist() == [100]
+    assert read.frame.tolist() == count.tolist()
+
+
 def test_jitter_of_a_tenth_of_the_interval_is_no_gap(tmp_path: Path) -> None:
     path = demo.write_bonsai(tmp_path / "jitter.csv", START + frames(5000, 50.0, jitter=0.001, seed=3))
     assert read_camera_times(path).warnings == ()

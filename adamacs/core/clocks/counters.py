@@ -124,6 +124,37 @@ def _limits(bits: int, largest_step: int | None, two_way: bool) -> tuple[int, in
     return size, limit
 
 
+def counted_on(counts: ArrayLike, bits: int, *, from_one: bool = False) -> Indices:
+    """Return a counter that may have begun anew as if it had gone on; one that was set back stays as it is.
+
+    It began anew where every step back is, with the range of the counter added, at most 1000 usual steps on.
+
+    Parameters
+    ----------
+    counts
+        Integers, (sample,), that otherwise grow.
+    bits
+        Of the counter.
+    from_one
+        Where it never shows 0, it begins anew at 1, as the block count of GigE Vision does.
+
+    >>> counted_on([65533, 65534, 65535, 1, 2], 16, from_one=True).tolist()
+    [65533, 65534, 65535, 65536, 65537]
+    """
+    values = np.asarray(counts, np.int64)
+    steps = np.diff(values)
+    back, usual = steps < 0, np.median(steps[steps > 0]) if (steps > 0).any() else 0
+    size = 2**bits
+    if not back.any() or not usual or values.min() < 0 or values.max() >= size:
+        return values
+    if from_one and values.min() > 0:
+        size -= 1
+    on = steps[back] + size
+    if not ((on > 0) & (on <= MOST_MISSING * usual)).all():
+        return values
+    return values + size * np.concatenate([[0], np.cumsum(back)])
+
+
 def period_of(times: ArrayLike, *, share: float = SHARE) -> float:
     """Return the period (s) of a train with gaps: the median of the shortest intervals, a given share of all.
 

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from adamacs.core.clocks import counters
 from adamacs.core.errors import InvalidParameters, UnreadableFile
 from adamacs.core.formats.source import Source, opened
 from adamacs.modalities.behavior.reader.lines import Block, Lines, mark_of, split
@@ -43,6 +44,7 @@ _RATES = (2.0, 2000.0)  # Hz; three decades, so that of s, ms, us and ns one alo
 _DECIMAL = {"ms": 10**3, "us": 10**6, "ns": 10**9}  # ticks per second
 _TICKS = {**_DECIMAL, "100 ns": 10**7, "8 ns": 125_000_000}  # .NET's, and that of GigE cameras at 125 MHz
 _AGREES = 2.0  # factor up to which a rate or a span fits; units lie at least 8 apart
+_TICK_BITS, _FRAME_BITS = 32, (16, 32)  # of counters that begin anew; GigE Vision counts frames from 1 to 65535
 _HINT = "Is this the table of a camera's time stamps?"
 
 
@@ -92,6 +94,8 @@ def read_camera_times(path: Path, *, frame_rate: float | None = None) -> CameraT
     The length of a tick is decided, in this order, by: the stated frame rate; the span of an ISO column; the median
     interval, which in one of ms, us and ns is a frame rate of at least 2 and less than 2000 Hz. The last cannot see
     ticks of 8 or 100 ns: state a rate where a camera may count so.
+
+    Ticks of 32 bits, and counts of frames of 16 or 32, that begin anew are counted on.
 
     Parameters
     ----------
@@ -150,7 +154,7 @@ def _read(source: Source, lines: Lines) -> _Table:
     if not parts:
         raise source.fail("The table holds no frame.", _HINT)
     iso, ticks, counter = (_join([part[column] for part in parts]) for column in range(3))
-    return _Table(iso, ticks, counter)
+    return _Table(iso, *_going_on(ticks, counter))
 
 
 def _join(parts: Sequence[NDArray[np.int64] | None]) -> NDArray[np.int64] | None:
@@ -227,6 +231,18 @@ def _columns(lines: Lines, layout: _Layout, block: Block) -> tuple[NDArray[np.in
         for place, what in ((layout.ticks, "the camera's ticks"), (layout.counter, "the count of frames"))
     )
     return (iso, *integers)
+
+
+def _going_on(
+    ticks: NDArray[np.int64] | None, counter: NDArray[np.int64] | None
+) -> tuple[NDArray[np.int64] | None, NDArray[np.int64] | None]:
+    """Return both as if they had never begun anew: ticks of 32 bits, and counts of frames of 16 or 32."""
+    if ticks is not None:
+        ticks = counters.counted_on(ticks, _TICK_BITS)
+    if counter is not None:
+        for bits in _FRAME_BITS:
+            counter = counters.counted_on(counter, bits, from_one=True)
+    return ticks, counter
 
 
 def _integers(lines: Lines, rows: Sequence[int], texts: Sequence[str], what: str) -> NDArray[np.int64]:
