@@ -24,6 +24,7 @@ _ON = 4.0  # V of an analog pulse
 _GATE = 0.2  # s from the start of the sweep to the opening of a gate
 _TTL = 0.02  # s that Bpod raises the line
 _TRIAL_START = "bpod_trial_start"
+# By the event that its end is, a state that every trial begins with; the beginning of the first is the cue.
 _STATES = {"bpod_at_target": "WaitForPosTriggerSoftCode", "bpod_firststim_oddball": "WaitForStimulus"}
 _CAMERAS = 50.0  # Hz
 _SLOWEST = 8.0  # pulses in a recording of a channel without a rate of its own
@@ -189,6 +190,15 @@ class Task:
     def scan_time(self, times: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return times of Bpod as seconds of the sweep, as they truly are."""
         return times * (1 + self.drift) - self.offset
+
+    @property
+    def events(self) -> dict[str, NDArray[np.float64]]:
+        """What its trials and states mean, by event type: s of the sweep, as they truly are."""
+        trials = self.session.trials
+        starts = np.array([trial.start for trial in trials], np.float64)
+        ends = {event: [trial.states[state][0][1] for trial in trials] for event, state in _STATES.items()}
+        found = {_TRIAL_START: starts, "bpod_cue": starts, **{event: starts + after for event, after in ends.items()}}
+        return {event: self.scan_time(times) for event, times in found.items()}
 
 
 def _label(channel: Channel | None, otherwise: str) -> str:

@@ -209,8 +209,7 @@ def record(
     moved = _head(ran, faults, seed) if "harp_imu" in setup.sources.values() else None
     truth: dict[str, Floats] = {film.event: film.times for film in films.values()}
     if ran.task is not None and (setup.placed_by("bpod") or setup.clock.stream == "bpod"):
-        began = np.array([trial.start for trial in ran.task.session.trials], np.float64)
-        truth["bpod_trial_start"] = ran.task.scan_time(began)
+        truth |= ran.task.events
     if show is not None and setup.placed_by("bonsai"):
         truth["stimulus"] = show.onsets
     spoilt = _spoilt(ran, faults, seed)

@@ -550,6 +550,19 @@ def test_an_open_question_holds_back_what_a_rule_would_let_in(lab, recordings):
     assert scans() == []
 
 
+def test_a_recording_that_nobody_would_read_waits_for_a_person(lab, recordings):
+    watched = Watched(lab)
+    place = put(lab, recordings[1])  # its setup type knows frames alone
+    rig.record(setups.load().setups["bench2p"], 2.0).write(place / f"{place.name}.h5")
+    watched.tick()
+    assert watched.tick(31) == {place.name: "planned"}
+    assert f"{place.name}.h5 is not looked at." in arrivals.load()[0].reason
+    assert scans() == []
+    (outcome,) = apply_plan(plan_ingest([place], lab.settings), lab.settings)
+    assert outcome.state == "written"
+    assert watched.tick(1) == {place.name: "ingested"}
+
+
 def test_a_broken_setup_type_holds_back_its_own_recordings_until_it_is_mended(lab, recordings):
     file = lab.home / "setups" / "bench2p.toml"
     sound = file.read_text()

@@ -124,6 +124,20 @@ def test_a_setup_that_needs_a_channel_which_the_file_lacks_is_refused_at_plannin
     assert f"There is no channel {missing.name}" in errors(scan)
 
 
+def test_a_recording_that_the_setup_type_knows_no_reader_for_is_a_question(lab, recordings):
+    box, other = setups.load().setups["behavior_box"], SHIPPED["mini2p1_openfield"]
+    ran = rig.record(other)
+    place = put(lab, recordings[0], box, ran)
+    bpod.write_bpod(place / f"{place.name}.mat", ran.task.session)
+    scan = plan(lab, place)
+    assert scan.state == "new", errors(scan)
+    (asked,) = [problem for problem in scan.problems if problem.severity == "question" and "*.h5" in problem.what]
+    assert f"behavior_box has no files *.h5 of wavesurfer: demo/{place.name}/{place.name}.h5" in asked.what
+    assert "another setup type" in asked.hint
+    (lab.home / "answers.toml").write_text(f'[defaults]\nsetup_type = "{other.name}"\n')
+    assert not [problem for problem in plan(lab, place).problems if "*.h5" in problem.what]
+
+
 def test_a_file_of_another_setup_type_is_refused_at_planning(lab, recordings):
     ran = rig.record(SHIPPED["mini2p1_openfield"])
     scan = plan(lab, put(lab, recordings[0], SHIPPED["mini2p2_openfield"], ran))

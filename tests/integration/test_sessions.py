@@ -137,20 +137,55 @@ def test_a_head_that_is_shaken_beyond_its_sensors_is_stored_to_the_end_of_their_
     assert np.abs(felt - true)[~beyond].max() <= 0.0024 / 2 * 1.001
 
 
-def test_swapped_wires_are_refused_or_told(lab, recordings):
-    faults = Faults(swapped=("two_photon_frames", "optitrack_frames"))
-    recorded = record("mini2p1_openfield", seed=7, faults=faults)
+def swapped(one, other):
+    """Return a recording in which two channels are wired in each other's place, and no name tells."""
+    recorded = record("mini2p1_openfield", seed=7, faults=Faults(swapped=(one, other)))
     nameless = tuple(replace(channel, names=()) for channel in recorded.setup.channel)
-    recorded = replace(recorded, rig=replace(recorded.rig, setup=replace(recorded.setup, channel=nameless)))
-    outcome, plan = ingest(lab, recordings[0], recorded)
-    told = [problem.what for scan_plan in plan.scans for problem in scan_plan.problems]
-    if outcome.state == "written":
-        failed = work(lab).failed
-        assert failed or pipeline.sync.Certificate.fetch1("verdict") == "fail"
-        with pytest.raises(NotCertified):
-            require_pass(scan(), ["two_photon_frames"])
-    else:
-        assert any("optitrack" in what or "two_photon" in what for what in told)
+    return replace(recorded, rig=replace(recorded.rig, setup=replace(recorded.setup, channel=nameless)))
+
+
+def starts_of(event):
+    return (pipeline.event.EventImport.Event & {"event_type": event}).to_arrays("event_start_time", order_by="event_id")
+
+
+def test_swapped_wires_that_rates_tell_apart_fail_the_import(lab, recordings):
+    outcome, _ = ingest(lab, recordings[0], swapped("two_photon_frames", "optitrack_frames"))
+    assert outcome.state == "written", outcome.reason
+    (failed,) = [one for one in work(lab).failed if "event.EventImport" in one]
+    assert (
+        "two_photon_frames (digital line 2 ('DI2')) has pulses at 227.273 Hz, which is not within 0.5 to 200" in failed
+    )
+    assert "optitrack_frames (digital line 4 ('DI4')) has pulses at 20 Hz, which is not within 200 to 260 Hz" in failed
+    assert not pipeline.event.EventImport & {"source": "wavesurfer"}
+    with pytest.raises(NotCertified):
+        require_pass(scan(), ["two_photon_frames"])
+
+
+def test_swapped_wires_that_the_trials_of_bpod_tell_apart_fail_the_certificate(lab, recordings):
+    recorded = swapped("bpod_visual", "bpod_reward")
+    outcome, _ = ingest(lab, recordings[0], recorded)
+    assert outcome.state == "written", outcome.reason
+    (failed,) = work(lab).failed
+    assert "sync.ClockSync" in failed and "bpod" in failed
+    assert not pipeline.sync.ClockSync & {"clock": "bpod"}
+    assert pipeline.sync.Certificate.fetch1("verdict") == "fail"
+    lost = (pipeline.sync.Certificate.Stream & {"stream_verdict": "fail"}).to_dicts()
+    assert [row["stream"] for row in lost] == ["bpod_trials"]
+    assert "Clock bpod could not be placed on aux" in lost[0]["stream_why"]
+    require_pass(scan(), ["two_photon_frames"])
+
+
+def test_swapped_wires_that_nothing_tells_apart_are_called_unproven(lab, recordings):
+    recorded = swapped("bpod_reward", "bpod_tone")
+    outcome, _ = ingest(lab, recordings[0], recorded)
+    assert outcome.state == "written", outcome.reason
+    assert work(lab).failed == []
+    for event, carried in (("aux_bpod_reward", "bpod_reward"), ("aux_bpod_tone", "bpod_tone")):
+        pulses = recorded.rig.pulses[carried][:, 0] / recorded.rig.sample_rate
+        assert starts_of(event) == pytest.approx(pulses, abs=1 / 20_000)  # of the other one's: nobody can see it
+    proven = dict(zip(*pipeline.event.EventImport.Channel.to_arrays("channel_name", "is_proven"), strict=True))
+    assert not proven["bpod_reward"] and not proven["bpod_tone"]
+    assert proven["two_photon_frames"] and proven["optitrack_frames"]
 
 
 def test_a_misspelt_setup_type_is_refused_with_the_nearest(lab, recordings):

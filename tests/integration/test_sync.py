@@ -81,6 +81,12 @@ def test_events_of_all_clocks_are_asked_on_scan_time(lab, recordings):  # noqa: 
     marked = np.array([bool(trial.events) for trial in ran.task.session.trials])
     assert np.abs(nearest - starts)[marked].max() < 2e-4
     assert set(nearest) <= set(told)
+    near = 0.4 * np.diff(frames).min()
+    around = np.stack([frames - near, frames, frames + near])
+    assert len(pipeline.event.EventImport.EventSeries & {"event_type": "mini2p_frames"}) == 1  # a train is one row
+    np.testing.assert_allclose(nearest_events(key, "mini2p_frames", around), [frames] * 3, atol=1e-9)
+    outside = nearest_events(key, "mini2p_frames", [-5.0, np.nan, SECONDS + 5.0])
+    np.testing.assert_allclose(outside, [frames[0], np.nan, frames[-1]], atol=1e-9)
     with pytest.raises(InvalidKey, match="aux_bpod_visual"):
         events_between(key, event_types=["aux_bpod_visuals"])
     shown = command(lab, "sync", key["scan_id"], "--json")

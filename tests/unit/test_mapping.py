@@ -10,9 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adamacs.core.clocks import mapping
+from adamacs.core.clocks import mapping, pairing
 from adamacs.core.clocks.mapping import ClockModel
 from adamacs.core.errors import InvalidParameters, UnusableClock
+from adamacs.core.setup_wiring import Align
+from adamacs.demo import pulses
+from adamacs.demo.pulses import Device
 from tests.conftest import LONG
 
 NAMES = {"source": "bpod", "target": "aux"}
@@ -137,6 +140,40 @@ def test_an_hour_with_a_sample_of_jitter_gives_offset_and_drift(seed):
     assert abs(fit.model.drift_ppm - drift) < 0.1
     assert fit.quality == 1
     assert fit.residuals.max <= 1.5 * SAMPLE
+
+
+def uniform(rng: np.random.Generator) -> np.ndarray:
+    return rng.uniform(0.5, 2, 8000)
+
+
+def exponential(rng: np.random.Generator) -> np.ndarray:
+    return 0.01 + rng.exponential(1, 8000)
+
+
+def trials(rng: np.random.Generator) -> np.ndarray:
+    return rng.uniform(6, 20, 800)
+
+
+@pytest.mark.parametrize("pauses_of", [uniform, exponential, trials])
+@pytest.mark.parametrize("seed", range(40 if LONG else 8))
+def test_an_hour_of_pulses_in_whole_samples_is_paired_and_fitted_within_half_a_sample(pauses_of, seed):
+    """The way of `alignment.align`, from what either clock saw to the mapping."""
+    rng = np.random.default_rng([seed, 3])
+    events = np.cumsum(pauses_of(rng))
+    events = events[events < HOUR]
+    flaws = {"missing": 0.02, "extra": 0.01}
+    bpod = Device(offset=rng.uniform(-1000, 1000), drift=1e-6 * rng.uniform(-200, 200), **flaws)
+    seen = [pulses.observe(events, device, rng) for device in (bpod, Device(**flaws))]
+    source, target = (np.unique(np.round(train.times / SAMPLE)) * SAMPLE for train in seen)
+    jitter = Align().jitter
+    paired = pairing.pair(source, target, jitter=jitter)
+    there, here = source[paired.source_index], target[paired.target_index]
+    fit = mapping.fit_clock(there, here, tolerance=jitter, **NAMES)
+    ends = np.array([0.0, HOUR])
+    off = fit.model.convert([0.0, *pulses.convert(ends, bpod)]) - [-bpod.offset / (1 + bpod.drift), *ends]
+    assert np.abs(off).max() < SAMPLE / 2
+    assert abs(fit.model.drift_ppm - 1e6 * (1 / (1 + bpod.drift) - 1)) < 0.1
+    assert fit.used >= len(pulses.true_pairs(*seen))
 
 
 @pytest.mark.parametrize("seed", range(200 if LONG else 20))

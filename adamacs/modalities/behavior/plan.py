@@ -138,15 +138,22 @@ def _sources(recording: Recording, setup: SetupType, settings: Settings) -> Iter
 
 
 def _unread(recording: Recording, setup: SetupType) -> Iterator[Problem]:
-    """Yield files of a program that the setup type does not know; in folders below are results of tools."""
+    """Yield files of a program that the setup type does not know; in folders below are results of tools.
+
+    The setup type may be the wrong one, and what is ingested without such a file has its clocks without it: a person
+    decides.
+    """
     for ending, parser in _OWN_ENDINGS.items():
         if parser in setup.sources.values():
             continue
         for file in recording.files:
             if file.path.lower().endswith(ending) and "/" not in file.path.removeprefix(f"{recording.place}/"):
                 what = f"{setup.name} has no files *{ending} of {parser}: {file.path} is not looked at."
-                hint = f'Give `parser = "{parser}"` to such files in the setup type\'s file.'
-                yield Problem("warning", what, recording.place, hint)
+                hint = (
+                    "Was it recorded on another setup type? Answer setup_type with --answers; or give "
+                    f'`parser = "{parser}"` to such files in the setup type\'s file.'
+                )
+                yield Problem("question", what, recording.place, hint)
                 break
 
 
