@@ -94,7 +94,8 @@ def test_every_event_of_every_setup_type_comes_back_in_its_place(lab, recordings
     own = {row["clock"] for row in pipeline.clock.Clock.to_dicts() if not (row["is_scan_time"] or row["placed_by"])}
     for row in pipeline.sync.Certificate.Stream.to_dicts():
         on_its_own = {one["clock"] for one in row["told"]} & own  # nothing says how it is to be placed
-        assert row["stream_verdict"] == ("warn" if on_its_own else "pass"), row["stream_why"]
+        late = "Clock bonsai: 5 % of the pairs are more than" in row["stream_why"]  # by up to 6 ms, where 2 ms warn
+        assert row["stream_verdict"] == ("warn" if on_its_own or late else "pass"), row["stream_why"]
         assert ("the setup type does not say how" in row["stream_why"]) is bool(on_its_own)
 
 
