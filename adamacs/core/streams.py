@@ -27,7 +27,7 @@ COUNTED: Final[Mapping[str, str]] = {"bpod_trial_start": "bpod_trials", "stimulu
 """Events that happen once for each of a stream, and the stream."""
 
 _AUX: Final = "wavesurfer"  # the parser of the auxiliary recording
-_STAMPING: Final = ("camera", "harp_frames")  # parsers of devices that stamp frames which a channel has pulses of
+STAMPING: Final = ("camera", "harp_frames")  # parsers of devices that stamp frames which a channel has pulses of
 
 Floats = NDArray[np.float64]
 
@@ -106,7 +106,7 @@ def _of_channels(setup: SetupType, sources: Mapping[str, str]) -> Iterator[tuple
         if channel.kind == "frames" and channel.event:
             yield channel.event_type, channel.name
             for rule in setup.align:
-                if rule.channel == channel.name and sources.get(rule.source) in _STAMPING:
+                if rule.channel == channel.name and sources.get(rule.source) in STAMPING:
                     yield channel.event_type, rule.source
     if shown := [channel for channel in setup.channel if channel.shows]:
         yield shown[0].event_type, STIMULI
@@ -118,7 +118,7 @@ def _of_files(source: Source, setup: SetupType) -> Iterator[tuple[str, str]]:
     same = {kind: rule.channel for rule in setup.align if rule.source == source.name for kind in rule.events}
     for kind in (one.event_type for one in source.trains):
         channel = same.get(kind, "")
-        yield kind, source.name if source.parser in _STAMPING else channel if channel in frames else kind
+        yield kind, source.name if source.parser in STAMPING else channel if channel in frames else kind
     yield from COUNTED.items()
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -114,13 +115,14 @@ class Rig:
             clocks["two_photon_volumes"] = frames[::per_volume]
         return replace(self, pulses={**self.pulses, **clocks})
 
-    def write(self, path: Path) -> Path:
-        """Write it as WaveSurfer does, and return the path."""
+    def write(self, path: Path, start: datetime = datetime(2026, 2, 10, 9, 30)) -> Path:
+        """Write it as WaveSurfer does, with the start of the sweep by the rig's clock, and return the path."""
         lines = _of_places(self.setup, is_digital=True)
         inputs = _of_places(self.setup, is_digital=False)
         settings = WaveSurfer(
             sample_rate=self.sample_rate,
             duration=self.samples / self.sample_rate,
+            start=start.replace(tzinfo=None),
             lines=tuple(Digital(_label(channel, f"DI{bit}")) for bit, channel in enumerate(lines)),
             channels=tuple(Analog(_label(channel, f"AI{row}")) for row, channel in enumerate(inputs)),
         )

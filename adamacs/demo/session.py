@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from adamacs.core.setup_wiring import Align, Harp
 from adamacs.core.setups import Expected, SetupType
+from adamacs.core.streams import STAMPING
 from adamacs.demo import bpod, cameras, harp, head, rig, stimuli
 from adamacs.demo.rig import Rig
 from adamacs.demo.stimuli import Show
@@ -85,6 +86,8 @@ class Session:
 
     Attributes
     ----------
+    start
+        Of the sweep.
     rig
         What the lines carried, faults included.
     films
@@ -97,6 +100,7 @@ class Session:
         s of the sweep at which the events of each type began, as the tables should hold them.
     """
 
+    start: datetime
     rig: Rig
     films: Mapping[str, Film]
     show: Show | None
@@ -127,16 +131,16 @@ class Session:
         for expected in self.setup.expected:
             source = expected.told_by
             if source and source not in written:  # a table, or its copy in other files, not both
-                path = folder / _name(expected, stem)
+                path = folder / _name(expected, stem, self.start)
                 if self._write(expected, source, path):
                     written[source] = path
         return tuple(written.values())
 
     def _write(self, expected: Expected, source: str, path: Path) -> bool:
         if expected.parser == "wavesurfer":
-            self.rig.write(path)
+            self.rig.write(path, self.start)
         elif expected.parser == "bpod" and self.rig.task is not None:
-            bpod.write_bpod(path, self.rig.task.session)
+            bpod.write_bpod(path, replace(self.rig.task.session, start=self.start.replace(tzinfo=None)))
         elif expected.parser == "camera":
             cameras.write_bonsai(path, self.films[source].stamps, offset=60)
         elif expected.parser == "harp_frames":
@@ -213,14 +217,15 @@ def record(
     if show is not None and setup.placed_by("bonsai"):
         truth["stimulus"] = show.onsets
     spoilt = _spoilt(ran, faults, seed)
-    return Session(spoilt, films, show, moved, {**replace(ran, pulses=_kept(ran, spoilt)).events, **truth})
+    return Session(start, spoilt, films, show, moved, {**replace(ran, pulses=_kept(ran, spoilt)).events, **truth})
 
 
-def _name(expected: Expected, stem: str) -> str:
-    """Return a name that the pattern of files is for."""
+def _name(expected: Expected, stem: str, start: datetime) -> str:
+    """Return a name that the pattern of files is for, with the time where it has one."""
+    time = f"{start:_%Y-%m-%dT%H_%M_%S}"
     name = re.sub(r"^\*(?=\w)", f"{stem}_", expected.files)
     name = re.sub(r"^\*", stem, name)
-    return name.replace("_20*", "_2026-02-10T09_30_00").replace("_*", "_2026-02-10T09_30_00").replace("*", "")
+    return name.replace("_20*", time).replace("_*", time).replace("*", "")
 
 
 def _licks(ran: Rig, task: rig.Task, seed: int) -> NDArray[np.int64]:
@@ -239,7 +244,7 @@ def _films(ran: Rig, seconds: float, faults: Faults, start: datetime, seed: int)
     rules = {rule.source: rule for rule in ran.setup.align}
     computers: dict[str, float] = {}
     films = {}
-    stamping = [name for name, parser in ran.setup.sources.items() if parser in ("camera", "harp_frames")]
+    stamping = [name for name, parser in ran.setup.sources.items() if parser in STAMPING]
     for number, source in enumerate(stamping):
         rng = np.random.default_rng([seed, number, 13])
         rule = rules.get(source, Align(source))

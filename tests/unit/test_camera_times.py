@@ -224,6 +224,8 @@ def test_counters_that_begin_anew_are_counted_on(tmp_path: Path) -> None:
     assert (read.frame - read.frame[0]).tolist() == number.tolist()
     assert read.oddities.backward.tolist() == []
     assert read.warnings == (
+        "The camera's ticks begin anew 4 times: counted on.",
+        "The camera's count of frames begins anew 1 times: counted on.",
         "2 times come too late, the first at index 2000; about 3 are missing.",
         "The count of frames does not go on by one 2 times, first at index 2000; 3 lost.",
     )
@@ -236,6 +238,7 @@ def test_a_counter_that_was_set_back_is_not_counted_on(tmp_path: Path) -> None:
     read = read_camera_times(demo.write_basler(tmp_path / "back.csv", ticks, frames=count), frame_rate=50.0)
     assert read.oddities.backward.tolist() == [100]
     assert read.frame.tolist() == count.tolist()
+    assert not [warning for warning in read.warnings if "counted on" in warning]
 
 
 def test_jitter_of_a_tenth_of_the_interval_is_no_gap(tmp_path: Path) -> None:

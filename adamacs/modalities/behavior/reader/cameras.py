@@ -154,7 +154,7 @@ def _read(source: Source, lines: Lines) -> _Table:
     if not parts:
         raise source.fail("The table holds no frame.", _HINT)
     iso, ticks, counter = (_join([part[column] for part in parts]) for column in range(3))
-    return _Table(iso, *_going_on(ticks, counter))
+    return _Table(iso, ticks, counter)
 
 
 def _join(parts: Sequence[NDArray[np.int64] | None]) -> NDArray[np.int64] | None:
@@ -233,16 +233,21 @@ def _columns(lines: Lines, layout: _Layout, block: Block) -> tuple[NDArray[np.in
     return (iso, *integers)
 
 
-def _going_on(
-    ticks: NDArray[np.int64] | None, counter: NDArray[np.int64] | None
-) -> tuple[NDArray[np.int64] | None, NDArray[np.int64] | None]:
-    """Return both as if they had never begun anew: ticks of 32 bits, and counts of frames of 16 or 32."""
+def _going_on(table: _Table) -> tuple[_Table, tuple[str, ...]]:
+    """Return a table whose counters never begin anew: ticks of 32 bits, and counts of 16 or 32; and what was done."""
+    ticks, counter = table.ticks, table.counter
     if ticks is not None:
         ticks = counters.counted_on(ticks, _TICK_BITS)
     if counter is not None:
         for bits in _FRAME_BITS:
             counter = counters.counted_on(counter, bits, from_one=True)
-    return ticks, counter
+    both = (("ticks begin", table.ticks, ticks), ("count of frames begins", table.counter, counter))
+    told = tuple(
+        f"The camera's {what} anew {int((np.diff(found) < 0).sum())} times: counted on."
+        for what, found, on in both
+        if found is not None and on is not found
+    )
+    return _Table(table.iso, ticks, counter), told
 
 
 def _integers(lines: Lines, rows: Sequence[int], texts: Sequence[str], what: str) -> NDArray[np.int64]:
@@ -256,6 +261,7 @@ def _integers(lines: Lines, rows: Sequence[int], texts: Sequence[str], what: str
 
 
 def _result(source: Source, table: _Table, warnings: tuple[str, ...], frame_rate: float | None) -> CameraTimes:
+    table, counted = _going_on(table)
     start = None if table.iso is None else to_naive_utc(int(table.iso[0]))
     if table.ticks is not None:
         instants, clock = table.ticks, CAMERA
@@ -267,7 +273,13 @@ def _result(source: Source, table: _Table, warnings: tuple[str, ...], frame_rate
         raise source.fail("The table tells no time.", _HINT)
     odd = oddities(instants)
     time = (instants - instants[0]) / per_second
-    warnings = (*warnings, *odd.warnings(), *_count_warnings(table.counter), *_guess_warnings(time, unit, how))
+    warnings = (
+        *warnings,
+        *counted,
+        *odd.warnings(),
+        *_count_warnings(table.counter),
+        *_guess_warnings(time, unit, how),
+    )
     return CameraTimes(time, clock, unit, how, start, table.counter, odd, warnings)
 
 
