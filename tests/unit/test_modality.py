@@ -61,7 +61,7 @@ def test_the_parsers_that_a_setup_type_may_name_are_those_that_behaviour_imports
 
 def test_parsers_and_events_that_the_spine_names_are_those_of_behaviour():
     assert set(PARSERS) - set(SOURCES) == {"camera"}
-    assert {*SOURCES, streams._AUX, *streams._STAMPING} <= set(BEHAVIOR.importers)
+    assert {*SOURCES, streams._AUX, *streams.STAMPING} <= set(BEHAVIOR.importers)
     assert set(streams.COUNTED) == {bpod.TRIAL_START, bonsai.STIMULUS}
     assert (alignment.TRIALS, alignment.RAW) == (bpod.TRIAL_START, bpod_events.RAW)
 
