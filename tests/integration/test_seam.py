@@ -140,7 +140,8 @@ def test_files_of_a_further_modality_that_the_setup_type_does_not_know_are_a_que
 
 def test_where_a_setup_type_does_not_name_the_modality_its_files_are_not_read(lab, recordings, sniffing):  # noqa: F811
     write_setup(lab, modalities=("imaging", "behavior"))
-    place = put(lab, recordings[0], SHIPPED["mini2p1_openfield"])
+    ran = rig.record(SHIPPED["mini2p1_openfield"], 40.0, seed=3).with_frames(24, 20.0)
+    place = put(lab, recordings[0], ran.setup, replace(ran, task=None))
     (place / "x.sniff").write_text("none", encoding="utf-8")
     ingest(lab, place)
-    assert not event.BehaviorRecording.Source & {"source": "nose"}
+    assert (pipeline.event.BehaviorRecording.Source).to_arrays("source").tolist() == ["aux"]
