@@ -247,7 +247,7 @@ class _Page:
         for line in (
             f"offset {clock.offset:+,.6f} s, drift {clock.drift:+.2f} ppm ({clock.model})",
             f"95 % of the pairs within {clock.p95:,.0f} µs",
-            f"{len(clock.times) - rejected:,} pairs used, {rejected:,} rejected, {alone:,} instants alone",
+            f"{len(clock.times) - rejected:,} pairs used, {rejected:,} fit nowhere, {alone:,} instants alone",
         ):
             y -= _LINE
             self._write(_LEFT + 0.65, y, line, 8.5)
