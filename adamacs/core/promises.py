@@ -438,8 +438,8 @@ class _Case:
                 what = f"Clock {model.source}: 5 % of the pairs are more than {p95:.0f} µs from its mapping."
                 yield _Finding(badness, what)
             if badness := self._badness(placed.unpaired, "alone"):
-                lost = f"{placed.alone} instants have no partner, {placed.rejected} pairs fit nowhere"
-                yield _Finding(badness, f"Clock {model.source}: {lost}, {placed.used} pairs do.")
+                apart = f"{placed.alone} instants have no partner, {placed.rejected} pairs fit nowhere"
+                yield _Finding(badness, f"Clock {model.source}: {apart}, {placed.used} pairs do.")
 
 
 def _unsure(promise: Promise) -> float:
