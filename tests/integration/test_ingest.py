@@ -229,6 +229,32 @@ def test_removal_never_leaves_the_processed_root(mouse_lab, share, tmp_path):
     assert (victim / "manifest.json").exists()
 
 
+def test_a_link_that_takes_the_place_of_a_result_is_not_followed_and_nothing_goes(mouse_lab, share, tmp_path):
+    apply_plan(plan(mouse_lab), mouse_lab.settings)
+    key = pipeline.scan.Scan.keys()[0]
+    index = pipeline.imaging.ProcessingParamSet.insert_new({})
+    task = {"paramset_idx": index, "processing_output_dir": "own/result", "task_mode": "trigger"}
+    pipeline.imaging.ProcessingTask.insert1({**key, **task})
+    run = {"processing_time": datetime(2026, 1, 1), "package_version": "", "manifest_digest": ""}
+    pipeline.imaging.Processing.insert1({**key, "paramset_idx": index, **run}, allow_direct_insert=True)
+    result = mouse_lab.settings.root("processed") / "own" / "result"
+    result.mkdir(parents=True)
+    (result / "manifest.json").write_text("{}")
+    removal = plan_removal(key["scan_id"])
+    assert removal[0].folders == ("own/result",)
+    victim = shutil.move(result, tmp_path / "precious")
+    result.symlink_to(victim)
+    with pytest.raises(UnsafePath, match="leads elsewhere"):
+        apply_removal(removal, mouse_lab.settings)
+    assert (tmp_path / "precious" / "manifest.json").exists()
+    assert len(pipeline.scan.Scan & key) == 1
+    result.unlink()
+    shutil.move(victim, result)
+    apply_removal(removal, mouse_lab.settings)
+    assert not result.parent.exists()
+    assert len(pipeline.scan.Scan & key) == 0
+
+
 def test_a_folder_that_no_run_made_stays_when_its_scan_goes(mouse_lab, share):
     index = pipeline.imaging.ProcessingParamSet.insert_new({})
     apply_plan(plan(mouse_lab, paramset_idx=index), mouse_lab.settings)
