@@ -1,7 +1,7 @@
 """What a worker adds to the work itself: per key in batches, per durable key, when idle, and eight side by side.
 
 Each line holds both sides, run in turn on the same server: the embedded PostgreSQL as it ships (every commit of a
-result reaches the disk), and a MariaDB where one is installed. The tables are those of `tests/tables/work.py`.
+result reaches the disk), and MariaDB or MySQL where one is installed. The tables are those of `tests/tables/work.py`.
 """
 
 from __future__ import annotations
@@ -75,11 +75,11 @@ def lab(backend: str) -> Iterator[tuple[labs.Lab, Any]]:
 def server(backend: str, folder: Path) -> Iterator[Server]:
     """Run a server that is as durable as a lab's."""
     if backend == "mysql":
-        program = servers.find_mariadb()
+        program = servers.find_mysql()
         if program is None:
-            print(json.dumps({"benchmark": "workers", "backend": backend, "missing": "mariadbd"}))
+            print(json.dumps({"benchmark": "workers", "backend": backend, "missing": "mariadbd or mysqld"}))
             raise SystemExit
-        with servers.mariadb(program) as address:
+        with servers.mysql(program) as address:
             make_durable(address)
             yield address
         return
