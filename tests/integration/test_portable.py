@@ -5,9 +5,12 @@ A test named `..._is_still_needed` fails once DataJoint has repaired the defect:
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
+import functools
 import logging
+import secrets
 import socket
 import warnings
 
@@ -19,8 +22,9 @@ from datajoint.errors import DuplicateError, IntegrityError, LostConnectionError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from adamacs.core import failures
 from adamacs.core.errors import DatabaseUnavailable, InvalidRequest
-from adamacs.database import connect, portable, statements
+from adamacs.database import connect, grants, ping, portable, statements
 
 
 def other_session(server):
@@ -349,17 +353,69 @@ def test_connecting_to_mariadb_is_silent_and_the_mend_still_needed(lab):
         dj.Connection(*arguments).close()
 
 
-def test_tls_that_is_demanded_is_not_waived(lab, database_server):
-    from dataclasses import replace
-
+@pytest.fixture
+def singleton():
+    """DataJoint's own connection of the process stays as it is."""
     from datajoint import instance
 
     before = instance._singleton_connection
-    try:
-        with pytest.raises(DatabaseUnavailable, match=r"SSL|TLS"):
-            portable.connect(replace(database_server, use_tls=True))
-    finally:
-        instance._singleton_connection = before
+    yield
+    instance._singleton_connection = before
+
+
+@pytest.mark.parametrize("opened", [portable.connect, portable.separate_connection])
+def test_tls_that_is_demanded_is_not_waived(connection, database_server, singleton, opened):
+    with contextlib.closing(other_session(database_server)) as session:
+        is_offered = is_encrypted(session)
+    demanding = dataclasses.replace(database_server, use_tls=True)
+    if is_offered:  # MySQL offers it unless told not to
+        demanded = opened(demanding)
+        assert demanded._conn._ssl_required
+        assert is_encrypted(demanded._conn)
+        demanded.close()
+    else:
+        with pytest.raises((DatabaseUnavailable, *statements.CLIENT_ERRORS), match=r"SSL|TLS"):
+            opened(demanding)
+
+
+def is_encrypted(session):
+    if not isinstance(session, pymysql.Connection):
+        return session.info.ssl_in_use
+    with session.cursor() as cursor:
+        cursor.execute("SHOW SESSION STATUS LIKE 'Ssl_cipher'")
+        return bool(cursor.fetchone()[1])
+
+
+@pytest.fixture
+def newcomer(lab):
+    """An account that the server has seen no password of since it was made."""
+    name = f"new{secrets.token_hex(4)}"
+    password = grants.create_account(lab.connection, name)
+    yield dataclasses.replace(lab.server, user=name, password=password)
+    run(lab.server, f"DROP USER '{name}'")
+
+
+@on_mysql
+def test_an_account_that_the_server_never_saw_connects(newcomer):
+    """MySQL asks such a one for its password itself, which travels over TLS alone."""
+    portable.separate_connection(newcomer).close()
+
+
+@on_mysql
+@pytest.mark.filterwarnings("ignore:'passwd' is deprecated")  # DataJoint ignores it, too
+def test_a_password_that_may_not_travel_in_the_open_is_an_error_of_the_server(lab, newcomer, monkeypatch):
+    if is_mariadb(lab.connection):
+        pytest.skip("only MySQL asks for such passwords, this server is MariaDB")
+    monkeypatch.setattr("pymysql._auth._have_cryptography", False)
+    arguments = (newcomer.host, newcomer.port, newcomer.user, newcomer.password.reveal())
+    with pytest.raises(pymysql.err.OperationalError, match="offers no TLS") as caught:
+        portable.MySQLAdapter().connect(*arguments, use_tls=False)
+    assert failures.classify(caught.value).name == "database"
+    with portable.withdrawn(), pytest.raises(RuntimeError, match="cryptography"):
+        portable.MySQLAdapter().connect(*arguments, use_tls=False)
+    monkeypatch.setattr(pymysql, "connect", functools.partial(pymysql.connect, ssl_disabled=True))
+    with pytest.raises(DatabaseUnavailable, match="cryptography"):
+        ping.version(newcomer)
 
 
 # ---- logs
