@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime
-import functools
 import logging
 import secrets
 import socket
@@ -24,7 +23,9 @@ from hypothesis import strategies as st
 
 from adamacs.core import failures
 from adamacs.core.errors import DatabaseUnavailable, InvalidRequest
+from adamacs.core.settings import Secret
 from adamacs.database import connect, grants, ping, portable, statements
+from adamacs.database.address import Server
 
 
 def other_session(server):
@@ -401,21 +402,19 @@ def test_an_account_that_the_server_never_saw_connects(newcomer):
     portable.separate_connection(newcomer).close()
 
 
-@on_mysql
-@pytest.mark.filterwarnings("ignore:'passwd' is deprecated")  # DataJoint ignores it, too
-def test_a_password_that_may_not_travel_in_the_open_is_an_error_of_the_server(lab, newcomer, monkeypatch):
-    if is_mariadb(lab.connection):
-        pytest.skip("only MySQL asks for such passwords, this server is MariaDB")
+def test_a_password_that_may_not_travel_in_the_open_is_an_error_of_the_server(monkeypatch):
+    """As PyMySQL raises it where MySQL, without TLS, hands out a key to hide the password with."""
     monkeypatch.setattr("pymysql._auth._have_cryptography", False)
-    arguments = (newcomer.host, newcomer.port, newcomer.user, newcomer.password.reveal())
+    monkeypatch.setattr(pymysql, "connect", lambda **_: pymysql._auth.sha2_rsa_encrypt(b"word", b"salt", b"key"))
+    server = Server("mysql", "db.lab.org", 3306, "ana", Secret("word"))
+    portable.apply()
     with pytest.raises(pymysql.err.OperationalError, match="offers no TLS") as caught:
-        portable.MySQLAdapter().connect(*arguments, use_tls=False)
+        portable.MySQLAdapter().connect(server.host, server.port, server.user, "word")
     assert failures.classify(caught.value).name == "database"
-    with portable.withdrawn(), pytest.raises(RuntimeError, match="cryptography"):
-        portable.MySQLAdapter().connect(*arguments, use_tls=False)
-    monkeypatch.setattr(pymysql, "connect", functools.partial(pymysql.connect, ssl_disabled=True))
     with pytest.raises(DatabaseUnavailable, match="cryptography"):
-        ping.version(newcomer)
+        ping.version(server)
+    with portable.withdrawn(), pytest.raises(RuntimeError, match="cryptography"):
+        portable.MySQLAdapter().connect(server.host, server.port, server.user, "word")
 
 
 # ---- logs
@@ -796,7 +795,7 @@ def test_a_secret_key_is_not_shown_with_the_settings(lab):
     from dataclasses import replace
     from types import MappingProxyType
 
-    from adamacs.core.settings import Secret, Store
+    from adamacs.core.settings import Store
 
     store = Store("s3", "a", "https://s3.lab.org:9000", "bucket", "key", Secret("canary-text"))
     connect._configure(replace(lab.settings, stores=MappingProxyType({"derived": store})), lab.server)
