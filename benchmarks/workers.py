@@ -199,11 +199,10 @@ class Bench:
         """Let the cheap table be done for a million keys."""
         quote, count = self.connection.adapter.quote_identifier, MILLION - self.items
         item, cheap = self.work.Item().full_table_name, self.work.Cheap().full_table_name
-        if self.lab.server.backend == "postgresql":
-            numbers = f"SELECT g, g, 0 FROM generate_series({self.items}, {MILLION - 1}) AS g"
-        else:
-            self.connection.query(f"USE {quote(self.work.schema.database)}")
-            numbers = f"SELECT seq, seq, 0 FROM seq_{self.items}_to_{MILLION - 1}"
+        digits = " UNION ALL ".join(f"SELECT {digit} AS digit" for digit in range(10))
+        places = ", ".join(f"({digits}) AS p{place}" for place in range(6))
+        number = " + ".join(f"{10**place} * p{place}.digit" for place in range(6))
+        numbers = f"SELECT n, n, 0 FROM (SELECT {number} AS n FROM {places}) AS g WHERE n >= {self.items}"
         self.connection.query(f"INSERT INTO {item} (item, value, seconds) {numbers}")
         text = (
             f"INSERT INTO {cheap} (item, {quote('double')}) SELECT item, value FROM {item} WHERE item >= {self.items}"
