@@ -33,7 +33,9 @@ DIMENSIONLESS = {"fill_fraction", "zoom", "skewness"}  # beside those whose comm
 
 # What MySQL 9, MariaDB and PostgreSQL reserve and a column might be called: restrictions are written without quotes.
 RESERVED = frozenset(
-    """
+    re.findall(
+        r"\w+",
+        """
     accessible add all alter analyze and array as asc before between both by call cascade case change character
     check collate column condition constraint continue convert create cross cube current cursor database day_hour
     dec declare default delayed delete dense_rank desc describe distinct div do double drop dual each else empty end
@@ -48,7 +50,8 @@ RESERVED = frozenset(
     symmetric system table tablesample terminated then to trailing trigger true undo union unique unlock unsigned
     update usage use user using utc_date values varying verbose virtual when where while window with write xor
     zerofill
-    """.split()
+    """,
+    )
 )
 
 MODALITIES = [(f"adamacs.modalities.{name}.tables", name) for name in pipeline.MODALITIES]
