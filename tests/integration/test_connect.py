@@ -16,6 +16,7 @@ import adamacs
 from adamacs.core import settings as core_settings
 from adamacs.core.errors import DatabaseUnavailable, InvalidSetting, SchemaMismatch, ToolMissing
 from adamacs.database import connect, portable
+from adamacs.database.portable import mends
 from tests.labs import fresh_module
 
 
@@ -268,7 +269,7 @@ def test_a_database_that_was_never_initialised_is_said(lab, connection, meta):
 
 
 def test_the_mends_are_in_place_once_connected(connection):
-    assert portable._replaced
-    number = len(portable._replaced)
+    assert mends.replaced
+    number = len(mends.replaced)
     portable.apply()
-    assert len(portable._replaced) == number
+    assert len(mends.replaced) == number

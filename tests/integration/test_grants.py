@@ -216,4 +216,4 @@ def test_a_reading_account_connects_as_a_user_does(lab, filled):
         with connect.set_aside():
             connection = connect.open_connection(replace(lab.settings, database=database))
             assert connection.get_user().startswith(guest.server.user)
-        assert portable.dj.config.database.user == lab.server.user
+        assert dj.config.database.user == lab.server.user

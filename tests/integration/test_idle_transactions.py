@@ -7,6 +7,7 @@ import time
 import pytest
 
 from adamacs.database import portable
+from adamacs.database.portable import drivers
 from adamacs.schemas.operations import Heartbeat
 from adamacs.workers import liveness
 from adamacs.workers.claims import Locked, Queue
@@ -19,7 +20,7 @@ LIMIT = 1.0  # s
 @pytest.fixture
 def frozen(mouse_lab, monkeypatch):
     """The connection of a worker that stands still in the middle of everything."""
-    monkeypatch.setattr(portable, "_longest_idle", None)
+    monkeypatch.setattr(drivers, "_longest_idle", None)
     with another_connection(mouse_lab.server) as connection:
         portable.limit_idle_transactions(connection, LIMIT)
         yield connection

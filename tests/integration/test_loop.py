@@ -11,7 +11,7 @@ from collections import Counter
 import pytest
 from datajoint.errors import LostConnectionError
 
-from adamacs.database import portable
+from adamacs.core.errors import DatabaseUnavailable
 from adamacs.schemas import operations
 from adamacs.workers import loop, pauses
 from adamacs.workers.claims import Queue
@@ -388,7 +388,7 @@ def test_a_result_outlasts_an_outage(items, computes, settings, mouse_lab, conne
 
     def open_connection(settings):
         if (left := next(refusals, None)) is not None:
-            raise portable.DatabaseUnavailable(f"away ({left})")
+            raise DatabaseUnavailable(f"away ({left})")
         again()
         return original(settings)
 

@@ -17,7 +17,9 @@ import datajoint as dj
 import numpy as np
 import pymysql
 import pytest
+from datajoint.adapters.mysql import MySQLAdapter
 from datajoint.errors import DuplicateError, IntegrityError, LostConnectionError
+from datajoint.heading import Heading
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -26,6 +28,7 @@ from adamacs.core.errors import DatabaseUnavailable, InvalidRequest
 from adamacs.core.settings import Secret
 from adamacs.database import connect, grants, ping, portable, statements
 from adamacs.database.address import Server
+from adamacs.database.portable import drivers
 
 
 def other_session(server):
@@ -202,9 +205,9 @@ def test_the_new_code_for_what_others_refer_to_is_still_needed(connection, colon
     (colony.Animal & "animal = 14").delete_quick()
 
 
-@pytest.mark.parametrize("code", sorted(portable._LOST_MYSQL))
+@pytest.mark.parametrize("code", sorted(drivers._LOST_MYSQL))
 def test_the_codes_of_a_session_ended_by_a_mysql_server_are_still_needed(code):
-    adapter = portable.MySQLAdapter()
+    adapter = MySQLAdapter()
     error = pymysql.err.OperationalError(code, "gone")
     portable.apply()
     assert isinstance(adapter.translate_error(error), LostConnectionError)
@@ -336,7 +339,7 @@ def test_the_recognition_of_json_is_still_needed(lab):
         pytest.skip("the defect is of MariaDB, this server is MySQL")
     chain = lab.tables("chain")
     with portable.withdrawn():
-        chain.Stored._heading = portable.Heading(table_info=chain.Stored._heading.table_info)
+        chain.Stored._heading = Heading(table_info=chain.Stored._heading.table_info)
         with pytest.raises(TypeError, match="dict can not be used as parameter"):
             chain.Stored.insert1({"item": 2, "content": np.arange(5)})
 
@@ -409,12 +412,12 @@ def test_a_password_that_may_not_travel_in_the_open_is_an_error_of_the_server(mo
     server = Server("mysql", "db.lab.org", 3306, "ana", Secret("word"))
     portable.apply()
     with pytest.raises(pymysql.err.OperationalError, match="offers no TLS") as caught:
-        portable.MySQLAdapter().connect(server.host, server.port, server.user, "word")
+        MySQLAdapter().connect(server.host, server.port, server.user, "word")
     assert failures.classify(caught.value).name == "database"
     with pytest.raises(DatabaseUnavailable, match="cryptography"):
         ping.version(server)
     with portable.withdrawn(), pytest.raises(RuntimeError, match="cryptography"):
-        portable.MySQLAdapter().connect(server.host, server.port, server.user, "word")
+        MySQLAdapter().connect(server.host, server.port, server.user, "word")
 
 
 # ---- logs
