@@ -22,7 +22,7 @@ from adamacs.core.modality import named
 from adamacs.database import portable
 from adamacs.schemas import scan as scan_schema
 from adamacs.schemas.clock import Clock
-from adamacs.schemas.event import BehaviorRecording, EventImport, Footing
+from adamacs.schemas.event import BehaviorRecording, EventImport, Footing, stretches_of
 from adamacs.schemas.scan import Scan
 from adamacs.storage import arrays
 
@@ -77,9 +77,7 @@ class ClockSync(Footing, dj.Computed):
             wanted = {source for source, is_scan_time in told.items() if is_scan_time or source == own["placed_by"]}
             yield from ((EventImport, {**scan, "source": source}) for source in sorted(wanted - {own["source"]}))
 
-    def make_fetch(
-        self, key
-    ):  # setup type; rows of the source, of the one that places it, of scan time; events of both
+    def make_fetch(self, key):  # setup type; rows of the source, its guide and scan time; events; when the latter ran
         scan = {name: key[name] for name in ("session_id", "scan_id")}
         rows = {row["source"]: row for row in (BehaviorRecording.Source * Clock & scan).to_dicts()}
         own = rows[key["source"]]
@@ -88,11 +86,12 @@ class ClockSync(Footing, dj.Computed):
             row for row in rows.values() if row["is_scan_time"] and setups.clock_of(row["source"]) == row["clock"]
         )
         events = (events_of({**scan, "source": side["source"]}) for side in (guide, target))
-        return (scan_schema.setup_of(scan), own, guide, target, *events)
+        ran = stretches_of({**scan, "source": target["source"]})
+        return (scan_schema.setup_of(scan), own, guide, target, *events, ran)
 
-    def make_compute(self, key, setup_type, own, guide, target, here, there):
+    def make_compute(self, key, setup_type, own, guide, target, here, there, ran):
         setup = setups.load_usable(settings.active().home).find(setup_type, key)
-        found = alignment.align(setup, here, there, source=guide["source"], target=target["clock"])
+        found = alignment.align(setup, here, there, source=guide["source"], target=target["clock"], stretches=ran)
         if own["source"] != guide["source"]:
             found = found.through(own["clock"], _ahead(own, guide))
         pairs = arrays.write("derived", arrays.path_of("ClockSync", key, "pairs"), np.asarray(found.pairs))
@@ -161,6 +160,7 @@ class Promise(Footing, dj.Imported):
         last_time = null  : float64  # s, on the clock
         told_rate = null  : float64  # Hz, on the clock; null of what is irregular
         missing_count     : int64    # how many more would fit into gaps, whether or not somebody put them in
+        unseen_count      : int64    # how many more would fit into pauses of the teller's own recording
         told_clock = ''   : varchar(32)  # the clock of the times; empty: of none that the scan knows
         """
 
@@ -170,21 +170,22 @@ class Promise(Footing, dj.Imported):
         others = [dj.AndList([{"teller": teller}, table]) for teller, (table, _) in TELLERS.items()]
         return Teller().restrict([imported, *others], semantic_check=False)
 
-    def make_fetch(self, key):  # promises; or, of a source, setup type, readers by source, its row, trains, events
+    def make_fetch(self, key):  # promises; or, of a source, setup type, readers, its row, trains, events, when it ran
         scan = {name: key[name] for name in ("session_id", "scan_id")}
         if key["teller"] in TELLERS:
-            return ([asdict(one) for one in named(TELLERS[key["teller"]][1])(scan)], "", {}, None, [], [])
+            return ([asdict(one) for one in named(TELLERS[key["teller"]][1])(scan)], "", {}, None, [], [], ())
         sources = {row["source"]: row for row in (BehaviorRecording.Source & scan).to_dicts()}
         readers = {source: row["parser"] for source, row in sources.items()}
         own = {**scan, "source": key["teller"]}
-        return ([], scan_schema.setup_of(scan), readers, sources[key["teller"]], tuple(trains_of(own)), _spans_of(own))
+        found = tuple(trains_of(own)), _spans_of(own), stretches_of(own)
+        return ([], scan_schema.setup_of(scan), readers, sources[key["teller"]], *found)
 
-    def make_compute(self, key, told, setup_type, readers, source, trains, spans):
+    def make_compute(self, key, told, setup_type, readers, source, trains, spans, ran):
         if source is None:
             return (told, None)
         setup = setups.load_usable(settings.active().home).find(setup_type, key)
         events = {row["event_type"]: streams.Span(row["told"], row["began"], row["ended"]) for row in spans}
-        seen = streams.Source(source["source"], source["parser"], source["clock"], trains, events)
+        seen = streams.Source(source["source"], source["parser"], source["clock"], trains, events, ran)
         return ([asdict(one) for one in seen.promises(setup, readers)], source["source"])
 
     def make_insert(self, key, told, source):
@@ -230,6 +231,7 @@ _COLUMNS = {  # of Promise.Stream, and the attribute of a promise that each hold
     "last_time": "last",
     "told_rate": "rate",
     "missing_count": "missing",
+    "unseen_count": "unseen",
     "told_clock": "clock",
 }
 

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from adamacs.core import clocks, setups, streams
-from adamacs.core.errors import AdamacsError, UnknownSetup, UnreadableFile
+from adamacs.core.errors import AdamacsError, UnknownSetup
 from adamacs.core.events import SourceFiles
 from adamacs.core.modality import Contribution, Problem, RawFile, Recording, Row, named
 from adamacs.core.promises import Promise
@@ -22,6 +22,7 @@ from adamacs.modalities.behavior.importers.frames import read_camera, read_sync
 from adamacs.modalities.behavior.importers.wavesurfer import wiring_of
 from adamacs.modalities.behavior.reader.bonsai import read_stimuli
 from adamacs.modalities.behavior.reader.bpod import read_bpod
+from adamacs.modalities.behavior.reader.sweeps import place_sweeps, said_of
 from adamacs.modalities.behavior.reader.timestamps import BONSAI
 from adamacs.modalities.behavior.reader.wavesurfer import read_wavesurfer
 
@@ -201,17 +202,16 @@ def _span(scan_time: str, looks: Mapping[str, _Look]) -> dict[str, datetime | fl
 def _look_at_wavesurfer(source: _Source) -> _Look:
     (path,), settings = source.paths, source.settings
     aux = read_wavesurfer(path)
-    sweep = aux.sweeps[0]
-    if not sweep.samples:
-        raise UnreadableFile("The first sweep holds no sample.", path, "Was the recording stopped at once?")
+    sweeps = place_sweeps(aux)
     problems = tuple(wiring_of(aux, source.setup.name, settings).problems(source.places[0]))
-    seconds = sweep.samples / aux.sample_rate
+    seconds = sweeps[-1].stop
     summary = f"WaveSurfer: {len(aux.lines)} lines, {len(aux.channels)} inputs, {seconds:.1f} s"
+    summary += f" in {len(sweeps)} sweeps" if len(sweeps) > 1 else ""
     start = zero = None
     if aux.start is not None and _FIRST <= aux.start.year <= _LAST:
         start = clocks.from_local(aux.start, settings.zone)
-        zero = start + timedelta(seconds=sweep.time or 0.0)
-    return _Look(summary, start, zero, seconds, aux.warnings, problems)
+        zero = start + timedelta(seconds=aux.sweeps[sweeps[0].number].time or 0.0)
+    return _Look(summary, start, zero, seconds, (*said_of(aux, sweeps), *aux.warnings), problems)
 
 
 def _look_at_bpod(source: _Source) -> _Look:
