@@ -198,7 +198,14 @@ def insert_wheel():
         speed[(times >= cue) & (times < cue + 1)] = 30.0
     row = {"kept_rate": WHEEL_RATE, "decimation": 10, "first_time": 0.0, "volts": stored("volts", speed)}
     moved = {"position": stored("position", np.cumsum(speed) / WHEEL_RATE), "speed": stored("speed", speed)}
-    behavior.TreadmillRecording.insert1({**AUX, **row, **moved}, allow_direct_insert=True)
+    insert_stretches((0.0, SECONDS))
+    behavior.TreadmillRecording.insert1({**AUX, "stretch_id": 1, **row, **moved}, allow_direct_insert=True)
+
+
+def insert_stretches(*spans):
+    names = "stretch_start", "stretch_stop"
+    rows = [{**AUX, "stretch_id": n, **dict(zip(names, span, strict=True))} for n, span in enumerate(spans, 1)]
+    event.EventImport.Stretch.insert([{**row, "stretch_within": 0.0} for row in rows], allow_direct_insert=True)
 
 
 def insert_sync():
@@ -522,6 +529,6 @@ def test_without_an_accepted_cell_all_masks_must_be_asked_for(imaged):
 def test_only_volts_of_a_wheel_are_no_speed(recorded):
     behavior.TreadmillRecording().delete_quick()
     row = {"kept_rate": 2000.0, "decimation": 10, "first_time": 0.0, "volts": stored("volts", np.zeros(4, "f4"))}
-    behavior.TreadmillRecording.insert1({**AUX, **row}, allow_direct_insert=True)
+    behavior.TreadmillRecording.insert1({**AUX, "stretch_id": 1, **row}, allow_direct_insert=True)
     with pytest.raises(InvalidRequest, match=r"\[wheel\]"):
         peri_event(KEY, "speed", "bpod_cue")
