@@ -42,9 +42,13 @@ class Span:
     last: float | None
 
     @classmethod
-    def of(cls, starts: ArrayLike) -> Span:
-        """Return it of events by when they began (s), in order of time."""
+    def of(cls, starts: ArrayLike, stretches: Sequence[Stretch] = ()) -> Span:
+        """Return it of events by when they began (s), in order of time.
+
+        What was on when a later stretch of the recording began is not counted: it may have been before the pause.
+        """
         times = np.asarray(starts, np.float64)
+        times = times[~np.isin(times, [stretch.start for stretch in stretches[1:]])]
         return cls(len(times), *((float(times[0]), float(times[-1])) if len(times) else (None, None)))
 
 
@@ -74,7 +78,7 @@ class Source:
     @classmethod
     def of(cls, found: ImportedEvents, name: str, parser: str, clock: str) -> Source:
         """Return it by what its importer found."""
-        spans = {one.event_type: Span.of(one.start) for one in found.events}
+        spans = {one.event_type: Span.of(one.start, found.stretches) for one in found.events}
         return cls(name, parser, clock, found.series, spans, found.stretches)
 
     def promises(self, setup: SetupType, sources: Mapping[str, str]) -> tuple[Promise, ...]:
@@ -89,7 +93,7 @@ class Source:
         """
         told_by = PULSES if self.parser == _AUX else FILE
         found = {one.event_type: _of_train(one, self.stretches) for one in self.trains}
-        found |= {kind: asdict(span) for kind, span in self.events.items()}
+        found |= {kind: asdict(span) | {"unseen": _room(span, self.stretches)} for kind, span in self.events.items()}
         return tuple(
             Promise(self.name, stream, told_by, clock=self.clock, **found[kind])
             for kind, stream in self.streams(setup, sources)
@@ -146,6 +150,12 @@ def _unseen(gap: Gap, stretches: Sequence[Stretch]) -> int:
     pauses = pairwise(stretches)
     room = sum(int((later.start - one.stop) / period) + 1 for one, later in pauses if _holds(gap, one, later))
     return min(room, gap.missing)
+
+
+def _room(span: Span, stretches: Sequence[Stretch]) -> int:
+    """Return how many more events may have come in pauses of the recording, at the pace that they had otherwise."""
+    pace = span.count / sum(stretch.stop - stretch.start for stretch in stretches) if stretches else 0.0
+    return sum(int((later.start - one.stop) * pace) + 1 for one, later in pairwise(stretches)) if pace else 0
 
 
 def _holds(gap: Gap, one: Stretch, later: Stretch) -> bool:

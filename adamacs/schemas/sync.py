@@ -177,7 +177,8 @@ class Promise(Footing, dj.Imported):
         sources = {row["source"]: row for row in (BehaviorRecording.Source & scan).to_dicts()}
         readers = {source: row["parser"] for source, row in sources.items()}
         own = {**scan, "source": key["teller"]}
-        found = tuple(trains_of(own)), _spans_of(own), stretches_of(own)
+        ran = stretches_of(own)
+        found = tuple(trains_of(own)), _spans_of(own, ran), ran
         return ([], scan_schema.setup_of(scan), readers, sources[key["teller"]], *found)
 
     def make_compute(self, key, told, setup_type, readers, source, trains, spans, ran):
@@ -212,10 +213,14 @@ def trains_of(key):
     return [Series(row["event_type"], row["times"], "", tuple(repairs.get(row["event_type"], ()))) for row in rows]
 
 
-def _spans_of(key):
-    """Return per type of single events of a source how many there are, and when the first and the last began (s)."""
+def _spans_of(key, stretches):
+    """Return per type of single events of a source how many there are, and when the first and the last began (s).
+
+    As `streams.Span.of` counts them; in the database, as there may be many.
+    """
+    again = [{"event_start_time": stretch.start} for stretch in stretches[1:]]
     about = {"told": "COUNT(*)", "began": "MIN(event_start_time)", "ended": "MAX(event_start_time)"}
-    return dj.U("event_type").aggr(EventImport.Event & key, **about).to_dicts(order_by="event_type")
+    return dj.U("event_type").aggr((EventImport.Event & key) - again, **about).to_dicts(order_by="event_type")
 
 
 def _name_streams(names):
