@@ -16,7 +16,7 @@ from adamacs.modalities.behavior.reader.wavesurfer import AuxRecording
 
 ACCURACY = 0.1  # s, by which the computer's clock may tell the start of a sweep too late or too early
 _LISTED = 3  # pauses that a sentence spells out
-_HINT = "Was the file copied whole? Its `timestamp` is seconds since the run began, and can be mended in a copy."
+_HINT = "Was the file copied whole, and is it as WaveSurfer wrote it? Compare it with that of the rig."
 
 
 @dataclass(frozen=True)
