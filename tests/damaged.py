@@ -153,7 +153,7 @@ def _swapped(ran: Rig) -> Rig:
 
 def _paused(ran: Rig) -> Rig:
     """Stop the auxiliary recording for two seconds, while all others go on."""
-    return ran.interrupted((60.0, 62.0), late=(0.013,))
+    return ran.interrupted((60.013, 62.013), late=(0.003,))
 
 
 def _worn(ran: Rig) -> Rig:
