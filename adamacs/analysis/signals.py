@@ -164,7 +164,7 @@ def read_wheel(key: Key, name: str, *, step: float = STEP) -> Signal:
     parts = [part for part in parts if len(part)]
     times = [on_scan_time(scan, rows[0]["clock"], part.times) for part in parts]
     steps = np.concatenate([np.diff(part) for part in times])
-    timeline = Timeline(_parted(times), float(steps.mean()) if len(parts) > 1 else 0.0)
+    timeline = Timeline(_parted(times), float(steps.mean()) if len(parts) > 1 and len(steps) else 0.0)
 
     def pieces() -> Iterator[Piece]:
         means = [part.means() for part in parts]

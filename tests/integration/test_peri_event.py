@@ -497,6 +497,16 @@ def test_frames_that_cannot_be_told_from_pulses_are_refused_with_both_counts(rec
         peri_event(KEY, "activity", "bpod_cue")
 
 
+def test_frames_of_a_pause_have_no_time_and_none_is_put_in_for_them(recorded):
+    laid = Imaged(lost=(700, 701, 702)).insert()
+    behavior.TreadmillRecording().delete_quick()
+    event.EventImport.Stretch().delete_quick()
+    insert_stretches((0.0, laid.pulses[699] + 0.01), (laid.pulses[703] - 0.01, SECONDS))
+    with pytest.raises(UnusableClock, match=rf"{FRAMES} are stored(.|\n)*interrupted: nobody saw which frames") as told:
+        peri_event(KEY, "activity", "bpod_cue")
+    assert "gap = 1.5" not in str(told.value)
+
+
 def test_frames_without_pulses_are_refused_unless_scan_time_is_theirs(bare):
     laid = Imaged(frames=300)
     with pytest.MonkeyPatch.context() as patch:

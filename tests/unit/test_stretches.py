@@ -101,6 +101,18 @@ def test_even_pulses_that_went_on_over_the_pause_are_refused_with_the_stretch_an
     assert "record without a pause" in told.value.hint
 
 
+def test_as_many_of_both_are_not_in_order_where_the_source_did_not_pause():
+    """A frame of the pause at one end makes up for one that the table lacks at the other."""
+    rng, spans = np.random.default_rng(0), SPANS[:2]
+    times = even(0.09, spans)
+    source = own(times, rng)
+    target, stretches = recorded(times, (0.0, 0.0), spans)
+    anchors = {"the first": (source[0], target[0])}
+    for lost in range(4):  # one of these makes the counts equal
+        with pytest.raises(AmbiguousPairing, match="In stretch 2"):
+            place(source[: len(source) - lost], target, stretches, anchors)
+
+
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_a_few_pulses_of_a_stretch_are_enough(count):
     rng, steps = np.random.default_rng(count), (0.0, 0.03, -0.02)

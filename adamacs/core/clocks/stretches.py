@@ -26,6 +26,7 @@ from adamacs.core.events import Stretch
 Anchors = Mapping[str, tuple[float, float]]
 _LAST = 1e-6  # s before its end at which a stretch still has its own line
 _NAMED = 6  # steps that a method spells out
+_SILENCE = 3.0  # usual intervals without a pulse: a pause
 
 
 @dataclass(frozen=True)
@@ -141,7 +142,7 @@ class _Told:
         away = max(self.paired[0] - ends[0], ends[1] - self.paired[-1], 0.0)
         accuracy = off + drift * away
         reach = accuracy + self.jitter
-        low, high = np.searchsorted(self.source, [ends[0] - reach, ends[1] + reach])
+        low, high = np.searchsorted(self.source, [ends[0] - reach, ends[1] + reach]).tolist()
         ours, theirs = self.source[low:high], self.target[part]
         if not len(ours):
             return None
@@ -150,10 +151,11 @@ class _Told:
             for end, at, there in zip(("start", "end"), ends, (stretch.start, stretch.stop), strict=True)
         }
         try:
-            paired = self._paired(ours, theirs, anchors or known, self.jitter if anchors else accuracy)
+            paired = self._paired(low, high, theirs, anchors or known, self.jitter if anchors else accuracy)
         except PairingRefused as refusal:
             what = f"In stretch {which + 1} of the recording, whose start is known to {off:g} s: {refusal.what}"
-            raise type(refusal)(what, hint=_HINT) from refusal
+            hint = _HINT if isinstance(refusal, AmbiguousPairing) else refusal.hint
+            raise type(refusal)(what, hint=hint) from refusal
         source, target = ours[paired.source_index], theirs[paired.target_index]
         names = (self.model.target,) * 2
         placed = self.model.convert(source)
@@ -161,21 +163,28 @@ class _Told:
             fit = _fit(placed, target, names, self.jitter)
         else:  # too few to tell of a drift
             fit = mapping.fit_offset(placed, target, source=names[0], target=names[1], tolerance=self.jitter)
-        indices = paired.source_index + int(low), paired.target_index + part.start
+        indices = paired.source_index + low, paired.target_index + part.start
         return _Part(which, *indices, np.array(fit.rejected, np.int64), fit.model, paired.tolerance)
 
-    def _paired(self, ours: Floats, theirs: Floats, anchors: Anchors, accuracy: float) -> Pairing:
-        """Pair by intervals; where these leave it open, in order, if both have as many: then the source paused, too."""
+    def _paired(self, low: int, high: int, theirs: Floats, anchors: Anchors, accuracy: float) -> Pairing:
+        """Pair by intervals; where these leave it open, in order, if the source paused, too, and both have as many."""
+        ours = self.source[low:high]
         try:
             return pairing.pair(ours, theirs, anchors=anchors, anchor_accuracy=accuracy, jitter=self.jitter)
         except AmbiguousPairing:
-            if len(ours) != len(theirs):
+            if len(ours) != len(theirs) or not (self._pauses_before(low) and self._pauses_before(high)):
                 raise
             ends = {f"pulse {at + 1} of both": (float(ours[at]), float(theirs[at])) for at in {0, len(ours) - 1}}
             found = pairing.pair(ours, theirs, anchors=ends, jitter=self.jitter)
             if not np.array_equal(found.source_index, found.target_index):
                 raise
             return found
+
+    def _pauses_before(self, pulse: int) -> bool:
+        """Whether the source was silent before a pulse; it is before its first, and behind its last."""
+        if not 0 < pulse < len(self.source):
+            return True
+        return bool(self.source[pulse] - self.source[pulse - 1] > _SILENCE * np.median(np.diff(self.source)))
 
 
 _HINT = (
