@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from adamacs import pipeline
 from adamacs.core import places
 from adamacs.core.errors import InvalidKey, PlanRefused, visible
 from adamacs.core.settings import Settings
+from adamacs.database import portable
 from adamacs.ingest import arrivals, ledger
 from adamacs.ingest.ledger import Run, Step
 from adamacs.storage import arrays, stores
@@ -119,6 +121,7 @@ def _remove(plan: RemovalPlan, settings: Settings, run: Run) -> None:
     with arrivals.left_out(tokens, f"Its scan was removed from the database (run {run.run_id})."):
         _demand_unchanged(plan)
         target.delete(prompt=False)
+        _forget_jobs(plan)
     for store, path in plan.arrays:
         for file in (path, arrays.sums_path(path)):
             stores.named(store).remove(file)
@@ -130,6 +133,17 @@ def _remove(plan: RemovalPlan, settings: Settings, run: Run) -> None:
         _remove_empty_parents(folder, processed)
     for scan_id in plan.scan_ids:
         run.note(Step("remove", "ok", "removed", session_id=plan.session_id, scan_id=scan_id))
+
+
+def _forget_jobs(plan: RemovalPlan) -> None:
+    """Delete what stands in the queues of the keys that went: an old failure is none of a scan that comes again."""
+    keys = [{"session_id": plan.session_id, "scan_id": scan_id} for scan_id in plan.scan_ids]
+    for modality in pipeline.modalities():
+        tables = import_module(modality.tables)
+        for name in (name for names in modality.fills.values() for name in names):
+            jobs = portable.job_table(getattr(tables, name))
+            if set(keys[0]) <= set(jobs.primary_key):
+                (jobs & keys).delete_quick()
 
 
 def _demand_unchanged(plan: RemovalPlan) -> None:

@@ -6,6 +6,7 @@ too; the certificate sets the promises side by side and knows no instrument.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from functools import cached_property
 from typing import Any
@@ -31,6 +32,9 @@ schema = dj.Schema()
 TELLERS: dict[str, tuple[Any, str]] = {}
 """Per teller that is no source of events, the table of what it left, and `module:function` of a key of that to its
 promises; `adamacs.pipeline` hands down what the modalities declare."""
+
+COUNTS: dict[str, Mapping[str, str]] = {}
+"""Per parser, the stream of each type of events that are one of a stream each; handed down likewise."""
 
 
 @schema
@@ -62,7 +66,7 @@ class ClockSync(Footing, dj.Computed):
     @property
     def key_source(self):
         imported = BehaviorRecording.Source & EventImport
-        own = imported & [{"source": "wavesurfer", "clock": "aux"}, "source = clock"]  # not of files without times
+        own = imported & "source = clock"  # not of files without times
         ready = dj.U("session_id", "scan_id") & (own & (Clock & {"is_scan_time": True}))
         guides = imported.proj(placed_by="source").proj()
         placed = (Clock & {"is_scan_time": False}).proj("placed_by").restrict(guides, semantic_check=False)
@@ -82,9 +86,7 @@ class ClockSync(Footing, dj.Computed):
         rows = {row["source"]: row for row in (BehaviorRecording.Source * Clock & scan).to_dicts()}
         own = rows[key["source"]]
         guide = rows[own["placed_by"]]
-        target = next(
-            row for row in rows.values() if row["is_scan_time"] and setups.clock_of(row["source"]) == row["clock"]
-        )
+        target = next(row for row in rows.values() if row["is_scan_time"] and row["source"] == row["clock"])
         events = (events_of({**scan, "source": side["source"]}) for side in (guide, target))
         ran = stretches_of({**scan, "source": target["source"]})
         return (scan_schema.setup_of(scan), own, guide, target, *events, ran)
@@ -134,7 +136,7 @@ class Teller(Footing, dj.Manual):
     definition = """
     # A program or device that left files of a scan, and will tell what these hold of each stream
     -> Scan
-    teller : varchar(32)  # such as ScanImage, wavesurfer or camera_top
+    teller : varchar(32)  # such as ScanImage, aux or camera_top
     """
 
 
@@ -170,24 +172,24 @@ class Promise(Footing, dj.Imported):
         others = [dj.AndList([{"teller": teller}, table]) for teller, (table, _) in TELLERS.items()]
         return Teller().restrict([imported, *others], semantic_check=False)
 
-    def make_fetch(self, key):  # promises; or, of a source, setup type, readers, its row, trains, events, when it ran
+    def make_fetch(self, key):  # promises; or, of a source, setup type, sources, its row, trains, events, when it ran
         scan = {name: key[name] for name in ("session_id", "scan_id")}
         if key["teller"] in TELLERS:
-            return ([asdict(one) for one in named(TELLERS[key["teller"]][1])(scan)], "", {}, None, [], [], ())
+            return ([asdict(one) for one in named(TELLERS[key["teller"]][1])(scan)], "", [], None, [], [], ())
         sources = {row["source"]: row for row in (BehaviorRecording.Source & scan).to_dicts()}
-        readers = {source: row["parser"] for source, row in sources.items()}
         own = {**scan, "source": key["teller"]}
         ran = stretches_of(own)
-        found = tuple(trains_of(own)), _spans_of(own, ran), ran
-        return ([], scan_schema.setup_of(scan), readers, sources[key["teller"]], *found)
+        about = scan_schema.setup_of(scan), sorted(sources), sources[key["teller"]]
+        return ([], *about, tuple(trains_of(own)), _spans_of(own, ran), ran)
 
-    def make_compute(self, key, told, setup_type, readers, source, trains, spans, ran):
+    def make_compute(self, key, told, setup_type, sources, source, trains, spans, ran):
         if source is None:
             return (told, None)
         setup = setups.load_usable(settings.active().home).find(setup_type, key)
         events = {row["event_type"]: streams.Span(row["told"], row["began"], row["ended"]) for row in spans}
-        seen = streams.Source(source["source"], source["parser"], source["clock"], trains, events, ran)
-        return ([asdict(one) for one in seen.promises(setup, readers)], source["source"])
+        seen = streams.Source(source["source"], source["clock"], trains, events, ran)
+        found = seen.promises(setup, sources, COUNTS[source["parser"]])
+        return ([asdict(one) for one in found], source["source"])
 
     def make_insert(self, key, told, source):
         self.insert1({**key, "told_source": source, "stream_count": len({one["stream"] for one in told})})
@@ -269,6 +271,10 @@ def _placement(row):
     )
 
 
+_FOR_GOOD = [{"status": "error"}, {"status": "ignore"}]
+_GIVEN_UP = ("status", "error_message", "user")  # of a job, what tells that and why it was given up
+
+
 @schema
 class Certificate(dj.Computed):
     definition = """
@@ -313,6 +319,13 @@ class Certificate(dj.Computed):
         -> Promise
         """
 
+    class Silent(dj.Part):
+        definition = """
+        # A teller of whom nothing could be read when the certificate was made
+        -> master
+        -> Teller
+        """
+
     class Clock(dj.Part):
         definition = """
         # A placed clock that the certificate stands on: where it is deleted, so is the certificate
@@ -324,17 +337,36 @@ class Certificate(dj.Computed):
     def _clock_jobs(self):
         return portable.job_table(ClockSync)
 
+    @cached_property
+    def _telling_jobs(self):
+        """The jobs on which promises wait, each with the teller whose they are."""
+        imports = portable.job_table(EventImport).proj(*_GIVEN_UP, teller="source")
+        others = [
+            portable.job_table(table).proj(*_GIVEN_UP, teller=f"'{name}'") for name, (table, _) in TELLERS.items()
+        ]
+        return imports, portable.job_table(Promise).proj(*_GIVEN_UP), *others
+
     @property
     def key_source(self):
-        # A clock that is to be placed is waited for, unless that failed for good or somebody left it out.
-        given_up = self._clock_jobs & [{"status": "error"}, {"status": "ignore"}]
-        unplaced = portable.without(ClockSync().key_source.proj() - ClockSync.proj(), given_up)
-        return ((Scan & Teller) - (Teller - Promise)) - unplaced
+        # Who is to tell, or a clock that is to be placed, is waited for, unless that failed for good or is left out.
+        unplaced = portable.without(ClockSync().key_source.proj() - ClockSync.proj(), self._clock_jobs & _FOR_GOOD)
+        untold = Teller - Promise
+        for jobs in self._telling_jobs:
+            untold = portable.without(untold, jobs & _FOR_GOOD)
+        return ((Scan & Teller) - untold) - unplaced
 
-    def make_fetch(self, key):  # what was promised; how clocks are placed; why others are not; who was asked
+    def make_fetch(
+        self, key
+    ):  # what was promised; how clocks are placed; why others are not; who was asked; who is silent
         told = (Promise.Stream & key).to_dicts(order_by="stream, told_by, teller")
         placed = (ClockSync & key).proj(*_PLACED).to_dicts(order_by="clock")
-        return (told, placed, self._unplaced(key), (Promise & key).keys(order_by="teller"))
+        return (told, placed, self._unplaced(key), (Promise & key).keys(order_by="teller"), self._silent(key))
+
+    def _silent(self, key):
+        untold = set((Teller - Promise & key).to_arrays("teller").tolist())
+        jobs = [job for jobs in self._telling_jobs for job in (jobs & _FOR_GOOD & key).to_dicts()]
+        said = {job["teller"]: _why_not(job) for job in jobs if job["teller"] in untold}
+        return sorted(said.items())
 
     def _unplaced(self, key):
         missing = (ClockSync().key_source & key).proj() - ClockSync.proj()
@@ -345,10 +377,11 @@ class Certificate(dj.Computed):
         own = BehaviorRecording.Source * Clock & key & {"is_scan_time": False, "placed_by": ""}
         return lost + [(row["clock"], target, _NO_RULE, False) for row in own.to_dicts(order_by="source")]
 
-    def make_compute(self, key, told, placed, unplaced, tellers):
+    def make_compute(self, key, told, placed, unplaced, tellers, silent):
         limits = settings.active().sync
         lost = (promises.Unplaced(*one) for one in unplaced)
-        verdicts = promises.compare(map(_promise, told), limits, map(_placement, placed), lost)
+        mute = (promises.Silent(*one) for one in silent)
+        verdicts = promises.compare(map(_promise, told), limits, map(_placement, placed), lost, mute)
         bad = [f"{one.stream}: {one.why}" for one in verdicts if one.verdict != "pass"]
         row = {
             "verdict": promises.worst(one.verdict for one in verdicts),
@@ -357,14 +390,15 @@ class Certificate(dj.Computed):
             "thresholds": asdict(limits),
         }
         clocks = [{"source": one["source"]} for one in placed]
-        return row, [_verdict_row(one) for one in verdicts], tellers, clocks
+        return row, [_verdict_row(one) for one in verdicts], tellers, clocks, [teller for teller, _ in silent]
 
-    def make_insert(self, key, row, verdicts, tellers, clocks):
+    def make_insert(self, key, row, verdicts, tellers, clocks, silent):
         self.insert1({**key, **row})
         _name_streams(one["stream"] for one in verdicts)
         self.Stream.insert([{**key, **verdict} for verdict in verdicts])
         self.Teller.insert([{**key, **teller} for teller in tellers])
         self.Clock.insert([{**key, **clock} for clock in clocks])
+        self.Silent.insert([{**key, "teller": teller} for teller in silent])
 
 
 _NO_RULE = "the setup type does not say how, in [[align]]."

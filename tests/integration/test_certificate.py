@@ -14,7 +14,7 @@ from adamacs import pipeline
 from adamacs.analysis.certificate import outdated, require_pass
 from adamacs.core import settings as settings_module
 from adamacs.core.clocks import alignment
-from adamacs.core.errors import InvalidKey, MissingFile, NotCertified, PairingRefused
+from adamacs.core.errors import InvalidKey, MissingFile, NotCertified, PairingRefused, UnreadableFile
 from adamacs.core.settings import Sync
 from adamacs.database import portable
 from adamacs.demo import bpod, cameras, rig
@@ -83,7 +83,7 @@ def test_a_sound_scan_passes_and_says_who_told_what(lab, recordings):  # noqa: F
     assert {(one["teller"], one["told_by"], one["count"]) for one in frames["told"]} == {
         ("ScanImage", "header", FRAMES),
         ("ScanImage", "file", FRAMES),
-        ("wavesurfer", "pulses", FRAMES),
+        ("aux", "pulses", FRAMES),
     }
     assert (trials["count_min"], trials["sync_clock"]) == (len(ran.task.session.trials), "bpod")
     assert trials["sync_drift"] == pytest.approx(1e6 * ran.task.drift, abs=3.0)
@@ -112,9 +112,9 @@ def test_volumes_are_told_by_their_own_clock_with_the_frames_in_which_the_focus_
 @pytest.mark.parametrize(
     ("lost", "verdict", "said"),
     [
-        ([7], "warn", "Of 24, 1 are missing from the pulses of wavesurfer"),
-        ([23], "warn", "23 by the pulses of wavesurfer, 24 by the files of ScanImage: 1 apart."),
-        ([20, 21, 22, 23], "fail", "20 by the pulses of wavesurfer, 24 by the files of ScanImage: 4 apart."),
+        ([7], "warn", "Of 24, 1 are missing from the pulses of aux"),
+        ([23], "warn", "23 by the pulses of aux, 24 by the files of ScanImage: 1 apart."),
+        ([20, 21, 22, 23], "fail", "20 by the pulses of aux, 24 by the files of ScanImage: 4 apart."),
     ],
     ids=["inside", "the last", "an end"],
 )
@@ -141,7 +141,7 @@ def test_files_that_are_missing_are_told_from_a_recording_that_was_stopped(lab, 
     assert work(lab).failed == []
     verdict, why = verdicts()["two_photon_frames"]
     assert verdict == "fail"
-    assert "20 by the files of ScanImage, 24 by the pulses of wavesurfer: 4 apart." in why
+    assert "20 by the files of ScanImage, 24 by the pulses of aux: 4 apart." in why
 
 
 def test_a_recording_that_was_stopped_early_passes_where_the_pulses_stopped_too(lab, recordings):  # noqa: F811
@@ -164,7 +164,7 @@ def test_a_clock_that_drifts_or_jitters_beyond_the_thresholds_is_named(lab, reco
     assert work(lab, sync=Sync(residual_warn=100.0, residual_fail=200.0)).failed == []
     verdict, why = verdicts()["bpod_trials"]
     assert verdict == "fail"
-    assert "Clock bpod drifts +2" in why and "5 % of the pairs are more than" in why
+    assert re.search("Clock bpod runs 2.* ppm slower than aux", why) and "5 % of the pairs are more than" in why
     require_pass(key, ["two_photon_frames"])
     with pytest.raises(NotCertified, match="bpod_trials"):
         require_pass(key, ["bpod_trials"])
@@ -198,7 +198,7 @@ def test_a_camera_is_compared_with_the_pulses_that_triggered_it(lab, recordings,
     assert abs(row["first_difference"]) < 2e-3
     assert verdicts()["camera_frames"][0] == "pass"
     if verdict == "fail":
-        assert "1890 by the files of camera_top, 1900 by the pulses of wavesurfer: 10 apart." in row["stream_why"]
+        assert "1890 by the files of camera_top, 1900 by the pulses of aux: 10 apart." in row["stream_why"]
 
 
 # ---- what a certificate stands on
@@ -238,7 +238,7 @@ def test_a_certificate_that_does_not_know_of_a_teller_is_outdated(lab, recording
     own = lab.home / "setups" / "own.toml"  # a lab that did not know yet who reads what Bpod saved
     own.parent.mkdir()
     text = OPENFIELD.source.read_text(encoding="utf-8").replace('parser = "bpod"\n', "")
-    own.write_text(re.sub(r'\[\[align\]\]\nchannel = "bpod_visual"\n(?:\w.*\n)+', "", text), encoding="utf-8")
+    own.write_text(re.sub(r'\[\[align\]\]\nsource = "bpod"\n(?:\w.*\n)+', "", text), encoding="utf-8")
     ran = recorded()
     place = put(lab, recordings[0], OPENFIELD, ran)
     bpod.write_bpod(place / f"{place.name}.mat", ran.task.session)
@@ -346,7 +346,7 @@ def test_a_scan_that_contradicts_itself_is_for_a_person_to_take_in(lab, recordin
     (watched,) = plan_recordings(found, lab.settings, decided, thorough=True)
     (error,) = (problem for problem in watched.problems if problem.severity == "error")
     assert watched.state == "refused"
-    assert "24 by the files of ScanImage, 30 by the pulses of wavesurfer: 6 apart." in error.what
+    assert "24 by the files of ScanImage, 30 by the pulses of aux: 6 apart." in error.what
     assert plan_recordings(found, lab.settings, decided)[0].state == "new"
     ingest(lab, place)
     assert work(lab).failed == []
@@ -406,3 +406,75 @@ def test_a_scan_without_events_asks_for_none(lab, recordings):  # noqa: F811
     assert verdicts() == {
         "two_photon_frames": ("pass", "24 by the header of ScanImage and the files of ScanImage."),
     }
+
+
+# ---- tellers of whom nothing can be read
+
+
+def cut_short(patch, place):
+    """Let a reader, or a table, stumble over its files."""
+
+    def refuse(*given):
+        raise UnreadableFile("It ends too early.", "x")
+
+    patch.setattr(place, refuse)
+
+
+BPOD = "adamacs.modalities.behavior.importers.bpod.import_bpod"
+
+
+def test_a_source_that_cannot_be_read_fails_under_its_name_and_holds_nothing_else_back(lab, recordings, monkeypatch):  # noqa: F811
+    key = arrived(lab, recordings[0], recorded())
+    with monkeypatch.context() as patch:
+        cut_short(patch, BPOD)
+        assert len(work(lab).failed) == 1
+    found = verdicts()
+    assert {name: verdict for name, (verdict, _) in found.items() if verdict != "pass"} == {"bpod": "fail"}
+    assert found["bpod"][1].startswith("Nothing could be read of bpod: UnreadableFile: x: It ends too early.")
+    assert outdated(key) == ()
+    require_pass(key, ["two_photon_frames"])
+    with pytest.raises(NotCertified, match=r"bpod \(fail\): Nothing could be read"):
+        require_pass(key)
+    assert "FAIL   bpod " in command(lab, "sync", key["scan_id"], "--plot", str(lab.home / "page.png")).stdout
+    assert len(jobs.apply(jobs.plan_retry([(pipeline.event.EventImport, {})]))) == 1
+    assert work(lab).failed == []
+    assert "bpod" not in verdicts() and verdicts()["bpod_trials"][0] == "pass"
+    require_pass(key)
+
+
+def test_a_source_that_may_still_be_read_is_waited_for(lab, recordings, monkeypatch):  # noqa: F811
+    arrived(lab, recordings[0], recorded())
+    with monkeypatch.context() as patch:
+        patch.setattr(BPOD, lambda *given: (_ for _ in ()).throw(MissingFile("A file is away.", "x")))
+        work(lab)
+    assert len(pipeline.sync.Certificate()) == 0
+
+
+def test_a_source_that_somebody_left_out_fails_under_its_name_and_says_so(lab, recordings):  # noqa: F811
+    key = arrived(lab, recordings[0], recorded())
+    where = [(pipeline.event.EventImport, {**key, "source": "bpod"})]
+    jobs.apply(jobs.plan_exclude(where, reason="Bpod ran for another mouse."))
+    assert work(lab).failed == []
+    verdict, why = verdicts()["bpod"]
+    assert (verdict, "it was left out by" in why, "another mouse" in why) == ("fail", True, True)
+
+
+def test_headers_that_cannot_be_read_fail_under_the_name_of_their_program(lab, recordings, monkeypatch):  # noqa: F811
+    key = arrived(lab, recordings[0], recorded())
+    with monkeypatch.context() as patch:
+        cut_short(patch, "adamacs.modalities.imaging.tables.scan_info.ScanInfo.make_compute")
+        assert len(work(lab).failed) == 1
+    found = verdicts()
+    assert (found["ScanImage"][0], found["bpod_trials"][0]) == ("fail", "pass")
+    assert found["ScanImage"][1].startswith("Nothing could be read of ScanImage: UnreadableFile: x: It ends too early.")
+    assert outdated(key) == ()
+
+
+def test_where_the_clock_of_scan_time_cannot_be_read_all_that_is_told_is_certified(lab, recordings, monkeypatch):  # noqa: F811
+    arrived(lab, recordings[0], recorded())
+    with monkeypatch.context() as patch:
+        cut_short(patch, "adamacs.modalities.behavior.importers.wavesurfer.import_wavesurfer")
+        assert len(work(lab).failed) == 1
+    found = verdicts()
+    assert (found["aux"][0], set(found)) == ("fail", {"aux", "bpod_trials", "two_photon_frames"})
+    assert found["two_photon_frames"][0] == "pass"

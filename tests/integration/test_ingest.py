@@ -17,8 +17,9 @@ import numpy as np
 import pytest
 
 from adamacs import pipeline
-from adamacs.core import progress
-from adamacs.core.errors import InvalidKey, PlanRefused, UnsafePath
+from adamacs.core import places, progress
+from adamacs.core.errors import InvalidKey, PlanRefused, UnreadableFile, UnsafePath
+from adamacs.database import portable
 from adamacs.demo import lab as synthetic
 from adamacs.ingest import apply as apply_module
 from adamacs.ingest import ledger
@@ -27,6 +28,7 @@ from adamacs.ingest.apply import apply_plan
 from adamacs.ingest.plan import plan_ingest
 from adamacs.ingest.remove import apply_removal, plan_removal
 from adamacs.ingest.saved import replan, to_json
+from adamacs.workers import loop, roles
 from tests.labs import drain
 
 
@@ -430,6 +432,25 @@ def test_removing_a_scan_takes_its_rows_and_nothing_else(mouse_lab, share):
     assert len(pipeline.imaging.ScanInfo & {"scan_id": scan_id}) == 0
     assert len(sorted(share.rglob("*.tif"))) == 5
     assert sorted(scan.state for scan in plan(mouse_lab).scans) == ["unchanged", "unchanged"]  # the third is left out
+
+
+def test_a_scan_that_comes_again_after_its_removal_is_tried_again(mouse_lab, share, monkeypatch):
+    apply_plan(plan(mouse_lab), mouse_lab.settings)
+
+    def refuse(self, key, *fetched):
+        raise UnreadableFile("It is cut.", "x.tif")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline.imaging.ScanInfo, "make_compute", refuse)
+        assert len(drain().failed) == 3
+    scan_id = sorted(pipeline.scan.Scan.to_arrays("scan_id").tolist())[0]
+    place = pipeline.scan.ScanPath & {"scan_id": scan_id}
+    folder = mouse_lab.settings.locate(places.spell(*place.fetch1("root", "path")))
+    apply_removal(plan_removal(scan_id), mouse_lab.settings)
+    assert len(portable.job_table(pipeline.imaging.ScanInfo) & {"status": "error"}) == 2
+    apply_plan(plan_ingest([folder], mouse_lab.settings), mouse_lab.settings)
+    assert loop.drain(roles.named("cpu")).failed == []
+    assert pipeline.imaging.ScanInfo.to_arrays("scan_id").tolist() == [scan_id]
 
 
 def test_a_removal_tells_its_tables_in_the_order_of_their_declarations_children_first(mouse_lab, share, monkeypatch):

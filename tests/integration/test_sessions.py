@@ -14,6 +14,7 @@ from adamacs.analysis.events import events_between
 from adamacs.core import setups
 from adamacs.core.clocks.mapping import ClockModel
 from adamacs.core.errors import NotCertified
+from adamacs.core.setup_wiring import AUX
 from adamacs.demo import session, stimuli
 from adamacs.demo.session import Faults
 from adamacs.ingest.answers import read_answers
@@ -113,11 +114,10 @@ def test_every_sweep_of_a_recording_with_pauses_counts_and_nothing_wrong_passes(
     assert all("ClockSync" in one and "In stretch 2 of the recording" in one for one in failed), failed
     lost = {clock for clock in recorded.clocks if clock.startswith("camera")}  # even pulses, which went on in the pause
     assert len(failed) == len(lost)
-    aux = next(name for name in recorded.setup.sources if setups.clock_of(name) == "aux")
-    ran = pipeline.event.stretches_of({"source": aux})
+    ran = pipeline.event.stretches_of({"source": AUX})
     assert [one.within for one in ran] == [0.0, 0.1, 0.1]
     assert pipeline.event.BehaviorRecording.fetch1("recording_duration") == pytest.approx(ran[-1].stop)
-    remarks = (pipeline.event.EventImport & {"source": aux}).fetch1("remarks")
+    remarks = (pipeline.event.EventImport & {"source": AUX}).fetch1("remarks")
     assert remarks.startswith("It has 3 sweeps") and "as exact as the computer's clock" in remarks
     placed = {event: true for event, true in recorded.truth.items() if not event.startswith("camera")}
     found = events_between(scan(), event_types=list(placed))
@@ -205,7 +205,7 @@ def test_swapped_wires_that_rates_tell_apart_fail_the_import(lab, recordings):
         "two_photon_frames (digital line 2 ('DI2')) has pulses at 227.273 Hz, which is not within 0.5 to 200" in failed
     )
     assert "optitrack_frames (digital line 4 ('DI4')) has pulses at 20 Hz, which is not within 200 to 260 Hz" in failed
-    assert not pipeline.event.EventImport & {"source": "wavesurfer"}
+    assert not pipeline.event.EventImport & {"source": "aux"}
     with pytest.raises(NotCertified):
         require_pass(scan(), ["two_photon_frames"])
 

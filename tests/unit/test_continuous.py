@@ -11,7 +11,7 @@ from adamacs.core import settings as core_settings
 from adamacs.core import setups
 from adamacs.core.errors import UnreadableFile
 from adamacs.core.events import SourceFiles
-from adamacs.core.setup_wiring import Wheel
+from adamacs.core.setup_wiring import AUX, Wheel
 from adamacs.demo import rig
 from adamacs.demo.wavesurfer import Analog, Sweep, WaveSurfer, write_wavesurfer
 from adamacs.modalities.behavior import continuous
@@ -19,7 +19,6 @@ from adamacs.modalities.behavior.numerics import wheel as numerics
 from adamacs.modalities.behavior.numerics.decimate import decimate, decimation_filter
 from adamacs.modalities.behavior.reader.wavesurfer import read_wavesurfer
 
-AUX = next(name for name in setups.load().find("bench2p").sources if setups.clock_of(name) == "aux")
 AROUND = 40.0  # cm
 OWN = f"\n[wheel]\ncircumference = {AROUND}\n"
 

@@ -12,7 +12,7 @@ from adamacs.core import settings as core_settings
 from adamacs.core import setups
 from adamacs.core.errors import UnreadableFile
 from adamacs.core.events import SourceFiles
-from adamacs.core.setup_wiring import After
+from adamacs.core.setup_wiring import AUX, After
 from adamacs.demo import rig
 from adamacs.demo.wavesurfer import Digital, Sweep, WaveSurfer, write_wavesurfer
 from adamacs.modalities.behavior.importers import wavesurfer as importer
@@ -22,7 +22,6 @@ from adamacs.modalities.behavior.reader.wavesurfer import read_wavesurfer
 
 ONE_LINE = WaveSurfer(lines=(Digital("a"),))
 RATE = ONE_LINE.actual_rate
-AUX = next(name for name in setups.load().find("bench2p").sources if setups.clock_of(name) == "aux")
 RECORDED = {name: setup for name, setup in setups.load().setups.items() if AUX in setup.sources}
 PAUSES, LATE = [(20.0, 24.0), (40.0, 41.0)], (0.031, -0.012)
 

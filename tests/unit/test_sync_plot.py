@@ -27,7 +27,7 @@ def clock(name, pairs, rejected, alone):
     return Clock(name, "aux", "linear", 12.5, -3.25, 76.0, np.linspace(1, 99, pairs), residuals, bad, np.array(alone))
 
 
-FRAMES = [told("ScanImage", "frames", "header", 4000), told("wavesurfer", "frames", "pulses", 4000)]
+FRAMES = [told("ScanImage", "frames", "header", 4000), told("aux", "frames", "pulses", 4000)]
 CAMERA = [told("camera_top", "camera_top", "file", 4992, 8, GAPS)]
 STREAMS = (Stream("frames", "pass", True, "", tuple(FRAMES)), Stream("camera_top", "fail", False, WHY, tuple(CAMERA)))
 CLOCKS = (clock("camera_top", 40, 3, [20.0, 50.0]), clock("bpod", 10_000, 0, []))
@@ -65,7 +65,7 @@ def test_every_clock_has_a_panel_of_its_pairs():
     assert len(marks(bpod, ".", BLUE)) == sync_plot._DOTS and len(bpod.collections) == 1  # a band hides none of them
     assert camera.get_xlim() == bpod.get_xlim() == axis.get_xlim()
     said = {text.get_text() for text in page.texts}
-    assert {"residuals of pairs, µs", "37 pairs used, 3 rejected, 2 instants alone"} < said
+    assert {"residuals of pairs, µs", "37 pairs used, 3 fit nowhere, 2 instants alone"} < said
 
 
 def test_a_picture_is_saved_under_the_endings_of_pictures_alone(tmp_path):
