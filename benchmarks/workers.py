@@ -376,12 +376,11 @@ class Bare:
         run("BEGIN")
         by_key = "" if self.is_postgresql else "FORCE INDEX (PRIMARY)"  # else they deadlock
         mine = f"connection_id = {self.me} AND status = 'reserved' AND item IN %s"
-        run(f"SELECT 1 FROM {self.jobs} {by_key} WHERE {mine} FOR UPDATE", (tuple(keys),))
+        run(f"DELETE {self.jobs if by_key else ''} FROM {self.jobs} {by_key} WHERE {mine}", (tuple(keys),))
         for key in keys:
             run(f"SELECT value FROM {self.item} WHERE item = %s", (key,))
             (value,) = self.cursor.fetchone()
             run(f"INSERT INTO {self.table} (item, {self.double}) VALUES (%s, %s)", (key, 2 * value))
-        run(f"DELETE {self.jobs if by_key else ''} FROM {self.jobs} {by_key} WHERE {mine}", (tuple(keys),))
         self.record(keys)
         run("COMMIT")
 
