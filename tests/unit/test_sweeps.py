@@ -169,6 +169,19 @@ def test_how_the_sweeps_are_divided_into_blocks_changes_nothing(home, monkeypatc
         assert np.array_equal(times, starts(parts)[event])
 
 
+@pytest.mark.parametrize("name", ["bench2p", "mini2p1_openfield"])
+def test_a_glance_finds_the_same_trains_and_stretches(home, name):
+    ran = rig.record(RECORDED[name], 12.0, seed=4).interrupted((4.0, 5.0), late=(0.02,))
+    found = imported(home, ran)
+    glance = importer.glance_at_frames(SourceFiles(AUX, name, (home.home / "a.h5",)), home)
+    assert glance.stretches == found.stretches
+    trains = {one.event_type: one for one in found.series}
+    assert glance.series
+    for one in glance.series:
+        assert np.array_equal(one.times, trains[one.event_type].times)
+        assert one.repairs == trains[one.event_type].repairs
+
+
 def gated(*pulses):
     """Return a recording of ten seconds, with a pause from 4 to 6 s, in which HARP's gate was open."""
     ran = rig.record(RECORDED["mini2p1_openfield"], 10.0)
