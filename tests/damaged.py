@@ -151,6 +151,11 @@ def _swapped(ran: Rig) -> Rig:
     return replace(ran, pulses={**pulses, **swapped})
 
 
+def _paused(ran: Rig) -> Rig:
+    """Stop the auxiliary recording for two seconds, while all others go on."""
+    return ran.interrupted((60.013, 62.013), late=(0.003,))
+
+
 def _worn(ran: Rig) -> Rig:
     """Let cables be loose: of frames five are lost, of Bpod's pulses six, and two come that are none."""
     ran = _without(ran, "two_photon_frames", [300, 700, 701, 702, 1500])
@@ -339,6 +344,21 @@ DAMAGED: dict[int, Damaged] = {
         "camera_top",
         "4975 by the files of camera_top, 5000 by the pulses of aux: 25 apart. Of the last, tellers are 0.5001 "
         "s apart: 25.0 periods.",
+    ),
+    31: Damaged(
+        _whole(_paused),
+        TWO_PHOTON,
+        "Of 2000, 40 are missing from the pulses of aux, in gaps, or in pauses of its recording.",
+    ),
+    32: Damaged(
+        _whole(_paused),
+        _CLOCK,
+        "In stretch 2 of the recording, whose start is known to 0.1 s: The trains fit each other in more than one way;",
+    ),
+    33: Damaged(
+        _whole(_paused),
+        "camera_frames",
+        "100 more would fit into pauses of the recording of aux: nobody counted then.",
     ),
 }
 """By a number from which its token follows."""

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 
 from adamacs import pipeline
-from adamacs.analysis.events import events_between, one_scan
+from adamacs.analysis.events import events_between, on_scan_time, one_scan
 from adamacs.analysis.numerics.timeline import GAP, Floats
-from adamacs.core import settings, setup_wiring, setups
+from adamacs.core import settings, setup_wiring, setups, streams
 from adamacs.core.clocks import counters
 from adamacs.core.errors import UnusableClock, describe
+from adamacs.core.events import Stretch
 
 FRAMES, VOLUMES = "two_photon_frames", "two_photon_volumes"  # the channels, as every setup type calls them
 SPARE = 5  # time points behind the last that are left aside: what was begun when the acquisition was stopped
@@ -105,12 +106,23 @@ def _required(found: Floats, count: int, scan: Mapping[str, Any]) -> Floats:
         return found[:count]
     what = f"Its frame clock tells {len(found)} frames, and {count} are stored: which is which is not known."
     hint = f"Up to {SPARE} pulses may be left over at the end, where none is missing before. Was it focused meanwhile?"
-    if spare < 0 and sum(gap.missing for gap in counters.find_gaps(found)) == -spare:
+    within, between = streams.parted(counters.find_gaps(found), _ran(scan))
+    if spare < 0 and between:
+        hint = "The recording of the pulses was interrupted: nobody saw which frames were taken meanwhile."
+    elif spare < 0 and sum(gap.missing for gap in within) == -spare:
         hint = (
             f"Gaps between the pulses have room for just these. `gap = 1.5` of the channel {FRAMES}, in the file of "
             "the setup type, fills them in and keeps a record; then remove the scan and ingest it again."
         )
     raise UnusableClock(what, scan, hint)
+
+
+def _ran(scan: Mapping[str, Any]) -> tuple[Stretch, ...]:
+    """Return when pulses were recorded, s of scan time."""
+    event = pipeline.event
+    rows = (event.EventImport.Stretch * event.BehaviorRecording.Source & scan).to_dicts(order_by="stretch_start")
+    ends = ((on_scan_time(scan, row["clock"], [row["stretch_start"], row["stretch_stop"]])) for row in rows)
+    return tuple(Stretch(float(start), float(stop)) for start, stop in ends)
 
 
 def _has_gap(times: Floats) -> bool:

@@ -201,22 +201,34 @@ def _clock(scan: Key) -> str:
     return f"scan time, seconds since: {zero}"
 
 
-def _recorded(scan: Key, sources: set[str]) -> tuple[float, float]:
-    """Return from when to when points of some sources would have been told (s of scan time), as far as it is known.
+def _recorded(scan: Key, sources: set[str]) -> list[tuple[float, float]]:
+    """Return from when to when points of all sources would have been told (s of scan time), as far as it is known.
 
-    That is the recording itself for the source whose clock is scan time, and its trials for one that tells of trials.
+    That is what a source recorded without a pause, where its files tell; the trials of one that tells of trials; or the
+    whole recording, where the clock of the source is scan time.
     """
-    starts, stops = [-np.inf], [np.inf]
+    spans = [(-np.inf, np.inf)]
     for source in sources:
-        here = {**scan, "source": source}
-        clock = (pipeline.event.BehaviorRecording.Source & here).fetch1("clock")
-        trials = (pipeline.trial.TrialImport.Trial & here).to_dicts(order_by="trial_id")
-        lasted = (pipeline.event.BehaviorRecording & scan).fetch1("recording_duration")
-        if trials and trials[-1]["trial_stop_time"] is not None:
-            ends = on_scan_time(scan, clock, [trials[0]["trial_start_time"], trials[-1]["trial_stop_time"]])
-            starts.append(float(ends[0]))
-            stops.append(float(ends[1]))
-        elif lasted and (pipeline.clock.Clock & scan & {"clock": clock, "is_scan_time": True}):
-            starts.append(0.0)
-            stops.append(float(lasted))
-    return max(starts), min(stops)
+        own = _recorded_by(scan, source)
+        both = ((max(one[0], other[0]), min(one[1], other[1])) for one in spans for other in own)
+        spans = [span for span in both if span[0] < span[1]]
+    return spans
+
+
+def _recorded_by(scan: Key, source: str) -> list[tuple[float, float]]:
+    here = {**scan, "source": source}
+    clock = (pipeline.event.BehaviorRecording.Source & here).fetch1("clock")
+    if stretches := pipeline.event.stretches_of(here):
+        starts, stops = (on_scan_time(scan, clock, [getattr(one, end) for one in stretches]) for end in _ENDS)
+        return list(zip(starts.tolist(), stops.tolist(), strict=True))
+    trials = (pipeline.trial.TrialImport.Trial & here).to_dicts(order_by="trial_id")
+    lasted = (pipeline.event.BehaviorRecording & scan).fetch1("recording_duration")
+    if trials and trials[-1]["trial_stop_time"] is not None:
+        ends = on_scan_time(scan, clock, [trials[0]["trial_start_time"], trials[-1]["trial_stop_time"]])
+        return [(float(ends[0]), float(ends[1]))]
+    if lasted and (pipeline.clock.Clock & scan & {"clock": clock, "is_scan_time": True}):
+        return [(0.0, float(lasted))]
+    return [(-np.inf, np.inf)]
+
+
+_ENDS = ("start", "stop")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -137,7 +138,8 @@ def read_wheel(key: Key, name: str, *, step: float = STEP) -> Signal:
     name
         One of `WHEEL`.
     step
-        s, over which samples are averaged; each mean stands at the middle of its samples.
+        s, over which samples are averaged; each mean stands at the middle of its samples. Where the recording was
+        interrupted nothing is known, and the position begins anew.
 
     Raises
     ------
@@ -149,26 +151,83 @@ def read_wheel(key: Key, name: str, *, step: float = STEP) -> Signal:
         Its clock is not placed on scan time.
     """
     scan = one_scan(key)
-    table = pipeline.behavior.TreadmillRecording
-    found = _one_of(table, scan)
-    row = (table * pipeline.event.BehaviorRecording.Source & found).fetch1()
-    if row[name] is None:
+    rows = _sweeps(scan)
+    if any(row[name] is None for row in rows):
         hint = "Add [wheel] to the file of its setup type, delete the row, and let it be computed again."
         raise InvalidRequest(
             "Only the volts of the wheel are known: its setup type does not say what they mean.", scan, hint
         )
-    together = max(1, round(step * row["kept_rate"]))
-    count = len(row[name]) // together
-    times = row["first_time"] + (np.arange(count) * together + (together - 1) / 2) / row["kept_rate"]
-    if count < 2:
-        raise InvalidRequest(f"It has {len(row[name])} samples: too few for steps of {step:g} s.", scan)
-    timeline = Timeline(on_scan_time(scan, row["clock"], times))
+    parts = [_Means(row[name], float(row["first_time"]), float(row["kept_rate"]), step) for row in rows]
+    if sum(map(len, parts)) < 2:
+        count = sum(len(part.array) for part in parts)
+        raise InvalidRequest(f"It has {count} samples: too few for steps of {step:g} s.", scan)
+    parts = [part for part in parts if len(part)]
+    times = [on_scan_time(scan, rows[0]["clock"], part.times) for part in parts]
+    steps = np.concatenate([np.diff(part) for part in times])
+    timeline = Timeline(_parted(times), float(steps.mean()) if len(parts) > 1 and len(steps) else 0.0)
 
     def pieces() -> Iterator[Piece]:
-        values = np.asarray(row[name])[: count * together].reshape(1, count, together)
-        yield Piece(values.mean(axis=2), timeline)
+        means = [part.means() for part in parts]
+        nothing = np.full((1, 1), np.nan, means[0].dtype)
+        joined = [value for part in means for value in (part, nothing)][:-1]
+        yield Piece(np.concatenate(joined, axis=1), timeline)
 
-    return Signal(name, *WHEEL[name], {}, timeline.interval, pieces, found)
+    return Signal(name, *WHEEL[name], {}, timeline.interval, pieces, {**scan, "source": rows[0]["source"]})
+
+
+@dataclass(frozen=True, eq=False)
+class _Means:
+    """What was recorded without a pause, averaged over steps: an array (sample,), its first time (s), Hz, and s."""
+
+    array: Any
+    first: float
+    rate: float
+    step: float
+
+    @property
+    def _together(self) -> int:
+        return max(1, round(self.step * self.rate))
+
+    def __len__(self) -> int:
+        return len(self.array) // self._together
+
+    @property
+    def times(self) -> Values:
+        """s on the source's clock: the middles of the steps."""
+        return self.first + (np.arange(len(self)) * self._together + (self._together - 1) / 2) / self.rate
+
+    def means(self) -> Values:
+        """Return (1, step)."""
+        values = np.asarray(self.array)[: len(self) * self._together]
+        return np.asarray(values.reshape(1, len(self), self._together).mean(axis=2))
+
+
+def _parted(times: Sequence[Values]) -> Values:
+    """Return times with one between every two parts, in which nothing is known."""
+    between = [np.array([(one[-1] + later[0]) / 2]) for one, later in pairwise(times)]
+    return np.concatenate([times[0], *(part for pair in zip(between, times[1:], strict=True) for part in pair)])
+
+
+def _sweeps(scan: Key) -> list[dict[str, Any]]:
+    """Return the rows of the wheel in order of time, all that are to be.
+
+    Raises
+    ------
+    InvalidRequest
+        There is none (yet), or some are lacking.
+    """
+    table = pipeline.behavior.TreadmillRecording
+    rows = (table * pipeline.event.BehaviorRecording.Source & dict(scan)).to_dicts(order_by="stretch_id")
+    wanted = len(pipeline.event.EventImport.Stretch & [{**scan, "source": row["source"]} for row in rows])
+    if not rows or len(rows) < wanted:
+        name, why = pipeline.table_name(table), describe({"scan_id": scan["scan_id"]})
+        what = (
+            f"Of {wanted} sweeps, {len(rows)} have a row of {name} (yet)."
+            if rows
+            else f"It has no row of {name} (yet)."
+        )
+        raise InvalidRequest(what, scan, f"`adamacs why {name} {why}` tells the reason.")
+    return rows
 
 
 @dataclass(frozen=True, eq=False)

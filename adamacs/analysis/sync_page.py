@@ -16,6 +16,7 @@ from adamacs.core import settings as _settings
 from adamacs.core import setups, streams
 from adamacs.core.clocks import alignment
 from adamacs.core.clocks.mapping import ClockModel
+from adamacs.core.clocks.stretches import inside
 from adamacs.core.errors import UnknownSetup
 from adamacs.core.promises import Promise
 
@@ -194,10 +195,12 @@ class _Sight:
         events, pulses = (
             pipeline.sync.events_of({**self._scan, "source": name}) for name in (guide, row["target_source"])
         )
-        for _, ours, theirs in alignment.meetings(self.setup, events, pulses, guide):
+        ran = pipeline.event.stretches_of({**self._scan, "source": row["target_source"]})
+        for _, ours, theirs in alignment.meetings(self.setup, events, pulses, guide, ran):
             if len(ours) and len(theirs):
                 unpaired = self._on_scan_time(row["clock"], ours[~np.isin(ours, own)]), theirs[~np.isin(theirs, there)]
                 found = np.sort(np.concatenate(unpaired))
+                found = found[inside(found, ran)]
                 return found[(found > there[0]) & (found < there[-1])]
         return np.empty(0)
 

@@ -41,6 +41,24 @@ class SourceFiles:
 
 
 @dataclass(frozen=True)
+class Stretch:
+    """A time during which a source recorded without a pause.
+
+    Attributes
+    ----------
+    start, stop
+        s on the source's clock. What was on at `start` may have begun earlier, and what still was at `stop` has no end.
+    within
+        s by which all times of the stretch may be off together, against those of the first one: 0 where the source's
+        clock ran on over the pause before.
+    """
+
+    start: float
+    stop: float
+    within: float = 0.0
+
+
+@dataclass(frozen=True)
 class Look:
     """What the files of a source say of themselves, without what happened.
 
@@ -179,12 +197,15 @@ class ImportedEvents:
         What a person should know of how it was read: pulses that were cut off, channels nobody claims.
     channels
         Which line or input of the file was taken for which channel; empty for sources without.
+    stretches
+        When the source recorded, in order of time: what came between two was not seen. Empty where files do not tell.
     """
 
     events: tuple[Events, ...] = ()
     series: tuple[Series, ...] = ()
     remarks: tuple[str, ...] = ()
     channels: tuple[ImportedChannel, ...] = ()
+    stretches: tuple[Stretch, ...] = ()
 
 
 @dataclass(frozen=True)

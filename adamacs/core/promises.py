@@ -7,7 +7,8 @@ side, with how surely each clock was placed on scan time, and gives a verdict pe
 A header asks for frames before they are recorded: fewer were recorded where somebody stopped early, more cannot be.
 Pulses and files tell what happened. Of a train with gaps nobody knows by its times alone whether the instrument paused
 or pulses were lost, so it tells a range, from its count to its count and all that would fit into the gaps; two tellers
-agree where their ranges meet.
+agree where their ranges meet. What would fit into a pause of the teller's own recording widens the range, too, and is
+missing only where another count says so.
 """
 
 from __future__ import annotations
@@ -53,6 +54,8 @@ class Promise:
         Hz on `clock`; None for what is irregular.
     missing
         How many more would fit into gaps between them, whether or not somebody put them in.
+    unseen
+        How many more would fit into pauses of the teller's own recording, in which it saw nothing.
     clock
         Of the times and the rate; empty: of no clock that the scan knows.
     """
@@ -66,6 +69,7 @@ class Promise:
     rate: float | None = None
     missing: int = 0
     clock: str = ""
+    unseen: int = 0
 
     @property
     def least(self) -> int:
@@ -74,8 +78,8 @@ class Promise:
 
     @property
     def most(self) -> int:
-        """How many there are at most: with all that would fit into the gaps."""
-        return self.least + self.missing
+        """How many there are at most: with all that would fit into gaps and pauses."""
+        return self.least + self.missing + self.unseen
 
     @property
     def said(self) -> str:
@@ -338,14 +342,15 @@ class _Case:
 
     def _lacks(self, promise: Promise) -> int:
         """Return how many are known to be missing: what others have more, or all gaps where nobody else counts."""
-        return promise.missing if len(self._counted) == 1 else min(promise.missing, self._most - promise.least)
+        alone = len(self._counted) == 1
+        return promise.missing if alone else min(promise.missing + promise.unseen, self._most - promise.least)
 
     def _counts(self) -> Iterator[_Finding]:
         if not self._counted:
             return
         few, many = min(self._counted, key=lambda p: p.most), max(self._counted, key=lambda p: p.least)
         if (apart := many.least - few.most) > 0:
-            gaps = f" and gaps for {few.missing} more" if few.missing else ""
+            gaps = f" and gaps for {few.missing + few.unseen} more" if few.missing + few.unseen else ""
             what = f"{few.count}{gaps} by {few.said}, {many.count} by {many.said}: {apart} apart."
             yield _Finding(self._badness(apart, "count"), what)
 
@@ -356,11 +361,15 @@ class _Case:
         few = max(self._counted, key=self._lacks)
         if lacking := self._lacks(few):
             whole = max(self._most, few.least + lacking)
-            what = f"Of {whole}, {lacking} are missing from {few.said}, at known places."
+            where = "in gaps, or in pauses of its recording" if few.unseen else "at known places"
+            what = f"Of {whole}, {lacking} are missing from {few.said}, {where}."
             yield _Finding(self._badness(100 * lacking / whole, "missing"), what)
         elif (few := max(self._counted, key=lambda p: p.missing / max(p.most, 1))).missing:
             what = f"{few.missing} more would fit into gaps in {few.said}: it paused, or nobody has them."
             yield _Finding(min(self._badness(100 * few.missing / few.most, "missing"), 1), what)
+        if len(self._counted) == 1 and (only := self._counted[0]).unseen:
+            what = f"{only.unseen} more would fit into pauses of the recording of {only.teller}: nobody counted then."
+            yield _Finding(min(self._badness(100 * only.unseen / only.most, "missing"), 1), what)
 
     def _header(self) -> Iterator[_Finding]:
         """Compare what was asked for with what came: less is an early stop, which two others must bear out."""

@@ -9,8 +9,9 @@ says which of them are counted.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
@@ -18,7 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from adamacs.core.clocks import counters
 from adamacs.core.clocks.counters import Gap
-from adamacs.core.events import ImportedEvents, Repair, Series, frames_of
+from adamacs.core.events import ImportedEvents, Repair, Series, Stretch, frames_of
 from adamacs.core.promises import FILE, PULSES, Promise
 from adamacs.core.setup_wiring import AUX
 from adamacs.core.setups import SetupType
@@ -36,9 +37,13 @@ class Span:
     last: float | None
 
     @classmethod
-    def of(cls, starts: ArrayLike) -> Span:
-        """Return it of events by when they began (s), in order of time."""
+    def of(cls, starts: ArrayLike, stretches: Sequence[Stretch] = ()) -> Span:
+        """Return it of events by when they began (s), in order of time.
+
+        What was on when a later stretch of the recording began is not counted: it may have been before the pause.
+        """
         times = np.asarray(starts, np.float64)
+        times = times[~np.isin(times, [stretch.start for stretch in stretches[1:]])]
         return cls(len(times), *((float(times[0]), float(times[-1])) if len(times) else (None, None)))
 
 
@@ -54,17 +59,21 @@ class Source:
         What its files hold of pulse trains.
     events
         And of single events, by their type.
+    stretches
+        When it recorded; empty where its files do not tell.
     """
 
     name: str
     clock: str
     trains: tuple[Series, ...] = ()
     events: Mapping[str, Span] = field(default_factory=dict)
+    stretches: tuple[Stretch, ...] = ()
 
     @classmethod
     def of(cls, found: ImportedEvents, name: str, clock: str) -> Source:
         """Return it by what its importer found."""
-        return cls(name, clock, found.series, {one.event_type: Span.of(one.start) for one in found.events})
+        spans = {one.event_type: Span.of(one.start, found.stretches) for one in found.events}
+        return cls(name, clock, found.series, spans, found.stretches)
 
     def promises(self, setup: SetupType, sources: Collection[str], counts: Mapping[str, str]) -> tuple[Promise, ...]:
         """Return what it promises of every stream that it tells of.
@@ -79,8 +88,8 @@ class Source:
             Per type of events of which each is one of a stream, the stream (`adamacs.core.modality.Parser`).
         """
         told_by = PULSES if self.name == AUX else FILE
-        found = {one.event_type: _of_train(one) for one in self.trains}
-        found |= {kind: asdict(span) for kind, span in self.events.items()}
+        found = {one.event_type: _of_train(one, self.stretches) for one in self.trains}
+        found |= {kind: asdict(span) | {"unseen": _room(span, self.stretches)} for kind, span in self.events.items()}
         return tuple(
             Promise(self.name, stream, told_by, clock=self.clock, **found[kind])
             for kind, stream in self.streams(setup, sources, counts)
@@ -115,19 +124,61 @@ def _of_files(source: Source) -> Iterator[tuple[str, str]]:
         yield kind, source.name if kind == frames_of(source.name) else kind
 
 
-def _of_train(found: Series) -> dict[str, Any]:
-    """Return what a train tells: what was put in is missing, and so is what would fit into its gaps."""
+def _of_train(found: Series, stretches: Sequence[Stretch]) -> dict[str, Any]:
+    """Return what a train tells: what was put in is missing, and so is what would fit into its gaps.
+
+    What would fit between two stretches of the recording was not seen, if there was any.
+    """
     times = without_repairs(found.times, found.repairs)
     gaps = gaps_of(times)
-    about = {"rate": _rate(times, gaps), "missing": sum(gap.missing for gap in gaps)}
-    return asdict(Span.of(times)) | about
+    within, between = parted(gaps, stretches)
+    unseen = sum(_unseen(gap, stretches) for gap in between)
+    about = {"rate": _rate(times, within, stretches), "missing": sum(gap.missing for gap in gaps) - unseen}
+    return asdict(Span.of(times)) | about | {"unseen": unseen}
 
 
-def _rate(times: Floats, gaps: Sequence[Gap]) -> float | None:
-    """Return the rate outside gaps, Hz; None where no time passed."""
-    intervals = np.delete(np.diff(times), [gap.index for gap in gaps])
+def _unseen(gap: Gap, stretches: Sequence[Stretch]) -> int:
+    """Return how many pulses of a gap may have come in pauses of the recording."""
+    period = (gap.stop - gap.start) / (gap.missing + 1)
+    pauses = pairwise(stretches)
+    room = sum(int((later.start - one.stop) / period) + 1 for one, later in pauses if _holds(gap, one, later))
+    return min(room, gap.missing)
+
+
+def _room(span: Span, stretches: Sequence[Stretch]) -> int:
+    """Return how many more events may have come in pauses of the recording, at the pace that they had otherwise."""
+    pace = span.count / sum(stretch.stop - stretch.start for stretch in stretches) if stretches else 0.0
+    return sum(int((later.start - one.stop) * pace) + 1 for one, later in pairwise(stretches)) if pace else 0
+
+
+def _holds(gap: Gap, one: Stretch, later: Stretch) -> bool:
+    """Tell whether the pause between two stretches lies in a gap."""
+    return gap.start < one.stop and later.start <= gap.stop
+
+
+def _rate(times: Floats, gaps: Sequence[Gap], stretches: Sequence[Stretch]) -> float | None:
+    """Return the rate outside gaps and within stretches, Hz; None where no time passed."""
+    left_out = {gap.index for gap in gaps} | set(_last_before_pauses(times, stretches).tolist())
+    intervals = np.delete(np.diff(times), sorted(left_out))
     passed = float(intervals.sum())
     return len(intervals) / passed if passed > 0 else None
+
+
+def _last_before_pauses(times: Floats, stretches: Sequence[Stretch]) -> NDArray[np.int64]:
+    """Return the last pulse before each pause between stretches, where others follow."""
+    behind = np.searchsorted(times, [stretch.start for stretch in stretches[1:]])
+    return np.unique(behind[(behind > 0) & (behind < len(times))]) - 1
+
+
+def parted(gaps: Iterable[Gap], stretches: Sequence[Stretch]) -> tuple[tuple[Gap, ...], tuple[Gap, ...]]:
+    """Part gaps of a train into those within a stretch of its recording, and those that hold a pause between two."""
+    within: list[Gap] = []
+    between: list[Gap] = []
+    begins = np.array([stretch.start for stretch in stretches[1:]])
+    for gap in gaps:
+        before, behind = np.searchsorted(begins, [gap.start, gap.stop], side="right")
+        (between if before < behind else within).append(gap)
+    return tuple(within), tuple(between)
 
 
 def without_repairs(times: ArrayLike, repairs: Sequence[Repair]) -> Floats:

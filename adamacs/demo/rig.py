@@ -8,6 +8,7 @@ is known, and a light that is kept as a voltage is not the same all the time tha
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -70,6 +71,15 @@ class Ride:
 
 
 @dataclass(frozen=True)
+class Recorded:
+    """A sweep: its first sample, the first one behind it, and by how much its start is told too late (s)."""
+
+    start: int
+    stop: int
+    late: float
+
+
+@dataclass(frozen=True)
 class Rig:
     """An auxiliary recording before it is written.
 
@@ -78,7 +88,7 @@ class Rig:
     sample_rate
         Hz.
     samples
-        Of the sweep.
+        Of the sweep; of several, from the first sample of the first to the last of the last.
     pulses
         Per channel of the setup type but waveforms, int64 (pulse, 2): first sample that is on, and first one behind it.
     levels
@@ -87,6 +97,8 @@ class Rig:
         What Bpod played, where the setup type reads its sessions.
     ride
         How the mouse moved; None without a channel `treadmill`.
+    sweeps
+        What was recorded of it. By default one sweep of everything.
     """
 
     setup: SetupType
@@ -96,13 +108,49 @@ class Rig:
     levels: dict[str, NDArray[np.float64]]
     task: Task | None = None
     ride: Ride | None = None
+    sweeps: tuple[Recorded, ...] = ()
+
+    @property
+    def recorded(self) -> tuple[Recorded, ...]:
+        """The sweeps, at least one."""
+        return self.sweeps or (Recorded(0, self.samples, 0.0),)
+
+    def interrupted(self, *pauses: tuple[float, float], late: Sequence[float] = ()) -> Rig:
+        """Return the same with pauses between sweeps (s, from when to when): what came then was not recorded.
+
+        Of each sweep behind a pause, `late` is by how much the computer's clock tells its start too late (s).
+        """
+        ends = np.round(np.array(pauses, np.float64).reshape(-1, 2) * self.sample_rate).astype(np.int64)
+        starts, stops = [0, *ends[:, 1].tolist()], [*ends[:, 0].tolist(), self.samples]
+        off = [0.0, *late, *[0.0] * (len(pauses) - len(late))]
+        return replace(self, sweeps=tuple(map(Recorded, starts, stops, off)))
+
+    def told(self, times: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return s since the first sample, as they truly are, as the recording tells them: with steps of its sweeps.
+
+        Over a pause they go straight on from one sweep to the next.
+        """
+        ends = np.array([(one.start, one.stop) for one in self.recorded]).ravel() / self.sample_rate
+        return times + np.interp(times, ends, np.repeat([one.late for one in self.recorded], 2))
 
     @property
     def events(self) -> dict[str, NDArray[np.float64]]:
-        """When each event of the auxiliary recording began, s of the sweep, by its type."""
+        """When each event began that the auxiliary recording holds, s as it tells them, by its type.
+
+        What was on at the first sample of a sweep began there; of frames nobody saw it begin.
+        """
         aligning = {rule.channel for rule in self.setup.align}
         stored = (c for c in self.setup.channel if c.name in self.pulses and (c.event or c.name in aligning))
-        return {channel.event_type: self.pulses[channel.name][:, 0] / self.sample_rate for channel in stored}
+        return {channel.event_type: self._began(channel) for channel in stored}
+
+    def _began(self, channel: Channel) -> NDArray[np.float64]:
+        start, stop = self.pulses[channel.name].T
+        parts = [np.empty(0)]
+        for one in self.recorded:
+            on = (stop > one.start) & (start < one.stop)
+            seen = on & (start > one.start) if channel.kind == "frames" else on
+            parts.append(np.maximum(start[seen], one.start) / self.sample_rate + one.late)
+        return np.concatenate(parts)
 
     def with_frames(self, count: int, rate: float, *, per_volume: int = 1) -> Rig:
         """Return the same with so many two-photon frames at a rate (Hz), from one second after the start on.
@@ -122,7 +170,7 @@ class Rig:
         inputs = _of_places(self.setup, is_digital=False)
         settings = WaveSurfer(
             sample_rate=self.sample_rate,
-            duration=self.samples / self.sample_rate,
+            duration=self.samples / self.sample_rate if len(self.recorded) == 1 else math.inf,
             start=start.replace(tzinfo=None),
             lines=tuple(Digital(_label(channel, f"DI{bit}")) for bit, channel in enumerate(lines)),
             channels=tuple(Analog(_label(channel, f"AI{row}")) for row, channel in enumerate(inputs)),
@@ -133,7 +181,13 @@ class Rig:
                 words |= self._state(channel).astype(np.uint32) << np.uint32(bit)
         volts = np.stack([self._volts(channel) for channel in inputs]) if inputs else None
         packed = words.astype(np.uint8 if len(lines) <= 8 else np.uint16)
-        return write_wavesurfer(path, [Sweep(packed if lines else None, volts)], settings)
+        sweeps = []
+        for one in self.recorded:
+            part = slice(one.start, one.stop)
+            time = one.start / self.sample_rate + one.late
+            of_volts = None if volts is None else volts[:, part]
+            sweeps.append(Sweep(packed[part] if lines else None, of_volts, time))
+        return write_wavesurfer(path, sweeps, settings)
 
     def waveform(self, name: str) -> NDArray[np.float64]:
         """Return what a channel of kind `waveform` carries, V, (sample,), before the board makes counts of it.

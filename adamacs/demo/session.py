@@ -8,7 +8,7 @@ are lost or come from nowhere, wires are swapped and the head is shaken harder t
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -97,7 +97,8 @@ class Session:
     head
         How the head moved; None where the setup type reads no inertial unit.
     truth
-        s of the sweep at which the events of each type began, as the tables should hold them.
+        s at which the events of each type began, as the tables should hold them: of the sweep; of several as they tell
+        them (`Rig.told`).
     """
 
     start: datetime
@@ -180,6 +181,8 @@ def record(
     per_volume: int = 1,
     faults: Faults | None = None,
     start: datetime = datetime(2026, 2, 10, 9, 30, tzinfo=UTC),
+    pauses: Sequence[tuple[float, float]] = (),
+    late: Sequence[float] = (),
     seed: int = 0,
 ) -> Session:
     """Let every computer of a rig record a scan.
@@ -196,6 +199,8 @@ def record(
         What goes wrong.
     start
         Of the sweep.
+    pauses, late
+        Of the auxiliary recording, while all others go on, as `Rig.interrupted` takes them.
     seed
         The same seed gives the same bytes.
     """
@@ -217,6 +222,9 @@ def record(
     if show is not None and setup.placed_by("bonsai"):
         truth["stimulus"] = show.onsets
     spoilt = _spoilt(ran, faults, seed)
+    if pauses:
+        ran, spoilt = (one.interrupted(*pauses, late=late) for one in (ran, spoilt))
+        truth = {event: ran.told(times) for event, times in truth.items()}
     return Session(start, spoilt, films, show, moved, {**replace(ran, pulses=_kept(ran, spoilt)).events, **truth})
 
 

@@ -6,7 +6,7 @@ import datajoint as dj
 import numpy as np
 
 from adamacs.core import settings
-from adamacs.core.events import SourceFiles
+from adamacs.core.events import SourceFiles, Stretch
 from adamacs.core.modality import named
 from adamacs.schemas import scan as scan_schema
 from adamacs.schemas.clock import Clock
@@ -110,6 +110,17 @@ class EventImport(Footing, dj.Imported):
         shows = ''    : varchar(8)    # what its events are to the stimuli of a log: each, level; empty: nothing
         """
 
+    class Stretch(dj.Part):
+        definition = """
+        # A time in which the source recorded without a pause: nothing was seen between two
+        -> master
+        stretch_id : int32  # 1..n, in order of time
+        ---
+        stretch_start  : float64  # s, on the clock of the source
+        stretch_stop   : float64  # s, on the clock of the source
+        stretch_within : float64  # s, by which its times may be off together, against those of the first stretch
+        """
+
     class Event(dj.Part):
         definition = """
         # Something that happened once
@@ -160,7 +171,8 @@ class EventImport(Footing, dj.Imported):
         kinds = {one.event_type: one.description for one in (*found.events, *found.series)}
         series = [self._series(key, one) for one in found.series]
         repairs = [_repair_row(one.event_type, n, gap) for one in found.series for n, gap in enumerate(one.repairs, 1)]
-        return kinds, _about(found), _channel_rows(found.channels), _event_rows(found.events), series, repairs
+        rows = _channel_rows(found.channels), _stretch_rows(found.stretches), _event_rows(found.events)
+        return kinds, _about(found), *rows, series, repairs
 
     def _series(self, key, one):
         where = {**key, "event_type": one.event_type}
@@ -174,12 +186,13 @@ class EventImport(Footing, dj.Imported):
             "times": arrays.write("derived", arrays.path_of("EventSeries", where, "times"), times),
         }
 
-    def make_insert(self, key, kinds, about, channels, events, series, repairs):
+    def make_insert(self, key, kinds, about, channels, stretches, events, series, repairs):
         # Another import may have brought a type along meanwhile: it has the same name, and its own description.
         described = [{"event_type": name, "event_type_description": text[:255]} for name, text in kinds.items()]
         EventType.insert(described, skip_duplicates=True)
         self.insert1({**key, **about})
         self.Channel.insert([{**key, **row} for row in channels])
+        self.Stretch.insert([{**key, **row} for row in stretches])
         self.Event.insert([{**key, **row} for row in events])
         self.EventSeries.insert([{**key, **row} for row in series])
         self.Repair.insert([{**key, **row} for row in repairs])
@@ -188,6 +201,18 @@ class EventImport(Footing, dj.Imported):
 def source_files(key, setup_type, rows):
     """Return the files of a source, each of which must be what it was when it was ingested."""
     return SourceFiles(key["source"], setup_type, tuple(scan_schema.require_unchanged(row) for row in rows))
+
+
+def stretches_of(key):
+    """Return when a source recorded, in order of time; nothing where its files do not tell."""
+    rows = (EventImport.Stretch & key).to_dicts(order_by="stretch_id")
+    return tuple(Stretch(row["stretch_start"], row["stretch_stop"], row["stretch_within"]) for row in rows)
+
+
+def _stretch_rows(stretches):
+    columns = ((one.start, one.stop, one.within) for one in stretches)
+    names = "stretch_start", "stretch_stop", "stretch_within"
+    return [{"stretch_id": n, **dict(zip(names, row, strict=True))} for n, row in enumerate(columns, 1)]
 
 
 def _event_rows(events):

@@ -23,7 +23,7 @@ from adamacs.core.modality import named
 from adamacs.database import portable
 from adamacs.schemas import scan as scan_schema
 from adamacs.schemas.clock import Clock
-from adamacs.schemas.event import BehaviorRecording, EventImport, Footing
+from adamacs.schemas.event import BehaviorRecording, EventImport, Footing, stretches_of
 from adamacs.schemas.scan import Scan
 from adamacs.storage import arrays
 
@@ -81,20 +81,19 @@ class ClockSync(Footing, dj.Computed):
             wanted = {source for source, is_scan_time in told.items() if is_scan_time or source == own["placed_by"]}
             yield from ((EventImport, {**scan, "source": source}) for source in sorted(wanted - {own["source"]}))
 
-    def make_fetch(
-        self, key
-    ):  # setup type; rows of the source, of the one that places it, of scan time; events of both
+    def make_fetch(self, key):  # setup type; rows of the source, its guide and scan time; events; when the latter ran
         scan = {name: key[name] for name in ("session_id", "scan_id")}
         rows = {row["source"]: row for row in (BehaviorRecording.Source * Clock & scan).to_dicts()}
         own = rows[key["source"]]
         guide = rows[own["placed_by"]]
         target = next(row for row in rows.values() if row["is_scan_time"] and row["source"] == row["clock"])
         events = (events_of({**scan, "source": side["source"]}) for side in (guide, target))
-        return (scan_schema.setup_of(scan), own, guide, target, *events)
+        ran = stretches_of({**scan, "source": target["source"]})
+        return (scan_schema.setup_of(scan), own, guide, target, *events, ran)
 
-    def make_compute(self, key, setup_type, own, guide, target, here, there):
+    def make_compute(self, key, setup_type, own, guide, target, here, there, ran):
         setup = setups.load_usable(settings.active().home).find(setup_type, key)
-        found = alignment.align(setup, here, there, source=guide["source"], target=target["clock"])
+        found = alignment.align(setup, here, there, source=guide["source"], target=target["clock"], stretches=ran)
         if own["source"] != guide["source"]:
             found = found.through(own["clock"], _ahead(own, guide))
         pairs = arrays.write("derived", arrays.path_of("ClockSync", key, "pairs"), np.asarray(found.pairs))
@@ -163,6 +162,7 @@ class Promise(Footing, dj.Imported):
         last_time = null  : float64  # s, on the clock
         told_rate = null  : float64  # Hz, on the clock; null of what is irregular
         missing_count     : int64    # how many more would fit into gaps, whether or not somebody put them in
+        unseen_count      : int64    # how many more would fit into pauses of the teller's own recording
         told_clock = ''   : varchar(32)  # the clock of the times; empty: of none that the scan knows
         """
 
@@ -172,21 +172,22 @@ class Promise(Footing, dj.Imported):
         others = [dj.AndList([{"teller": teller}, table]) for teller, (table, _) in TELLERS.items()]
         return Teller().restrict([imported, *others], semantic_check=False)
 
-    def make_fetch(self, key):  # promises; or, of a source, setup type, all sources, its row, trains, events
+    def make_fetch(self, key):  # promises; or, of a source, setup type, sources, its row, trains, events, when it ran
         scan = {name: key[name] for name in ("session_id", "scan_id")}
         if key["teller"] in TELLERS:
-            return ([asdict(one) for one in named(TELLERS[key["teller"]][1])(scan)], "", [], None, [], [])
+            return ([asdict(one) for one in named(TELLERS[key["teller"]][1])(scan)], "", [], None, [], [], ())
         sources = {row["source"]: row for row in (BehaviorRecording.Source & scan).to_dicts()}
         own = {**scan, "source": key["teller"]}
+        ran = stretches_of(own)
         about = scan_schema.setup_of(scan), sorted(sources), sources[key["teller"]]
-        return ([], *about, tuple(trains_of(own)), _spans_of(own))
+        return ([], *about, tuple(trains_of(own)), _spans_of(own, ran), ran)
 
-    def make_compute(self, key, told, setup_type, sources, source, trains, spans):
+    def make_compute(self, key, told, setup_type, sources, source, trains, spans, ran):
         if source is None:
             return (told, None)
         setup = setups.load_usable(settings.active().home).find(setup_type, key)
         events = {row["event_type"]: streams.Span(row["told"], row["began"], row["ended"]) for row in spans}
-        seen = streams.Source(source["source"], source["clock"], trains, events)
+        seen = streams.Source(source["source"], source["clock"], trains, events, ran)
         found = seen.promises(setup, sources, COUNTS[source["parser"]])
         return ([asdict(one) for one in found], source["source"])
 
@@ -214,10 +215,14 @@ def trains_of(key):
     return [Series(row["event_type"], row["times"], "", tuple(repairs.get(row["event_type"], ()))) for row in rows]
 
 
-def _spans_of(key):
-    """Return per type of single events of a source how many there are, and when the first and the last began (s)."""
+def _spans_of(key, stretches):
+    """Return per type of single events of a source how many there are, and when the first and the last began (s).
+
+    As `streams.Span.of` counts them; in the database, as there may be many.
+    """
+    again = [{"event_start_time": stretch.start} for stretch in stretches[1:]]
     about = {"told": "COUNT(*)", "began": "MIN(event_start_time)", "ended": "MAX(event_start_time)"}
-    return dj.U("event_type").aggr(EventImport.Event & key, **about).to_dicts(order_by="event_type")
+    return dj.U("event_type").aggr((EventImport.Event & key) - again, **about).to_dicts(order_by="event_type")
 
 
 def _name_streams(names):
@@ -233,6 +238,7 @@ _COLUMNS = {  # of Promise.Stream, and the attribute of a promise that each hold
     "last_time": "last",
     "told_rate": "rate",
     "missing_count": "missing",
+    "unseen_count": "unseen",
     "told_clock": "clock",
 }
 

@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, get_args
 
@@ -23,6 +24,7 @@ from adamacs.demo.suite2p import save_object
 from adamacs.modalities.behavior.reader import bonsai, bpod_events, cameras, harp, imu
 from adamacs.modalities.behavior.reader.bpod import read_bpod
 from adamacs.modalities.behavior.reader.bpod_blocks import setting_blocks
+from adamacs.modalities.behavior.reader.sweeps import place_sweeps
 from adamacs.modalities.behavior.reader.wavesurfer import read_wavesurfer
 from adamacs.modalities.imaging import reader as imaging
 from adamacs.modalities.imaging.reader import matlab, suite2p
@@ -154,6 +156,7 @@ def _aux(path: Path) -> None:
             kinds += [file.all_volts(number)] if recording.channels else []
             for blocks in kinds:
                 assert sum(block.shape[-1] for block in blocks) == sweep.samples
+    assert all(one.start < one.stop <= later.start for one, later in pairwise(place_sweeps(recording)))
 
 
 def _wavesurfer(folder: Path, data: bytes) -> None:

@@ -9,7 +9,10 @@ import numpy as np
 import pytest
 
 from adamacs import pipeline
+from adamacs.analysis import signals
 from adamacs.core import setups
+from adamacs.core.clocks.stretches import inside
+from adamacs.core.errors import InvalidRequest
 from adamacs.demo import bpod, harp, rig
 from adamacs.ingest.answers import read_answers
 from adamacs.ingest.apply import apply_plan
@@ -116,6 +119,52 @@ def test_the_way_that_a_mouse_ran_comes_back_within_half_a_millimetre(lab, recor
     assert [row[name] for name in MOVEMENT[2:8]] == [47.1, 0.2, 4.8, -1, 300.0, 0.25]
     assert row["replaced_count"] > 0, "samples within falls of the output"
     assert (row["jump_count"], row["outside_count"]) == (0, 0)
+
+
+def test_the_wheel_has_a_row_for_every_sweep_and_is_one_signal_that_knows_nothing_of_the_pause(lab, recording):
+    ran = rig.record(with_wheel(lab, "bench2p"), 12.0).interrupted((4.0, 5.0), (8.0, 8.015), late=(0.02, -0.01))
+    ingest(lab, recording, ran)
+    assert work(lab) == {"event.EventImport": 1, "behavior.TreadmillRecording": 3}
+    rows = pipeline.behavior.TreadmillRecording.to_dicts(order_by="stretch_id")
+    for row, sweep, stretch in zip(rows, ran.recorded, stretches(), strict=True):
+        assert row["first_time"] == stretch.start
+        kept = np.arange(sweep.start, sweep.stop, row["decimation"])
+        true = ran.ride.position[kept] - ran.ride.position[sweep.start]
+        assert np.abs(row["position"][:] - true).max() < 0.05  # cm
+        assert np.abs(row["speed"][:] - ran.ride.speed[kept]).max() < 0.5  # cm/s
+    (piece,) = signals.read_wheel({"scan_id": pipeline.scan.Scan.fetch1("scan_id")}, "speed").pieces()
+    times, speed = piece.timeline.times, piece.values[0]
+    known = inside(times, stretches())
+    assert np.isnan(speed[~known]).all() and np.count_nonzero(np.isnan(speed)) == 2, (
+        "between two sweeps nothing is known"
+    )
+    told = ran.told(np.arange(ran.samples) / ran.sample_rate)
+    smooth = np.interp(times, told, ran.ride.speed)
+    assert np.nanmax(np.abs(speed - smooth)) < 1.0
+    asked = np.array([2.0, 4.5, 6.0, stretches()[1].stop + 0.002])
+    places = piece.timeline.at(asked)
+    assert np.isnan(places).tolist()[:3] == [False, True, False]
+    behind = np.floor(places[3])
+    assert np.isnan(speed[int(behind) : int(behind) + 2]).any(), "no line is drawn over a pause however short"
+    one = {"stretch_id": 2}
+    (pipeline.behavior.TreadmillRecording & one).delete(prompt=False)
+    with pytest.raises(InvalidRequest, match=r"Of 3 sweeps, 2 have a row"):
+        signals.read_wheel({"scan_id": pipeline.scan.Scan.fetch1("scan_id")}, "speed")
+    assert work(lab) == {"behavior.TreadmillRecording": 1}
+
+
+def test_a_gate_that_was_open_over_a_pause_tells_no_times_of_the_head(lab, recording):
+    ran = rig.record(with_harp(lab, HARP)).interrupted((4.0, 5.0))
+    start, stop = ran.pulses["harp_gate"][0] / ran.sample_rate
+    ingest(lab, recording, ran, table_of(felt(round(100 * (stop - start)))))
+    work(lab)
+    row = pipeline.behavior.HarpRecording.fetch1()
+    assert (row["first_time"], row["sample_interval"]) == (None, None)
+    assert "fit 0 of 2 openings of the gate" in row["time_method"]
+
+
+def stretches():
+    return pipeline.event.stretches_of({"scan_id": pipeline.scan.Scan.fetch1("scan_id")})
 
 
 def test_a_setup_type_that_does_not_say_what_the_wheel_s_volts_mean_keeps_volts_alone(lab, recording):

@@ -198,7 +198,14 @@ def insert_wheel():
         speed[(times >= cue) & (times < cue + 1)] = 30.0
     row = {"kept_rate": WHEEL_RATE, "decimation": 10, "first_time": 0.0, "volts": stored("volts", speed)}
     moved = {"position": stored("position", np.cumsum(speed) / WHEEL_RATE), "speed": stored("speed", speed)}
-    behavior.TreadmillRecording.insert1({**AUX, **row, **moved}, allow_direct_insert=True)
+    insert_stretches((0.0, SECONDS))
+    behavior.TreadmillRecording.insert1({**AUX, "stretch_id": 1, **row, **moved}, allow_direct_insert=True)
+
+
+def insert_stretches(*spans):
+    names = "stretch_start", "stretch_stop"
+    rows = [{**AUX, "stretch_id": n, **dict(zip(names, span, strict=True))} for n, span in enumerate(spans, 1)]
+    event.EventImport.Stretch.insert([{**row, "stretch_within": 0.0} for row in rows], allow_direct_insert=True)
 
 
 def insert_sync():
@@ -353,6 +360,37 @@ def test_the_wheel_is_averaged_over_steps(recorded):
     assert peri_event(KEY, "speed", "bpod_cue")["lag"].diff("lag").mean().item() == pytest.approx(0.02)
 
 
+def test_where_the_recording_paused_nothing_counts_and_nothing_is_made_up(recorded):
+    whole = peri_event(KEY, "speed", "bpod_cue", (-0.5, 1.5), step=0.1)
+    licks = peri_event(KEY, "aux_lick", "bpod_cue", (-1, 1), step=0.1)
+    pause = (float(CUES[3]) - 0.2, float(CUES[5]) + 0.3)
+    spans = ((0.0, pause[0]), (pause[1], SECONDS))
+    (row,) = behavior.TreadmillRecording.to_dicts()
+    behavior.TreadmillRecording().delete_quick()
+    event.EventImport.Stretch().delete_quick()
+    insert_stretches(*spans)
+    for number, (start, stop) in enumerate(spans, 1):
+        part = slice(round(start * WHEEL_RATE), round(stop * WHEEL_RATE))
+        own = {name: stored(f"{name}{number}", row[name][:][part]) for name in ("volts", "position", "speed")}
+        about = {"stretch_id": number, "first_time": part.start / WHEEL_RATE, **own}
+        behavior.TreadmillRecording.insert1({**row, **about}, allow_direct_insert=True)
+    found = peri_event(KEY, "speed", "bpod_cue", (-0.5, 1.5), step=0.1, trials=True)
+    at = np.add.outer(CUES, found["lag"].values)
+    in_pause = (at > pause[0] + 0.1) & (at < pause[1] - 0.1)
+    single = found["trial"].values
+    assert in_pause.any() and np.isnan(single[in_pause]).all()
+    np.testing.assert_allclose(found["average"], whole["average"], atol=1e-3)
+    clear = (at < pause[0] - 0.1) | (at > pause[1] + 0.1)
+    assert np.isfinite(single[clear]).all()
+    expected = [np.count_nonzero(~in_pause[:, lag]) for lag in range(at.shape[1])]
+    assert np.all(np.abs(found["counted"].values[0] - expected) <= 1)
+    fewer = peri_event(KEY, "aux_lick", "bpod_cue", (-1, 1), step=0.1)
+    left, right = CUES[:, None] + licks["lag"].values - 0.05, CUES[:, None] + licks["lag"].values + 0.05
+    missed = np.count_nonzero((right > pause[0] + 1e-6) & (left < pause[1] - 1e-6), axis=0)
+    assert missed.any()
+    assert (licks["counted"].values[0] - fewer["counted"].values[0]).tolist() == missed.tolist()
+
+
 def test_licks_come_as_rates_and_one_by_one(recorded):
     found = peri_event(KEY, "aux_lick", "bpod_cue", (-1, 1), by="error", step=0.1)
     assert found["condition"].values.tolist() == ["true"], "trials that tell nothing are of no condition"
@@ -459,6 +497,16 @@ def test_frames_that_cannot_be_told_from_pulses_are_refused_with_both_counts(rec
         peri_event(KEY, "activity", "bpod_cue")
 
 
+def test_frames_of_a_pause_have_no_time_and_none_is_put_in_for_them(recorded):
+    laid = Imaged(lost=(700, 701, 702)).insert()
+    behavior.TreadmillRecording().delete_quick()
+    event.EventImport.Stretch().delete_quick()
+    insert_stretches((0.0, laid.pulses[699] + 0.01), (laid.pulses[703] - 0.01, SECONDS))
+    with pytest.raises(UnusableClock, match=rf"{FRAMES} are stored(.|\n)*interrupted: nobody saw which frames") as told:
+        peri_event(KEY, "activity", "bpod_cue")
+    assert "gap = 1.5" not in str(told.value)
+
+
 def test_frames_without_pulses_are_refused_unless_scan_time_is_theirs(bare):
     laid = Imaged(frames=300)
     with pytest.MonkeyPatch.context() as patch:
@@ -522,6 +570,6 @@ def test_without_an_accepted_cell_all_masks_must_be_asked_for(imaged):
 def test_only_volts_of_a_wheel_are_no_speed(recorded):
     behavior.TreadmillRecording().delete_quick()
     row = {"kept_rate": 2000.0, "decimation": 10, "first_time": 0.0, "volts": stored("volts", np.zeros(4, "f4"))}
-    behavior.TreadmillRecording.insert1({**AUX, **row}, allow_direct_insert=True)
+    behavior.TreadmillRecording.insert1({**AUX, "stretch_id": 1, **row}, allow_direct_insert=True)
     with pytest.raises(InvalidRequest, match=r"\[wheel\]"):
         peri_event(KEY, "speed", "bpod_cue")

@@ -12,7 +12,9 @@ from adamacs import pipeline
 from adamacs.analysis.certificate import require_pass
 from adamacs.analysis.events import events_between
 from adamacs.core import setups
+from adamacs.core.clocks.mapping import ClockModel
 from adamacs.core.errors import NotCertified
+from adamacs.core.setup_wiring import AUX
 from adamacs.demo import session, stimuli
 from adamacs.demo.session import Faults
 from adamacs.ingest.answers import read_answers
@@ -97,6 +99,52 @@ def test_every_event_of_every_setup_type_comes_back_in_its_place(lab, recordings
         late = "Clock bonsai: 5 % of the pairs are more than" in row["stream_why"]  # by up to 6 ms, where 2 ms warn
         assert row["stream_verdict"] == ("warn" if on_its_own or late else "pass"), row["stream_why"]
         assert ("the setup type does not say how" in row["stream_why"]) is bool(on_its_own)
+
+
+PAUSES, LATE_STARTS = [(15.0, 17.5), (28.0, 28.4)], (0.031, -0.012)
+
+
+@pytest.mark.parametrize("name", ["bench2p_Oddball_V2", "mini2p1_openfield"])
+def test_every_sweep_of_a_recording_with_pauses_counts_and_nothing_wrong_passes(lab, recordings, name):
+    recorded = record(name, seed=8, pauses=PAUSES, late=LATE_STARTS)
+    outcome, plan = ingest(lab, recordings[0], recorded)
+    assert outcome.state == "written", outcome.reason
+    assert "3 sweeps, with pauses from 15.000 to 17.531 s and 28.031 to 28.388 s" in plan.describe()
+    failed = work(lab).failed
+    assert all("ClockSync" in one and "In stretch 2 of the recording" in one for one in failed), failed
+    lost = {clock for clock in recorded.clocks if clock.startswith("camera")}  # even pulses, which went on in the pause
+    assert len(failed) == len(lost)
+    ran = pipeline.event.stretches_of({"source": AUX})
+    assert [one.within for one in ran] == [0.0, 0.1, 0.1]
+    assert pipeline.event.BehaviorRecording.fetch1("recording_duration") == pytest.approx(ran[-1].stop)
+    remarks = (pipeline.event.EventImport & {"source": AUX}).fetch1("remarks")
+    assert remarks.startswith("It has 3 sweeps") and "as exact as the computer's clock" in remarks
+    placed = {event: true for event, true in recorded.truth.items() if not event.startswith("camera")}
+    found = events_between(scan(), event_types=list(placed))
+    for event, true in placed.items():
+        rows = found[found["event_type"] == event]
+        (source,) = set(rows["source"])
+        assert len(rows) == len(true), event
+        assert np.abs(rows["start"].to_numpy() - np.sort(true)).max() <= within(recorded.setup, source), event
+    for row in pipeline.sync.ClockSync.to_dicts():
+        assert row["clock"] not in lost
+        model = ClockModel.from_json(row["clock_mapping"])
+        assert row["clock_drift"] == model.drift_ppm == pytest.approx(recorded.clocks[row["clock"]][1], abs=500)
+    bpod = (pipeline.sync.ClockSync & {"clock": "bpod"}).fetch1()
+    assert bpod["clock_drift"] == pytest.approx(recorded.clocks["bpod"][1], abs=30), "the steps are no drift"
+    assert bpod["residual_p95"] < BPOD and (bpod["source_alone"], bpod["target_alone"]) == (0, 0)
+    assert "by +31." in bpod["sync_method"] or "by +30." in bpod["sync_method"]
+    for row in pipeline.sync.Certificate.Stream.to_dicts():
+        depends = {one["clock"] for one in row["told"]} & lost
+        if depends:
+            assert "whose start is known to 0.1 s" in row["stream_why"]
+        elif row["stream_verdict"] == "fail":
+            assert row["stream"] == "stimuli"
+            assert (
+                "are missing from the pulses of" in row["stream_why"] and "pauses of its recording" in row["stream_why"]
+            )
+        assert (row["stream_verdict"] == "fail") is bool(depends or row["stream"] == "stimuli"), row["stream_why"]
+    require_pass(scan(), ["two_photon_frames", "bpod_trials"])
 
 
 def test_lost_and_false_pulses_and_lost_frames_are_told_and_hurt_no_other_frame(lab, recordings):

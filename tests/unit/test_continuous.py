@@ -11,7 +11,7 @@ from adamacs.core import settings as core_settings
 from adamacs.core import setups
 from adamacs.core.errors import UnreadableFile
 from adamacs.core.events import SourceFiles
-from adamacs.core.setup_wiring import Wheel
+from adamacs.core.setup_wiring import AUX, Wheel
 from adamacs.demo import rig
 from adamacs.demo.wavesurfer import Analog, Sweep, WaveSurfer, write_wavesurfer
 from adamacs.modalities.behavior import continuous
@@ -39,8 +39,12 @@ def written(home, seconds=4.0, **how):
     return ran, ran.write(home.home / "aux.h5")
 
 
-def read(home, path):
-    return continuous.read_treadmill(SourceFiles("aux", "bench2p", (path,)), home)
+def read(home, path, stretch=1):
+    return continuous.read_treadmill(files(path), stretch, home)
+
+
+def files(path):
+    return SourceFiles(AUX, "bench2p", (path,))
 
 
 def test_one_pass_gives_what_the_parts_give_one_after_the_other(home):
@@ -76,16 +80,39 @@ def test_a_slow_recording_is_kept_whole(home):
     assert np.abs(movement.position - ran.ride.position).max() < 0.1
 
 
-def test_a_recording_too_short_for_a_speed_is_refused_with_its_length(home):
+def test_a_sweep_too_short_for_a_speed_has_a_position_and_no_speed(home):
     inputs = WaveSurfer(channels=(Analog("AI0"), Analog("wheel")))
     path = write_wavesurfer(home.home / "aux.h5", [Sweep(volts=np.zeros((2, 4000)))], inputs)
-    with pytest.raises(UnreadableFile, match=r"It lasts 0\.2 s: a speed is taken over 0\.25 s"):
-        read(home, path)
+    waveform, movement = read(home, path)
+    assert len(waveform.volts) == len(movement.position) == len(movement.speed) == 400
+    assert np.isnan(movement.speed).all() and np.isfinite(movement.position).all()
+
+
+def test_every_sweep_is_read_by_itself_with_the_time_of_its_first_sample(home):
+    ran, path = written(home, seconds=9.0)
+    rate = ran.sample_rate
+    apart = ran.interrupted((3.0, 4.5), (6.0, 6.5), late=(0.02, -0.01))
+    apart.write(path)
+    for number, sweep in enumerate(apart.recorded, 1):
+        waveform, movement = read(home, path, number)
+        assert waveform.first_time == pytest.approx(sweep.start / rate + sweep.late, abs=1e-9)
+        kept = np.arange(sweep.start, sweep.stop, 10)
+        assert len(waveform.volts) == len(movement.position) == len(kept)
+        true = ran.ride.position[kept] - ran.ride.position[sweep.start]
+        assert np.abs(movement.position - true).max() < 0.1  # cm, of the noise
+        assert np.abs(movement.speed - ran.ride.speed[kept]).max() < 0.5  # cm/s, at the ends
+        alone = decimate([ran.ride.volts()[sweep.start : sweep.stop]], decimation_filter(rate, 10))
+        assert np.abs(waveform.volts - np.concatenate(list(alone))).max() < 3e-4, (
+            "filtered as if nothing were beside it"
+        )
+        assert movement.jumps == 0, "no step of the wheel over the pause"
+    with pytest.raises(UnreadableFile, match=r"It has 3 sweeps with samples, and no 4\. one"):
+        read(home, path, 4)
 
 
 def test_a_channel_that_was_described_away_meanwhile_is_told(home):
     _, path = written(home)
     with pytest.raises(UnreadableFile, match="no channel cam_sync any more"):
-        continuous.read_waveform(SourceFiles("aux", "bench2p", (path,)), "cam_sync", home)
+        continuous.read_waveform(files(path), "cam_sync", 1, home)
     with pytest.raises(UnreadableFile, match="no channel shutter any more that is a voltage"):
-        continuous.read_waveform(SourceFiles("aux", "bench2p", (path,)), "shutter", home)
+        continuous.read_waveform(files(path), "shutter", 1, home)

@@ -94,6 +94,20 @@ def test_a_time_that_is_missing_stays_missing_and_shapes_stay():
     assert answer[~np.isnan(answer)].tolist() == [1.0, 6.25, 31.0]
 
 
+def test_a_step_over_a_pause_is_no_drift_and_is_kept_as_such():
+    model = ClockModel("bpod", "aux", "piecewise", (0.0, 100.0, 104.0, 204.0), (3.0, 3.01, 3.04, 3.05), (1,))
+    assert model.drift_ppm == pytest.approx(100.0)
+    assert model.inverse.seams == (1,) and model.inverse.drift_ppm == pytest.approx(-100.0, rel=1e-3)
+    assert model.convert([50.0, 102.0, 154.0]) == pytest.approx([53.005, 105.025, 157.045])
+    assert ClockModel.from_json(json.loads(json.dumps(model.to_json()))) == model
+    assert "seams" not in ClockModel("bpod", "aux", "offset", (0.0,), (1.0,)).to_json()
+    for wrong in ((3,), (-1,)):
+        with pytest.raises(UnusableClock, match="cannot be seams"):
+            ClockModel("bpod", "aux", "piecewise", model.knots, model.shifts, wrong)
+    with pytest.raises(UnusableClock, match="seam"):
+        ClockModel.from_json({**model.to_json(), "seams": [1.5]})
+
+
 @pytest.mark.parametrize(
     ("kind", "knots", "shifts", "word"),
     [

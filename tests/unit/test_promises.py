@@ -59,6 +59,25 @@ def test_a_pause_that_every_teller_knows_is_no_loss():
     assert only([replace(SEEN, missing=900)]).verdict == "fail", "nobody else knows of a pause"
 
 
+def test_a_pause_of_the_teller_s_own_recording_is_a_loss_only_where_another_counted_more():
+    seen = replace(SEEN, count=1500, unseen=103)
+    agreed = only([replace(HELD, count=1500), seen])
+    assert (agreed.verdict, agreed.missing) == ("pass", 0)
+    verdict = only([HELD, replace(seen, count=1590, unseen=12)])
+    assert (verdict.verdict, verdict.missing) == ("warn", 10)
+    said = "Of 1600, 10 are missing from the pulses of aux, in gaps, or in pauses of its recording."
+    assert verdict.why == said
+    assert only([HELD, seen]).verdict == "fail", "6 % have no time"
+    assert "97 apart" in only([HELD, replace(seen, count=1400)]).why, "the pauses do not explain it"
+
+
+def test_what_nobody_else_counts_is_warned_of_where_the_teller_paused():
+    verdict = only([replace(SEEN, unseen=103)])
+    assert verdict.verdict == "warn"
+    assert "103 more would fit into pauses of the recording of aux: nobody counted then." in verdict.why
+    assert only([replace(SEEN, unseen=900)]).verdict == "warn", "it is no proof of a loss"
+
+
 def test_an_early_stop_passes_where_pulses_bear_the_files_out():
     asked = replace(ASKED, count=100_000)
     verdict = only([asked, HELD, SEEN])
@@ -171,6 +190,7 @@ promises = st.builds(
     last=st.none() | _numbers,
     rate=st.none() | st.floats(1.0, 1.02),
     missing=st.integers(0, 5),
+    unseen=st.integers(0, 5),
     clock=st.sampled_from(CLOCKS),
 )
 placements = st.lists(st.builds(placed, drift=st.floats(-499, 499), alone=st.integers(0, 20)), max_size=1)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from adamacs.analysis.stimuli import labels_of
 from adamacs.core import setups
 from adamacs.core.errors import AmbiguousPairing, PairingRefused
-from adamacs.core.events import SourceFiles
+from adamacs.core.events import SourceFiles, Stretch
 from adamacs.modalities.behavior.importers.bonsai import import_bonsai, import_bonsai_trials, read_presentations
 from adamacs.modalities.behavior.numerics.passes import find_passes
 from adamacs.modalities.behavior.stimuli import Seen, Shown, Told, find_shown
@@ -96,6 +96,32 @@ def test_of_random_sessions_every_pair_is_right_or_the_session_is_refused(spread
             assert answer[0] == answer[1], f"session {seed}"
             paired += 1
     assert paired > SESSIONS / 3
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.02, 1.0])
+def test_where_the_recording_paused_every_pair_is_right_or_the_session_is_refused(spread):
+    """Plateaus of the pause are lost, and all behind it are told by up to 0.1 s too early or too late."""
+    paired = behind = 0
+    for seed in range(SESSIONS):
+        session = Session([seed, 3], spread, passes=2 + seed % 4)
+        if len(session.lines) < 4:  # nothing would tell, as without a pause
+            continue
+        starts, step = session.seen.starts, session.rng.uniform(-0.1, 0.1)
+        stop = float(session.rng.uniform(starts[0], starts[-1])) + 0.2
+        start = stop + float(session.rng.uniform(0.3, 4.0))
+        kept = (starts < stop) | (starts >= start)
+        stretches = (Stretch(0.0, stop), Stretch(start + step, max(start, starts[-1]) + 2 + step, 0.1))
+        moved = starts[kept] + step * (starts[kept] >= start)
+        seen = Seen(moved, session.seen.levels[kept], stretches)
+        try:
+            found = find(session.told, seen)
+        except PairingRefused:
+            continue
+        lines, events = session.lines[found.presentations], session.events[kept][found.events]
+        assert lines.tolist() == events.tolist(), f"session {seed}"
+        paired += 1
+        behind += bool((moved[found.events] >= start + step).any())
+    assert paired > SESSIONS / 4 and behind > SESSIONS / 8
 
 
 @pytest.mark.parametrize("spread", [0.02, 1.0])

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from adamacs.core import setups
 from adamacs.core.clocks import counters
-from adamacs.core.events import Repair, Series, SourceFiles
+from adamacs.core.events import Repair, Series, SourceFiles, Stretch
 from adamacs.core.promises import FILE, PULSES, compare
 from adamacs.core.settings import Settings, Sync
-from adamacs.core.streams import Source, Span, gaps_of, without_repairs
+from adamacs.core.streams import Source, Span, gaps_of, parted, without_repairs
 from adamacs.demo import bpod, rig
 from adamacs.modalities.behavior.importers.bpod import import_bpod
 from adamacs.modalities.behavior.importers.wavesurfer import import_wavesurfer
@@ -31,9 +31,9 @@ def train(count, rate, first=1.0):
     return np.round((first + np.arange(count) / rate) / SAMPLE) * SAMPLE
 
 
-def told(*trains, setup=OPENFIELD, source="aux", sources=None, **events):
+def told(*trains, setup=OPENFIELD, source="aux", sources=None, stretches=(), **events):
     spans = {kind: Span.of(starts) for kind, starts in events.items()}
-    one = Source(source, source, trains, spans)
+    one = Source(source, source, trains, spans, stretches)
     told = one.promises(setup, sources or {source}, PARSERS[setup.sources[source]].counts)
     return {(promise.stream, promise.told_by): promise for promise in told}
 
@@ -191,3 +191,59 @@ def test_a_pause_is_a_gap_and_does_not_change_the_rate():
     assert (gap.index, gap.start, gap.stop) == (499, times[499], times[500])
     found = told(Series("mini2p_frames", times))["two_photon_frames", PULSES]
     assert found.rate == pytest.approx(30.0, rel=1e-5)
+
+
+# ---- a recording that paused
+
+APART = (Stretch(0.0, 20.0), Stretch(24.03, 44.03, 0.1), Stretch(44.2, 60.0, 0.1))
+
+
+def seen(times):
+    return np.concatenate([times[(times >= one.start) & (times < one.stop)] for one in APART])
+
+
+@pytest.mark.parametrize("rate", [10.0, 29.97, 240.0])
+def test_what_came_in_a_pause_of_the_recording_is_unseen_and_not_missing(rate):
+    whole = train(int(58 * rate), rate)
+    found = seen(whole)
+    promise = told(Series("mini2p_frames", found), stretches=APART)["two_photon_frames", PULSES]
+    assert (promise.count, promise.missing) == (len(found), 0)
+    assert promise.unseen == pytest.approx(len(whole) - len(found), abs=2, rel=0.005)
+    assert promise.rate == pytest.approx(rate, rel=1e-4)
+    unaware = told(Series("mini2p_frames", found))["two_photon_frames", PULSES]
+    assert (unaware.missing, unaware.unseen) == (promise.unseen, 0), "no pause is known: they are missing"
+
+
+def test_silence_that_was_recorded_beside_a_pause_was_seen():
+    whole = train(1740, 30.0)
+    silent = (whole > 15.0) & (whole < 24.03)  # five seconds of it before the pause of four
+    promise = told(Series("mini2p_frames", seen(whole[~silent])), stretches=APART)["two_photon_frames", PULSES]
+    assert promise.missing == pytest.approx(150, abs=2)
+    assert promise.unseen == pytest.approx(4.03 * 30 + 0.17 * 30, abs=3)
+
+
+def test_a_step_of_the_clock_over_a_short_pause_changes_no_rate():
+    stretches = (Stretch(0.0, 10.0), Stretch(10.02, 20.0, 0.1))
+    times = np.concatenate([np.arange(0.0, 10.0, 0.04), 10.03 + np.arange(0.0, 9.9, 0.04)])  # a step of 30 ms
+    promise = told(Series("mini2p_frames", times), stretches=stretches)["two_photon_frames", PULSES]
+    assert promise.rate == pytest.approx(25.0, rel=1e-9)
+
+
+def test_gaps_are_parted_by_whether_they_hold_a_pause():
+    times = np.delete(seen(train(1740, 30.0)), [100, 101, 900])
+    within, between = parted(counters.find_gaps(times), APART)
+    assert [gap.missing for gap in within] == [2, 1]
+    assert [gap.start < pause < gap.stop for gap, pause in zip(between, (22.0, 44.1), strict=True)] == [True, True]
+    assert parted(counters.find_gaps(times), ())[1] == ()
+
+
+def test_what_is_on_over_a_pause_is_counted_once_and_what_may_have_come_in_it_is_told():
+    starts = np.concatenate([np.arange(0.5, 20.0, 0.5), [24.03], np.arange(24.5, 44.0, 0.5)])
+    span = Span.of(starts, APART)
+    assert (span.count, span.first, span.last) == (len(starts) - 1, 0.5, 43.5)
+    bench = SHIPPED["bench2p"]
+    source = Source("aux", "aux", (), {"stimulus_level": span}, APART)
+    (promise,) = source.promises(bench, {"aux"}, {})
+    pace = span.count / (20 + 20 + 15.8)
+    assert (promise.stream, promise.count) == ("stimuli", len(starts) - 1)
+    assert promise.unseen == int(4.03 * pace) + 1 + int(0.17 * pace) + 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -107,7 +108,7 @@ def rates(
     *,
     conditions: ArrayLike | None = None,
     count: int = 1,
-    recorded: tuple[float, float] = (-np.inf, np.inf),
+    recorded: Sequence[tuple[float, float]] = ((-np.inf, np.inf),),
 ) -> Rate:
     """Return how often points come in each bin around events, for each condition.
 
@@ -124,13 +125,15 @@ def rates(
     conditions, count
         As of `averaging.average`.
     recorded
-        From when to when points would have been told (s).
+        From when to when points would have been told (s): spans in order of time, none within another.
     """
+    begins, ends = np.array(recorded, np.float64).reshape(-1, 2).T
     numbers = np.zeros(len(events), np.int64) if conditions is None else np.asarray(conditions)
     size = len(edges) - 1
 
     def is_whole(which: Any, left: Floats, right: Floats) -> NDArray[np.bool_]:
-        inside = (left >= recorded[0]) & (right <= recorded[1]) & (numbers[which] >= 0)
+        span = np.searchsorted(begins, left, side="right") - 1
+        inside = (span >= 0) & (right <= np.append(ends, -np.inf)[span]) & (numbers[which] >= 0)
         return inside & events.hold(left, which) & events.hold(right, which)
 
     counted = np.zeros((count, size))

@@ -6,7 +6,7 @@ intervals (`pairing`), never by their order alone, and stimuli by what they are 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,11 +14,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from adamacs.core.clocks import kinds as of_kinds
-from adamacs.core.clocks import mapping, pairing
 from adamacs.core.clocks.kinds import Kinds
 from adamacs.core.clocks.mapping import ClockFit
 from adamacs.core.clocks.pairing import Pairing
+from adamacs.core.clocks.stretches import pair_and_fit, seen_to_begin
 from adamacs.core.errors import PairingRefused
+from adamacs.core.events import Stretch
 from adamacs.core.setup_wiring import Align, Channel
 from adamacs.core.setups import SetupType
 
@@ -90,7 +91,9 @@ def _between(alone: NDArray[np.int64], paired: NDArray[np.int64]) -> int:
     return int(np.count_nonzero((alone > paired[0]) & (alone < paired[-1])))
 
 
-def align(setup: SetupType, here: Spans, there: Spans, *, source: str, target: str) -> Alignment:
+def align(
+    setup: SetupType, here: Spans, there: Spans, *, source: str, target: str, stretches: Sequence[Stretch] = ()
+) -> Alignment:
     """Pair the events of two sources, and fit the mapping of their clocks.
 
     Parameters
@@ -101,6 +104,8 @@ def align(setup: SetupType, here: Spans, there: Spans, *, source: str, target: s
         Events of the source, and of the source whose clock is the target.
     source, target
         The source, which has the name of its clock, and the clock that it is placed on.
+    stretches
+        When the target was recorded, where that is told.
 
     Raises
     ------
@@ -113,49 +118,67 @@ def align(setup: SetupType, here: Spans, there: Spans, *, source: str, target: s
         what = f"Setup type {setup.name} does not say how times of {source} are placed on {target}."
         raise PairingRefused(what, hint="Add [[align]] to its file, or take the times of each clock by themselves.")
     met = []
-    for rule, ours, theirs in _meetings(setup, here, there, source):
+    for rule, ours, theirs in _meetings(setup, here, there, source, stretches):
         if len(ours) and len(theirs):
             channel = next(one for one in setup.channel if one.name == rule.channel)
-            paired = _paired(rule, channel, ours, theirs)
-            return _aligned(rule, paired, ours[:, 0], theirs[:, 0], source, target)
+            return _aligned(rule, channel, ours, theirs, (source, target), stretches)
         met.append(f"{len(ours)} events {' and '.join(rule.events)} of {source} meet {len(theirs)} of {rule.channel}.")
     raise PairingRefused(" ".join(met), hint="Was the line between the two connected, and did both record?")
 
 
-def meetings(setup: SetupType, here: Spans, there: Spans, source: str) -> Iterator[tuple[Align, Floats, Floats]]:
+def meetings(
+    setup: SetupType, here: Spans, there: Spans, source: str, stretches: Sequence[Stretch] = ()
+) -> Iterator[tuple[Align, Floats, Floats]]:
     """Yield each rule of a source with the instants that it pairs, s on either clock; parameters are those of `align`.
 
     The first rule that finds any on both sides is the one that is taken.
     """
-    for rule, ours, theirs in _meetings(setup, here, there, source):
+    for rule, ours, theirs in _meetings(setup, here, there, source, stretches):
         yield rule, ours[:, 0], theirs[:, 0]
 
 
-def _meetings(setup: SetupType, here: Spans, there: Spans, source: str) -> Iterator[tuple[Align, Floats, Floats]]:
+def _meetings(
+    setup: SetupType, here: Spans, there: Spans, source: str, stretches: Sequence[Stretch]
+) -> Iterator[tuple[Align, Floats, Floats]]:
     """Yield the same with what was measured at each instant beside it, (instant, 2)."""
     for rule in setup.align:
         if rule.source == source and rule.channel:
-            yield rule, _ours(rule, here), _theirs(rule, setup, there)
+            yield rule, _ours(rule, here), _theirs(rule, setup, there, stretches)
 
 
-def _paired(rule: Align, channel: Channel, ours: Floats, theirs: Floats) -> Pairing:
-    """Return which of our instants are which of theirs."""
-    known = {"first": (0,), "last": (-1,), "both": (0, -1)}.get(rule.anchor, ())
+def _aligned(
+    rule: Align,
+    channel: Channel,
+    ours: Floats,
+    theirs: Floats,
+    names: tuple[str, str],
+    stretches: Sequence[Stretch],
+) -> Alignment:
+    """Pair our instants with theirs, and fit the mapping."""
+    anchors = _anchors(rule, ours[:, 0], theirs[:, 0])
+
+    def by_themselves(part: slice) -> Pairing:
+        return _unanchored(rule, channel, ours, theirs[part])
+
     times = ours[:, 0], theirs[:, 0]
-    if known:
-        names = (f"the {'first' if at == 0 else 'last'} of both" for at in known)
-        anchors = {name: (float(times[0][at]), float(times[1][at])) for name, at in zip(names, known)}
-        return pairing.pair(*times, anchors=anchors, jitter=rule.jitter)
+    paired, fit = pair_and_fit(*times, stretches, by_themselves, names=names, anchors=anchors, jitter=rule.jitter)
+    here, there = times[0][paired.source_index], times[1][paired.target_index]
+    return Alignment(rule, paired, fit, np.stack([here, there, there - fit.model.convert(here)]))
+
+
+def _anchors(rule: Align, ours: Floats, theirs: Floats) -> dict[str, tuple[float, float]]:
+    """Return by name the instants on both clocks that are known to be the same."""
+    known = {"first": (0,), "last": (-1,), "both": (0, -1)}.get(rule.anchor, ())
+    names = (f"the {'first' if at == 0 else 'last'} of both" for at in known)
+    return {name: (float(ours[at]), float(theirs[at])) for name, at in zip(names, known)}
+
+
+def _unanchored(rule: Align, channel: Channel, ours: Floats, theirs: Floats) -> Pairing:
+    """Return which of our instants are which of theirs, by intervals and by what was measured."""
+    times = ours[:, 0], theirs[:, 0]
     told = channel.shows == "level" and np.isfinite(ours[:, 1]).all() and np.isfinite(theirs[:, 1]).all()
     kinds = Kinds(ours[:, 1].astype(np.int64), theirs[:, 1], channel.resolution) if told else None
     return of_kinds.pair(*times, kinds=kinds, by_counts=rule.anchor == "counts", jitter=rule.jitter)
-
-
-def _aligned(rule: Align, paired: Pairing, ours: Floats, theirs: Floats, source: str, target: str) -> Alignment:
-    times = ours[paired.source_index], theirs[paired.target_index]
-    fit = mapping.fit_clock(*times, source=source, target=target, tolerance=rule.jitter)
-    residuals = times[1] - fit.model.convert(times[0])
-    return Alignment(rule, paired, fit, np.stack([*times, residuals]))
 
 
 def _ours(rule: Align, here: Spans) -> Floats:
@@ -174,10 +197,10 @@ def _trial_of(times: Floats, starts: Floats) -> NDArray[np.int64]:
     return np.searchsorted(starts, times, side="right") - 1
 
 
-def _theirs(rule: Align, setup: SetupType, there: Spans) -> Floats:
+def _theirs(rule: Align, setup: SetupType, there: Spans, stretches: Sequence[Stretch]) -> Floats:
     """Return what the channel carried, (instant, 2), without that which belongs to no trial."""
     found = _instants(there, _event_of(setup, rule.channel))
-    found = found[found[:, 0] > 0]  # what was on at the first sample went on before it: nobody saw that
+    found = found[seen_to_begin(found[:, 0], stretches)]
     if rule.after is not None:
         opened = _instants(there, _event_of(setup, rule.after.gate))[:, 0]
         found = found[found[:, 0] >= opened[0] + rule.after.seconds] if len(opened) else found[:0]

@@ -54,6 +54,8 @@ class ClockModel:
         s on the source clock, increasing.
     shifts
         s: target time minus source time at each knot; straight lines between.
+    seams
+        Pieces, from 0, over which the target clock was not kept but set anew: no drift.
 
     Raises
     ------
@@ -66,12 +68,15 @@ class ClockModel:
     kind: Kind
     knots: tuple[float, ...]
     shifts: tuple[float, ...]
+    seams: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if self.kind not in _KNOTS:
             raise self._fail(f"{self.kind!r} is no kind of mapping", f"Known: {', '.join(get_args(Kind))}.")
         if len(self.knots) != len(self.shifts) or not _KNOTS[self.kind](len(self.knots)):
             raise self._fail(f"{len(self.knots)} knots and {len(self.shifts)} shifts make no {self.kind} mapping")
+        if any(not 0 <= seam < len(self.knots) - 1 for seam in self.seams):
+            raise self._fail(f"Of {len(self.knots) - 1} pieces, {list(self.seams)} cannot be seams")
         if not all(math.isfinite(value) for value in self.knots + self.shifts):
             raise self._fail("A knot or shift is not finite")
         knots, shifts, slopes = self._pieces
@@ -99,9 +104,12 @@ class ClockModel:
 
     @property
     def drift_ppm(self) -> float:
-        """How much faster the target clock runs, from the first knot to the last (parts per million)."""
+        """How much faster the target clock runs, from the first knot to the last but for seams (parts per million)."""
         if len(self.knots) == 1:
             return 0.0
+        if self.seams:
+            knots, shifts = (np.delete(np.diff(values), self.seams).sum() for values in self._pieces[:2])
+            return float(shifts / knots * 1e6) if knots else 0.0
         return (self.shifts[-1] - self.shifts[0]) / (self.knots[-1] - self.knots[0]) * 1e6
 
     def convert(self, times: ArrayLike) -> Floats:
@@ -126,13 +134,14 @@ class ClockModel:
         """The mapping from the target clock to the source clock, its knots rounded to floats."""
         knots, shifts, _ = self._pieces
         return ClockModel(
-            self.target, self.source, self.kind, tuple((knots + shifts).tolist()), tuple((-shifts).tolist())
+            self.target, self.source, self.kind, tuple((knots + shifts).tolist()), tuple((-shifts).tolist()), self.seams
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Return names, kind, knots (s) and shifts (s) as JSON takes them; floats lose nothing."""
+        """Return names, kind, knots (s), shifts (s) and seams as JSON takes them; floats lose nothing."""
         names = {"source": self.source, "target": self.target, "kind": self.kind}
-        return {**names, "knots": list(self.knots), "shifts": list(self.shifts)}
+        seams = {"seams": list(self.seams)} if self.seams else {}
+        return {**names, "knots": list(self.knots), "shifts": list(self.shifts), **seams}
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> ClockModel:
@@ -152,8 +161,11 @@ class ClockModel:
             raise UnusableClock("A clock's name or kind is no text.", hint="It is what to_json returned.")
         if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in sum(numbers, ())):
             raise UnusableClock("A knot or shift is no number.", hint="It is what to_json returned.")
+        seams = stored.get("seams", ())
+        if not all(isinstance(value, int) and not isinstance(value, bool) for value in seams):
+            raise UnusableClock("A seam is no number of a piece.", hint="It is what to_json returned.")
         knots, shifts = (tuple(float(value) for value in values) for values in numbers)
-        return cls(names[0], names[1], names[2], knots, shifts)
+        return cls(names[0], names[1], names[2], knots, shifts, tuple(seams))
 
 
 @dataclass(frozen=True)

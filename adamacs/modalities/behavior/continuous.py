@@ -1,6 +1,7 @@
 """Continuous behaviour: voltages of an auxiliary recording, how the animal moved on its wheel, how it moved its head.
 
-Reader, wiring and numerics put together; an auxiliary recording in one pass and block by block. No table is known here.
+Reader, wiring and numerics put together; each sweep of an auxiliary recording in one pass and block by block. No table
+is known here.
 """
 
 from __future__ import annotations
@@ -8,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import tee, zip_longest
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ from adamacs.modalities.behavior.numerics.decimate import DecimationFilter, deci
 from adamacs.modalities.behavior.numerics.gated import SampleTimes, Span, place_samples
 from adamacs.modalities.behavior.numerics.wheel import Wheel, WheelCalibration, compute_speed
 from adamacs.modalities.behavior.reader.imu import COUNTS, Calibration, Sensor, read_imu
+from adamacs.modalities.behavior.reader.sweeps import PlacedSweep, place_sweeps
 from adamacs.modalities.behavior.reader.wavesurfer import AuxRecording, OpenRecording, read_wavesurfer
 
 SPEED_WINDOW = 0.25  # s
@@ -50,7 +51,7 @@ class Waveform:
 
     volts: NDArray[np.float32]
     how: DecimationFilter
-    first_time: float = 0.0
+    first_time: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +63,7 @@ class Movement:
     position
         cm since the first sample, forward positive, float64 (sample,).
     speed
-        cm/s, float32 (sample,).
+        cm/s, float32 (sample,); NaN where there are fewer samples than one is taken over.
     calibration
         What the volts were taken for.
     window
@@ -103,69 +104,96 @@ class HeadMovement:
     times: SampleTimes
 
 
-def read_waveform(recorded: SourceFiles, channel: str, settings: Settings) -> Waveform:
-    """Return the decimated voltage of one channel of an auxiliary recording.
+def read_waveform(recorded: SourceFiles, channel: str, stretch: int, settings: Settings) -> Waveform:
+    """Return the decimated voltage of one channel in one sweep of an auxiliary recording.
+
+    Parameters
+    ----------
+    recorded
+        Its file.
+    channel
+        As its setup type names it.
+    stretch
+        Which sweep, 1 for the first that holds samples.
+    settings
+        Of the lab.
 
     Raises
     ------
     UnreadableFile
-        The file is none of WaveSurfer, or has no such channel.
+        The file is none of WaveSurfer, or has no such channel or sweep.
     """
-    recording, wiring = _wired(recorded, settings)
-    how = _filter_of(recording)
-    with recording.open() as samples:
-        volts = np.empty(_kept(recording, how), np.float32)
-        _gather([volts], decimate(_blocks(samples, wiring, channel), how))
-    return Waveform(volts, how)
+    found = _find(recorded, stretch, settings)
+    how = _filter_of(found.recording)
+    with found.recording.open() as samples:
+        volts = np.empty(found.kept(how), np.float32)
+        _gather([volts], decimate(found.blocks(samples, channel), how))
+    return Waveform(volts, how, found.sweep.start)
 
 
-def read_treadmill(recorded: SourceFiles, settings: Settings) -> tuple[Waveform, Movement | None]:
+def read_treadmill(recorded: SourceFiles, stretch: int, settings: Settings) -> tuple[Waveform, Movement | None]:
     """Return the decimated voltage of the wheel and, where its setup type says what the volts mean, the movement.
 
-    The position is unrolled at the full rate, because a filter would blur the places where the output falls back.
+    The position is unrolled at the full rate, because a filter would blur the places where the output falls back. It
+    begins anew with each sweep: how far the wheel turned between two, nobody saw. Parameters as of `read_waveform`.
 
     Raises
     ------
     UnreadableFile
-        The file is none of WaveSurfer, has no such channel, or is too short to take a speed from it.
+        The file is none of WaveSurfer, or has no such channel or sweep.
     """
-    recording, wiring = _wired(recorded, settings)
-    if wiring.setup.wheel is None:
-        return read_waveform(recorded, WHEEL, settings), None
-    how, told = _filter_of(recording), wiring.setup.wheel
+    found = _find(recorded, stretch, settings)
+    if found.wiring.setup.wheel is None:
+        return read_waveform(recorded, WHEEL, stretch, settings), None
+    how, told = _filter_of(found.recording), found.wiring.setup.wheel
     calibration = WheelCalibration(told.circumference, told.low, told.high, told.direction, told.fastest)
-    wheel = Wheel(calibration, recording.sample_rate)
-    with recording.open() as samples:
-        plain, unrolled = tee(_blocks(samples, wiring, WHEEL))
-        count = _kept(recording, how)
+    wheel = Wheel(calibration, found.recording.sample_rate)
+    with found.recording.open() as samples:
+        plain, unrolled = tee(found.blocks(samples, WHEEL))
+        count = found.kept(how)
         volts, position = np.empty(count, np.float32), np.empty(count)
         _gather([volts, position], decimate(plain, how), decimate(wheel.positions(unrolled), how))
-    speed = _speed(position, how.kept_rate, recording.path)
+    speed = _speed(position, how.kept_rate)
     movement = Movement(position, speed, calibration, SPEED_WINDOW, wheel.fallen, wheel.jumps, wheel.outside)
-    return Waveform(volts, how), movement
+    return Waveform(volts, how, found.sweep.start), movement
 
 
-def _wired(recorded: SourceFiles, settings: Settings) -> tuple[AuxRecording, Wiring]:
+@dataclass(frozen=True)
+class _Found:
+    """A sweep of an auxiliary recording, and which of its inputs is which channel."""
+
+    recording: AuxRecording
+    wiring: Wiring
+    sweep: PlacedSweep
+
+    def kept(self, how: DecimationFilter) -> int:
+        """Return how many samples are kept."""
+        return -(-self.sweep.samples // how.factor)
+
+    def blocks(self, samples: OpenRecording, channel: str) -> Iterable[NDArray[np.float64]]:
+        """Return what is recorded on the input of a channel, V, (sample,)."""
+        wire = self.wiring.find(channel)
+        if wire is None or wire.input.is_digital:
+            name = self.wiring.setup.name
+            what = f"It has no channel {channel} any more that is a voltage: {name} was described anew."
+            hint = "Delete its import of events; it is then read as it is now."
+            raise UnreadableFile(what, self.recording.path, hint)
+        name = self.recording.channels[wire.input.index].name
+        return samples.volt_blocks(name, self.sweep.number, block=_BLOCK)
+
+
+def _find(recorded: SourceFiles, stretch: int, settings: Settings) -> _Found:
     (path,) = recorded.files
     recording = read_wavesurfer(path)
-    return recording, wiring_of(recording, recorded.setup_type, settings)
+    sweeps = place_sweeps(recording)
+    if not 1 <= stretch <= len(sweeps):
+        what = f"It has {len(sweeps)} sweeps with samples, and no {stretch}. one."
+        raise UnreadableFile(what, path, "Delete its import of events; it is then read as it is now.")
+    return _Found(recording, wiring_of(recording, recorded.setup_type, settings), sweeps[stretch - 1])
 
 
 def _filter_of(recording: AuxRecording) -> DecimationFilter:
     return decimation_filter(recording.sample_rate, max(1, round(recording.sample_rate / _KEPT_RATE)))
-
-
-def _blocks(samples: OpenRecording, wiring: Wiring, channel: str) -> Iterable[NDArray[np.float64]]:
-    """Return what is recorded on the input of a channel, V, (sample,)."""
-    wire = wiring.find(channel)
-    if wire is None or wire.input.is_digital:
-        what = f"It has no channel {channel} any more that is a voltage: {wiring.setup.name} was described anew."
-        raise UnreadableFile(what, samples.recording.path, "Delete its import of events; it is then read as it is now.")
-    return samples.volt_blocks(samples.recording.channels[wire.input.index].name, block=_BLOCK)
-
-
-def _kept(recording: AuxRecording, how: DecimationFilter) -> int:
-    return -(-recording.sweeps[0].samples // how.factor)
 
 
 def _gather(whole: Sequence[NDArray[Any]], *streams: Iterable[NDArray[np.float64]]) -> None:
@@ -177,11 +205,9 @@ def _gather(whole: Sequence[NDArray[Any]], *streams: Iterable[NDArray[np.float64
             filled[number] += len(part)
 
 
-def _speed(position: NDArray[np.float64], rate: float, path: Path) -> NDArray[np.float32]:
-    least = SPEED_WINDOW * rate + 1
-    if len(position) < least:
-        what = f"It lasts {len(position) / rate:g} s: a speed is taken over {SPEED_WINDOW} s."
-        raise UnreadableFile(what, path, "Was the recording stopped at once? Then take it out of the folder.")
+def _speed(position: NDArray[np.float64], rate: float) -> NDArray[np.float32]:
+    if len(position) < SPEED_WINDOW * rate + 1:
+        return np.full(len(position), np.nan, np.float32)
     return compute_speed(position, rate, window=SPEED_WINDOW, kind=np.float32)
 
 

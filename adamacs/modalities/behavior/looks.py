@@ -6,7 +6,6 @@ import math
 from datetime import timedelta
 
 from adamacs.core import clocks, setups
-from adamacs.core.errors import UnreadableFile
 from adamacs.core.events import Look, SourceFiles
 from adamacs.core.settings import Settings
 from adamacs.modalities.behavior.importers.bonsai import DIALECTS
@@ -14,6 +13,7 @@ from adamacs.modalities.behavior.importers.frames import read_camera, read_sync
 from adamacs.modalities.behavior.importers.wavesurfer import wiring_of
 from adamacs.modalities.behavior.reader.bonsai import read_stimuli
 from adamacs.modalities.behavior.reader.bpod import read_bpod
+from adamacs.modalities.behavior.reader.sweeps import place_sweeps, said_of
 from adamacs.modalities.behavior.reader.timestamps import BONSAI
 from adamacs.modalities.behavior.reader.wavesurfer import read_wavesurfer
 
@@ -24,17 +24,16 @@ def look_at_wavesurfer(recorded: SourceFiles, settings: Settings) -> Look:
     """Look at an auxiliary recording; what is on which line must be as its setup type says."""
     (path,) = recorded.files
     aux = read_wavesurfer(path)
-    sweep = aux.sweeps[0]
-    if not sweep.samples:
-        raise UnreadableFile("The first sweep holds no sample.", path, "Was the recording stopped at once?")
+    sweeps = place_sweeps(aux)
     problems = tuple(wiring_of(aux, recorded.setup_type, settings).problems())
-    seconds = sweep.samples / aux.sample_rate
+    seconds = sweeps[-1].stop
     summary = f"WaveSurfer: {len(aux.lines)} lines, {len(aux.channels)} inputs, {seconds:.1f} s"
+    summary += f" in {len(sweeps)} sweeps" if len(sweeps) > 1 else ""
     start = zero = None
     if aux.start is not None and _FIRST <= aux.start.year <= _LAST:
         start = clocks.from_local(aux.start, settings.zone)
-        zero = start + timedelta(seconds=sweep.time or 0.0)
-    return Look(summary, start, zero, seconds, aux.warnings, problems)
+        zero = start + timedelta(seconds=aux.sweeps[sweeps[0].number].time or 0.0)
+    return Look(summary, start, zero, seconds, (*said_of(aux, sweeps), *aux.warnings), problems)
 
 
 def look_at_bpod(recorded: SourceFiles, settings: Settings) -> Look:

@@ -13,9 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adamacs.core.clocks import kinds as of_kinds
-from adamacs.core.clocks import mapping
 from adamacs.core.clocks.kinds import NO_LEVELS, Kinds
+from adamacs.core.clocks.pairing import Pairing
+from adamacs.core.clocks.stretches import pair_and_fit, seen_to_begin
 from adamacs.core.errors import PairingRefused
+from adamacs.core.events import Stretch
 from adamacs.core.setup_wiring import AUX, SOFTWARE, Channel
 from adamacs.core.setups import SetupType
 
@@ -52,10 +54,18 @@ class Seen:
         float64, (event,): s on the clock of the auxiliary recording.
     levels
         float64, (event,): V; NaN where nothing was measured.
+    stretches
+        When that was recorded, where it is told.
     """
 
     starts: Floats
     levels: Floats
+    stretches: tuple[Stretch, ...] = ()
+
+    @property
+    def onsets(self) -> Indices:
+        """Which of them were seen to begin."""
+        return np.flatnonzero(seen_to_begin(self.starts, self.stretches))
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +97,8 @@ class Shown:
 def find_shown(setup: SetupType, channel_name: str, told: Told, seen: Seen) -> Shown:
     """Find which event of a channel shows which presentation of a log.
 
-    What was on at the first sample of the recording is counted, and shows nothing: nobody saw when it began.
+    What was on at the first sample of the recording, or behind a pause of it, is counted, and shows nothing: nobody saw
+    when it began.
 
     Raises
     ------
@@ -103,7 +114,7 @@ def find_shown(setup: SetupType, channel_name: str, told: Told, seen: Seen) -> S
             what, hint="Delete the import of events; the recording is then read as it is described now."
         )
     kinds = _kinds(channel, told, seen)
-    timed, onsets = np.flatnonzero(np.isfinite(told.times)), np.flatnonzero(seen.starts > 0)
+    timed, onsets = np.flatnonzero(np.isfinite(told.times)), seen.onsets
     is_increasing = bool(np.all(np.diff(told.times[timed]) > 0))
     if len(timed) and len(onsets) and is_increasing:
         return _by_times(setup, channel, told, seen, kinds, timed, onsets)
@@ -124,15 +135,20 @@ def _by_times(
 ) -> Shown:
     jitter = next((rule.jitter for rule in setup.align if rule.source == told.source), SOFTWARE)
     times = told.times[timed], seen.starts[onsets]
-    among = Kinds(told.stimuli[timed], seen.levels[onsets], kinds.resolution) if kinds else None
+
+    def by_themselves(part: slice) -> Pairing:
+        among = Kinds(told.stimuli[timed], seen.levels[onsets][part], kinds.resolution) if kinds else None
+        return of_kinds.pair(times[0], times[1][part], kinds=among, by_counts=True, jitter=jitter)
+
     try:
-        paired = of_kinds.pair(*times, kinds=among, by_counts=True, jitter=jitter)
+        paired, fit = pair_and_fit(
+            *times, seen.stretches, by_themselves, names=(told.source, AUX), anchors={}, jitter=jitter
+        )
     except PairingRefused as refusal:
         what = f"{_counts(channel, told, seen)} {refusal.what}"
         ours = "Is the log of this recording? Stimuli that follow each other evenly are told apart by their voltages."
         raise type(refusal)(what, hint=NO_LEVELS if refusal.hint == NO_LEVELS else ours) from refusal
     matched = times[0][paired.source_index], times[1][paired.target_index]
-    fit = mapping.fit_clock(*matched, source=told.source, target=AUX, tolerance=jitter)
     residual = float(np.percentile(np.abs(matched[1] - fit.model.convert(matched[0])), 95))
     return _judged(timed[paired.source_index], onsets[paired.target_index], kinds, paired.method, residual)
 
@@ -146,9 +162,9 @@ def _in_order(channel: Channel, told: Told, seen: Seen, kinds: Kinds | None, why
     if kinds is not None and (wrong := int(np.count_nonzero(~kinds.agree(everything, everything)))):
         what = f"{_counts(channel, told, seen)} In order, the voltages of {wrong} belong to other stimuli:"
         raise PairingRefused(f"{what} one may be missing and another too many.", hint=NO_LEVELS)
-    seen_to_begin = np.flatnonzero(seen.starts > 0)
+    begun = seen.onsets
     method = f"in order, as there are {count} of both, and {why}" if count else "nothing was shown"
-    return _judged(seen_to_begin, seen_to_begin, kinds, method)
+    return _judged(begun, begun, kinds, method)
 
 
 def _counts(channel: Channel, told: Told, seen: Seen) -> str:

@@ -6,10 +6,11 @@ import datajoint as dj
 import numpy as np
 
 from adamacs.core import settings, setups
+from adamacs.core.clocks.stretches import seen_to_begin
 from adamacs.core.setup_wiring import AUX, WHEEL
 from adamacs.modalities.behavior.importers.bonsai import DIALECTS
 from adamacs.schemas import scan as scan_schema
-from adamacs.schemas.event import BehaviorRecording, EventImport, source_files
+from adamacs.schemas.event import BehaviorRecording, EventImport, source_files, stretches_of
 from adamacs.storage import arrays
 
 schema = dj.Schema()
@@ -114,7 +115,7 @@ class StimulusOnset(dj.Computed):
         channels = EventImport.Channel & [{"shows": "each"}, {"shows": "level"}]
         return StimulusLog.proj() * channels.proj(shown_source="source")
 
-    def make_fetch(self, key):  # setup type; presentations with stimuli and log times; events with starts and values
+    def make_fetch(self, key):  # setup type; presentations, stimuli, log times; events, starts, values; when it ran
         told = (StimulusLog.Presentation & key).to_arrays(
             "presentation_id", "stimulus_id", "log_time", order_by="presentation_id"
         )
@@ -122,14 +123,15 @@ class StimulusOnset(dj.Computed):
         wrote = EventImport.Channel & aux & {"channel_name": key["channel_name"]}
         events = EventImport.Event & aux & {"event_type": wrote.fetch1("event_type")}
         seen = events.to_arrays("event_id", "event_start_time", "event_value", order_by="event_id")
-        return (scan_schema.setup_of(key), *(column.tolist() for column in (*told, *seen)))
+        columns = [column.tolist() for column in (*told, *seen)]
+        return (scan_schema.setup_of(key), *columns, stretches_of(aux))
 
-    def make_compute(self, key, setup_type, presentations, stimuli, times, events, starts, levels):
+    def make_compute(self, key, setup_type, presentations, stimuli, times, events, starts, levels, ran):
         from adamacs.modalities.behavior import stimuli as pairing
 
         setup = setups.load_usable(settings.active().home).find(setup_type, key)
         told = pairing.Told(key["source"], np.array(stimuli, np.int64), np.array(times, np.float64))
-        seen = pairing.Seen(np.array(starts, np.float64), np.array(levels, np.float64))
+        seen = pairing.Seen(np.array(starts, np.float64), np.array(levels, np.float64), ran)
         found = pairing.find_shown(setup, key["channel_name"], told, seen)
         agrees = [None] * len(found.events) if found.agrees is None else found.agrees.tolist()
         shown = [
@@ -182,7 +184,7 @@ def _presentation_rows(told):
 
 
 _KEPT = """
--> EventImport
+-> EventImport.Stretch
 ---
 kept_rate     : float64  # Hz, of the arrays here; sample i was at first_time + i / kept_rate
 decimation    : int32    # of how many recorded samples one is kept
@@ -195,11 +197,11 @@ volts         : <array@derived>  # float32, (sample,), V
 @schema
 class TreadmillRecording(dj.Imported):
     definition = (
-        "# How the animal moved on its wheel; volts alone where the setup type does not say what they mean"
+        "# How the animal moved on its wheel, sweep by sweep; volts alone where no setup type says what they mean"
         + _KEPT
         + """
     position = null       : <array@derived>  # float64, (sample,), cm since the first sample, forward positive
-    speed = null          : <array@derived>  # float32, (sample,), cm/s, forward positive
+    speed = null          : <array@derived>  # float32, (sample,), cm/s, forward positive; NaN where it is too short
     circumference = null  : float64  # cm, of a turn, as the setup type said
     low_voltage = null    : float64  # V, at the beginning of a turn
     high_voltage = null   : float64  # V, at the end of a turn
@@ -223,7 +225,7 @@ class TreadmillRecording(dj.Imported):
         from adamacs.modalities.behavior import continuous
 
         recorded = source_files(key, setup_type, rows)
-        waveform, movement = continuous.read_treadmill(recorded, settings.active())
+        waveform, movement = continuous.read_treadmill(recorded, key["stretch_id"], settings.active())
         row = _waveform_row(self, key, waveform)
         return (row | _movement_row(self, key, movement) if movement else row,)
 
@@ -233,7 +235,7 @@ class TreadmillRecording(dj.Imported):
 
 @schema
 class CamSyncRecording(dj.Imported):
-    definition = "# The voltage of the light that the cameras see, too" + _KEPT
+    definition = "# The voltage of the light that the cameras see, too, sweep by sweep" + _KEPT
 
     @property
     def key_source(self):
@@ -246,7 +248,7 @@ class CamSyncRecording(dj.Imported):
         from adamacs.modalities.behavior import continuous
 
         recorded = source_files(key, setup_type, rows)
-        waveform = continuous.read_waveform(recorded, "cam_sync", settings.active())
+        waveform = continuous.read_waveform(recorded, "cam_sync", key["stretch_id"], settings.active())
         return (_waveform_row(self, key, waveform),)
 
     def make_insert(self, key, row):
@@ -291,7 +293,9 @@ class HarpRecording(dj.Imported):
         gate = continuous.gate_of_harp(setup_type, settings.active())
         aux = [where for _, where in self.waits_for(key)]
         opened = (EventImport.Event & aux & {"event_type": gate}).to_dicts(order_by="event_id") if aux else []
-        spans = [(row["event_start_time"], row["event_end_time"]) for row in opened]
+        starts = np.array([row["event_start_time"] for row in opened], np.float64)
+        seen = seen_to_begin(starts, stretches_of(aux[0])) if opened else ()
+        spans = [(row["event_start_time"] if saw else 0.0, row["event_end_time"]) for row, saw in zip(opened, seen)]
         return setup_type, rows, aux[0]["source"] if aux and gate else None, spans if aux else None
 
     def make_compute(self, key, setup_type, rows, gate_source, gates):
@@ -319,9 +323,9 @@ def _aux():
 
 
 def _recorded(channel):
-    """Return the auxiliary recordings in which a channel was found that is a voltage."""
+    """Return what was recorded without a pause of a channel that is a voltage."""
     wanted = {"source": AUX, "channel_name": channel, "channel_kind": "waveform"}
-    return EventImport & (EventImport.Channel & wanted)
+    return EventImport.Stretch & (EventImport.Channel & wanted)
 
 
 def _waveform_row(table, key, waveform):

@@ -196,7 +196,7 @@ def analog_pulses(
     """
     if not 0 <= hysteresis < threshold < math.inf:
         raise InvalidRequest(f"A threshold of {threshold} V with a hysteresis of {hysteresis} V detects nothing.")
-    base = _extremes(signal)[0] if baseline is None else baseline
+    base = extremes(signal)[0] if baseline is None else baseline
     return _crossings(signal, lambda values: np.abs(values - base), threshold, hysteresis, inverted, min_width)
 
 
@@ -246,13 +246,14 @@ def photodiode_bursts(
     merge_gap: float = 0.020,
     min_length: float = 0.020,
     min_range: float = 0.0,
+    ends: tuple[float, float] | None = None,
 ) -> Pulses:
     """Find when a photodiode saw flicker: pulses that follow each other closely are one burst.
 
     Parameters
     ----------
     signal
-        Any unit; gone through twice.
+        Any unit; gone through twice, unless `ends` are given.
     sample_rate
         Hz.
     fraction
@@ -263,6 +264,8 @@ def photodiode_bursts(
         s; shorter bursts are dropped and counted. An open burst is kept.
     min_range
         In the unit of the signal; one that moves less than this holds no burst. By default any noise has a range.
+    ends
+        The smallest and the largest sample, where the signal is a part of one whose range is known.
 
     Raises
     ------
@@ -271,7 +274,7 @@ def photodiode_bursts(
     """
     if not (sample_rate > 0 and 0 < fraction < 1 and merge_gap >= 0 and min_length >= 0):
         raise InvalidRequest("Rate and fraction are above 0, gap and length of a burst not below it.")
-    low, high = _extremes(signal)
+    low, high = extremes(signal) if ends is None else ends
     if not high - low >= min_range:
         return _pulses([], False, sum(block.size for block in _blocks(signal)), 1)
     lit = _crossings(signal, lambda values: values - low, fraction * (high - low), 0.0, False, 1)
@@ -342,8 +345,14 @@ def _open_marks(count: int, starts_open: bool, ends_open: bool) -> NDArray[np.bo
     return marks
 
 
-def _extremes(signal: Signal) -> tuple[float, float]:
-    """Return the smallest and the largest sample; NaN where there is none."""
+def extremes(signal: Signal) -> tuple[float, float]:
+    """Return the smallest and the largest sample; NaN where there is none.
+
+    Raises
+    ------
+    InvalidRequest
+        Its blocks can be read once only.
+    """
     if isinstance(signal, Iterator):
         raise InvalidRequest(
             "The signal is gone through twice, but its blocks can be read once only.",

@@ -37,6 +37,7 @@ BLOCK = 1 << 19  # samples
 NOMINAL = (0.0, 10 / 2**15)  # V per count of a board of 16 bits and +-10 V
 _TIMEBASE = 100e6  # Hz, of the boards: a sample takes a whole number of its ticks
 _MOST_TICKS = 2**32  # of a sample
+_LONGEST = 1e7  # s of a run
 _ASKED_RATES = 0.9125  # versions below tell the rate that was asked for
 _SWEEP = re.compile(r"(?:sweep|trial)_(\d{1,9})")
 _FOREIGN = "Was this file written by WaveSurfer?"
@@ -103,7 +104,7 @@ class Sweep:
     samples
         That were recorded of every line and channel.
     time
-        s from the start of the run to the first sample; None where the file does not say.
+        s from the start of the run to the first sample, by the computer's clock; None where the file does not say.
     """
 
     name: str
@@ -500,7 +501,7 @@ class _Header:
 
     def _time(self, sweep: str) -> float | None:
         found = self.file.numbers(f"{sweep}/timestamp")
-        if found is None or found.size != 1 or not math.isfinite(time := float(found.ravel()[0])):
+        if found is None or found.size != 1 or not abs(time := float(found.ravel()[0])) <= _LONGEST:
             return None
         return time
 
