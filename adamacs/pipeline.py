@@ -82,38 +82,42 @@ def _hand_down() -> None:
     """Tell the tables of the spine what the modalities declare: they know none of them."""
     event, trial, sync = (import_module(f"adamacs.schemas.{name}") for name in ("event", "trial", "sync"))
     for modality in modalities():
-        event.IMPORTERS.update(modality.importers)
-        trial.IMPORTERS.update(modality.trial_importers)
+        for name, parser in modality.parsers.items():
+            event.IMPORTERS[name] = parser.events
+            sync.COUNTS[name] = parser.counts
+            if parser.trials:
+                trial.IMPORTERS[name] = parser.trials
         for teller, (table, function) in modality.tellers.items():
             sync.TELLERS[teller] = (getattr(import_module(modality.tables), table), function)
 
 
 def modalities() -> tuple[Modality, ...]:
     """Return what each modality declares, the spine first."""
-    return (*_spine(), *(import_module(f"adamacs.modalities.{name}.modality").MODALITY for name in MODALITIES))
+    return (*_OF_SPINE, *(import_module(f"adamacs.modalities.{name}.modality").MODALITY for name in MODALITIES))
 
 
-def _spine() -> Iterator[Modality]:
-    ingested = ("session.Session", "scan.Scan", "scan.ScanFile", "event.BehaviorRecording", "sync.Teller")
-    yield Modality(
+_INGESTED = ("session.Session", "scan.Scan", "scan.ScanFile", "event.BehaviorRecording", "sync.Teller")
+_OF_SPINE = (
+    Modality(
         name="scan",
         tables="adamacs.schemas.scan",
         fills={"cpu": ("ScanFileChecksum",)},
-        staged_by=dict.fromkeys(ingested, "adamacs ingest apply FOLDER"),
-    )
-    yield Modality(
+        staged_by=dict.fromkeys(_INGESTED, "adamacs ingest apply FOLDER"),
+    ),
+    Modality(
         name="event",
         tables="adamacs.schemas.event",
         fills={"cpu": ("EventImport",)},
         needs={"EventImport": ("store:derived",)},
-    )
-    yield Modality(name="trial", tables="adamacs.schemas.trial", fills={"cpu": ("TrialImport",)})
-    yield Modality(
+    ),
+    Modality(name="trial", tables="adamacs.schemas.trial", fills={"cpu": ("TrialImport",)}),
+    Modality(
         name="sync",
         tables="adamacs.schemas.sync",
         fills={"cpu": ("ClockSync", "Promise", "Certificate")},
         needs={"ClockSync": ("store:derived",), "Promise": ("store:derived",)},
-    )
+    ),
+)
 
 
 def modules() -> tuple[ModuleType, ...]:

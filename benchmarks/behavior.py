@@ -75,7 +75,7 @@ def run(path, home):
     pipeline._hand_down()
     stat = Path(path).stat()
     scan.require_unchanged = lambda row: Path(path)  # no row of a file is at hand
-    key = {"session_id": "sess9FY6AIRM", "scan_id": "scan9FY6AIRM", "source": "wavesurfer"}
+    key = {"session_id": "sess9FY6AIRM", "scan_id": "scan9FY6AIRM", "source": "aux"}
     told = {}
     for table in (event.EventImport, tables.TreadmillRecording, tables.CamSyncRecording):
         began = time.perf_counter()
@@ -127,6 +127,7 @@ def described() -> str:
         'files = "*.h5"',
         'what = "the recording"',
         'parser = "wavesurfer"',
+        'source = "aux"',
     ]
     lines += ["[wheel]", "circumference = 47.1"]
     for place, channels in (("line", LINES), ("analog", INPUTS)):

@@ -430,7 +430,7 @@ _EXAMPLE = HERE / "reference" / "setup-types.toml"
 
 def setup_page() -> str:
     """Return the page of every setup type and rig that ships, and of every key of their files."""
-    known = setups.load(modalities=pipeline.MODALITIES)
+    known = setups.load(modalities=pipeline.modalities())
     rigs = [f"| `{rig.name}` | {_cell(rig.controller)} | {_cell(rig.description)} |" for rig in known.rigs.values()]
     types = [
         f"| [`{setup.name}`](#{setup.name.lower()}) | {_texts(setup.spellings)} | {_texts(setup.rigs)} "
@@ -460,6 +460,10 @@ def setup_page() -> str:
         "A watching service waits for a folder that lacks an expected file. So a kind of files is demanded "
         "(`least` above 0) only where every folder of the setup type holds it; the others stand there with `least = 0` "
         "for what they are. Where yours hold more, say so in a file of your own.",
+        "## Readers",
+        "Modalities declare them. `adamacs setups check` tells a name that none declares, and a key that a reader has "
+        "no use for.",
+        "\n".join(["| reader | of | reads | keys of its own |", "|---|---|---|---|", *_readers()]),
         "## Channels",
         "A channel is a digital line or an analog input of the auxiliary recording. Lines are counted by the bits of "
         "the digital word: bit 0 is the least significant bit and is line DI0. A recording holds active lines alone, "
@@ -483,6 +487,13 @@ def _setup_keys() -> Iterator[str]:
     for name, takes, default, doc in toml.documented(setups.SetupType):
         shown = "must be there" if default is MISSING else "" if default is None else _value(default)
         yield f"| `{name}` | {takes} | {shown} | {_cell(doc)} |"
+
+
+def _readers() -> Iterator[str]:
+    for modality in pipeline.modalities():
+        for name, parser in modality.parsers.items():
+            own = [*([f"`[{parser.table}]`"] if parser.table else []), *(f"`expected.{key}`" for key in parser.keys)]
+            yield f"| `{name}` | {modality.name} | {_cell(parser.reads)} | {', '.join(own)} |"
 
 
 def _setup(setup: setups.SetupType) -> Iterator[str]:

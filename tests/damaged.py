@@ -239,22 +239,22 @@ DAMAGED: dict[int, Damaged] = {
     1: Damaged(
         _whole(lambda ran: _without(ran, TWO_PHOTON, [700, 701, 1500])),
         TWO_PHOTON,
-        "Of 2000, 3 are missing from the pulses of wavesurfer, at known places.",
+        "Of 2000, 3 are missing from the pulses of aux, at known places.",
     ),
     2: Damaged(
-        _whole(is_cut=True), TWO_PHOTON, "1500 by the files of ScanImage, 2000 by the pulses of wavesurfer: 500 apart."
+        _whole(is_cut=True), TWO_PHOTON, "1500 by the files of ScanImage, 2000 by the pulses of aux: 500 apart."
     ),
     3: Damaged(
         _whole(lambda ran: _without(ran, TWO_PHOTON, [700, 701, 1500, *range(1995, 2000)])),
         TWO_PHOTON,
-        "1992 and gaps for 3 more by the pulses of wavesurfer, 2000 by the files of ScanImage: 5 apart.",
+        "1992 and gaps for 3 more by the pulses of aux, 2000 by the files of ScanImage: 5 apart.",
     ),
     4: Damaged(
         _whole(_focused),
         TWO_PHOTON,
-        "2000 by the files of ScanImage, 2008 by the pulses of wavesurfer: 8 apart. 2000 were asked for by the header "
-        "of ScanImage, 2008 came by the pulses of wavesurfer: too many. 2 more would fit into gaps in the pulses of "
-        "wavesurfer: it paused, or nobody has them.",
+        "2000 by the files of ScanImage, 2008 by the pulses of aux: 8 apart. 2000 were asked for by the header "
+        "of ScanImage, 2008 came by the pulses of aux: too many. 2 more would fit into gaps in the pulses of "
+        "aux: it paused, or nobody has them.",
     ),
     5: Damaged(
         _whole(lost=(100, 101, 1500)),
@@ -278,7 +278,7 @@ DAMAGED: dict[int, Damaged] = {
     14: Damaged(
         _whole(lambda ran: _without(ran, TWO_PHOTON, _MANY)),
         TWO_PHOTON,
-        "Of 2000, 60 are missing from the pulses of wavesurfer, at known places.",
+        "Of 2000, 60 are missing from the pulses of aux, at known places.",
     ),
     16: Damaged(
         _whole(_swapped),
@@ -297,7 +297,7 @@ DAMAGED: dict[int, Damaged] = {
     20: Damaged(
         _stopped,
         TWO_PHOTON,
-        "2000 were asked for by the header of ScanImage, 1500 came by the pulses of wavesurfer: it was stopped early.",
+        "2000 were asked for by the header of ScanImage, 1500 came by the pulses of aux: it was stopped early.",
     ),
     21: Damaged(
         _shown([5], "none"),
@@ -314,12 +314,12 @@ DAMAGED: dict[int, Damaged] = {
     24: Damaged(
         _whole(lambda ran: ran.with_frames(FRAMES, RATE * (1 + 1500e-6))),
         TWO_PHOTON,
-        "20 Hz by the header of ScanImage, 20.03 Hz by the pulses of wavesurfer: 1500 ppm apart.",
+        "20 Hz by the header of ScanImage, 20.03 Hz by the pulses of aux: 1500 ppm apart.",
     ),
     25: Damaged(
         _harp_late,
         "harp",
-        "1960 by the files of harp, 2000 by the pulses of wavesurfer: 40 apart. Of the last, tellers are 2 s apart: "
+        "1960 by the files of harp, 2000 by the pulses of aux: 40 apart. Of the last, tellers are 2 s apart: "
         "40.0 periods.",
     ),
     26: Damaged(
@@ -327,9 +327,7 @@ DAMAGED: dict[int, Damaged] = {
         _IMPORT,
         "two_photon_frames (digital line 2 ('Frame clock')) rests high, where it should be on: its polarity is wrong.",
     ),
-    27: Damaged(
-        _shown([5, 17], "instant"), "stimuli", "78 by the pulses of wavesurfer, 80 by the files of bonsai: 2 apart."
-    ),
+    27: Damaged(_shown([5, 17], "instant"), "stimuli", "78 by the pulses of aux, 80 by the files of bonsai: 2 apart."),
     28: Damaged(
         _even,
         _CLOCK,
@@ -339,7 +337,7 @@ DAMAGED: dict[int, Damaged] = {
     30: Damaged(
         _whole(_worn, lost=range(25)),
         "camera_top",
-        "4975 by the files of camera_top, 5000 by the pulses of wavesurfer: 25 apart. Of the last, tellers are 0.5001 "
+        "4975 by the files of camera_top, 5000 by the pulses of aux: 25 apart. Of the last, tellers are 0.5001 "
         "s apart: 25.0 periods.",
     ),
 }

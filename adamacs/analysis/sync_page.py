@@ -145,12 +145,12 @@ class _Sight:
         if self.setup is None:
             return
         rows = (pipeline.event.BehaviorRecording.Source & self._scan).to_dicts()
-        readers = {row["source"]: row["parser"] for row in rows}
+        sources = [row["source"] for row in rows]
         for row in rows:
             trains = tuple(pipeline.sync.trains_of({**self._scan, "source": row["source"]}))
             gaps = {one.event_type: streams.gaps_of(streams.without_repairs(one.times, one.repairs)) for one in trains}
-            seen = streams.Source(row["source"], row["parser"], row["clock"], trains)
-            for kind, stream in seen.streams(self.setup, readers):
+            seen = streams.Source(row["source"], row["clock"], trains)
+            for kind, stream in seen.streams(self.setup, sources, {}):
                 ends = [(gap.start, gap.stop) for gap in gaps[kind]]
                 yield (row["source"], stream), np.array(ends, np.float64).reshape(-1, 2).T
 

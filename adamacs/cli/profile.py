@@ -76,7 +76,7 @@ def import_ini(file: Path, names_file: Path | None, as_json: bool, yes: bool) ->
 
     home = settings_module.load().home
     names = ini.read_names(names_file) if names_file else _names_of_database()
-    plan = ini.plan_import(file, home, names, setups.load(home, modalities=pipeline.MODALITIES))
+    plan = ini.plan_import(file, home, names, setups.load(home, modalities=pipeline.modalities()))
     told = visible(plan.describe(), keep="\n")
     if plan.state == "new":
         confirm(told, yes, as_json=as_json)

@@ -136,7 +136,7 @@ def check(file: Path, as_json: bool) -> None:
     """
     from adamacs import pipeline
 
-    problems = registry.check(file, _home(), modalities=pipeline.MODALITIES)
+    problems = registry.check(file, _home(), modalities=pipeline.modalities())
     for problem in problems:
         if as_json:
             print_json(asdict(problem))
@@ -151,7 +151,7 @@ def check(file: Path, as_json: bool) -> None:
 def _load() -> registry.Registry:
     from adamacs import pipeline
 
-    return registry.load(_home(), modalities=pipeline.MODALITIES)
+    return registry.load(_home(), modalities=pipeline.modalities())
 
 
 def _home() -> Path | None:

@@ -8,8 +8,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     import numpy as np
     from numpy.typing import NDArray
+
+    from adamacs.core.modality import Problem
+
+
+def frames_of(source: str) -> str:
+    """Return the event type of the frames that a device stamped: it tells of the stream that is called like itself."""
+    return f"{source}_frames"
 
 
 @dataclass(frozen=True)
@@ -19,7 +28,7 @@ class SourceFiles:
     Attributes
     ----------
     source
-        As its setup type names it, such as `wavesurfer` or `camera_top`.
+        As its setup type names it, such as `aux` or `camera_top`.
     setup_type
         Of the scan.
     files
@@ -29,6 +38,36 @@ class SourceFiles:
     source: str
     setup_type: str
     files: tuple[Path, ...]
+
+
+@dataclass(frozen=True)
+class Look:
+    """What the files of a source say of themselves, without what happened.
+
+    Attributes
+    ----------
+    summary
+        In a few words.
+    start
+        Naive UTC; None where no file tells.
+    zero
+        Naive UTC, when the clock of the source was zero.
+    seconds
+        How long it recorded.
+    warnings, problems
+        What is odd about the files, and what is wrong with them.
+    has_clock
+        False where its files tell no times: its clock is then that of the auxiliary channels, which tell of the same,
+        or where there are none its own.
+    """
+
+    summary: str
+    start: datetime | None = None
+    zero: datetime | None = None
+    seconds: float | None = None
+    warnings: tuple[str, ...] = ()
+    problems: tuple[Problem, ...] = ()
+    has_clock: bool = True
 
 
 @dataclass(frozen=True)

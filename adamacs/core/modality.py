@@ -164,7 +164,54 @@ class Unit:
     automatic: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
+class Parser:
+    """A reader of a modality, to which setup types give files: what such a source left, on a clock of its own.
+
+    Attributes
+    ----------
+    reads
+        What, as it stands in a sentence.
+    look
+        `module:function` of (`adamacs.core.events.SourceFiles`, Settings) to `adamacs.core.events.Look`: what the files
+        say of themselves.
+    events
+        The same to `adamacs.core.events.ImportedEvents`.
+    glance
+        The same, to trains and events that are promised of streams, where `events` takes longer; empty: `events`.
+    trials
+        The same to `adamacs.core.events.ImportedTrials`; empty where the files know of none.
+    zero
+        When the clock of such a source is zero, in words.
+    counts
+        Events of which each is one of a stream, by their type: the name of the stream.
+    endings
+        Of file names, such as `.h5`, that no other program leaves in a scan's folder.
+    takes_many
+        A source of it leaves several files.
+    is_one_of_many
+        Several devices of its kind record one scan, so that each source must be named.
+    keys
+        Of `[[expected]]` that mean something to it, beside those that all have.
+    table
+        Of a setup type, that says what such files mean; empty: none.
+    """
+
+    reads: str = ""
+    look: str = ""
+    events: str = ""
+    glance: str = ""
+    trials: str = ""
+    zero: str = ""
+    counts: Mapping[str, str] = field(default_factory=dict)
+    endings: tuple[str, ...] = ()
+    takes_many: bool = False
+    is_one_of_many: bool = False
+    keys: tuple[str, ...] = ()
+    table: str = ""
+
+
+@dataclass(frozen=True, eq=False)
 class Modality:
     """One kind of data: its tables, who fills them, and how a recording folder becomes rows.
 
@@ -183,10 +230,6 @@ class Modality:
         what is wrong with them. It asks no database. Empty where folders hold nothing of the modality.
     plan
         `module:function` of (Recording, Settings) to Contribution: the rows, and what is asked of people.
-    promise
-        `module:function` of (Recording, Settings) to Contribution without rows: what its files promise of the scan's
-        streams, as far as `look` did not come across it. It opens what takes a second, so that it is asked of a folder
-        that is looked at thoroughly alone; `chosen["setup_type"]` is known then.
     staged_by
         Per table that people fill, such as `imaging.ProcessingTask`, the command that does it; the words FOLDER, KEY
         and INDEX are filled in.
@@ -203,11 +246,8 @@ class Modality:
         files are looked at by `adamacs.core.formats`.
     units
         What grows within folders, beside the recording folders.
-    importers
-        Per parser of a setup type, such as `wavesurfer`, the `module:function` of
-        (`adamacs.core.events.SourceFiles`, Settings) to `adamacs.core.events.ImportedEvents`.
-    trial_importers
-        The same to `adamacs.core.events.ImportedTrials`, for parsers that know of trials.
+    parsers
+        Its readers of sources of events, by the name that setup types give.
     tellers
         Who promises something of a scan's streams without being a source of events, such as `ScanImage`: the table of
         the modality that holds it, and the `module:function` of a key of that table, while the database can be asked,
@@ -220,7 +260,6 @@ class Modality:
     needs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     look: str = ""
     plan: str = ""
-    promise: str = ""
     tools: Mapping[str, str] = field(default_factory=dict)
     staged_by: Mapping[str, str] = field(default_factory=dict)
     imports: Mapping[str, str] = field(default_factory=dict)
@@ -228,9 +267,13 @@ class Modality:
     readers: Mapping[str, str] = field(default_factory=dict)
     whole: Mapping[str, str] = field(default_factory=dict)
     units: tuple[Unit, ...] = ()
-    importers: Mapping[str, str] = field(default_factory=dict)
-    trial_importers: Mapping[str, str] = field(default_factory=dict)
+    parsers: Mapping[str, Parser] = field(default_factory=dict)
     tellers: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+
+    @property
+    def looks_at_folders(self) -> bool:
+        """Whether a recording folder can hold anything of it."""
+        return bool(self.look or self.plan or self.parsers)
 
     def import_code(self, tool: str) -> str:
         """Return the Python code that imports one of the tools as a run would."""

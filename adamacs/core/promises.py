@@ -40,7 +40,7 @@ class Promise:
     Attributes
     ----------
     teller
-        Who tells: a program or device, such as `ScanImage`, `wavesurfer`, `camera_top`.
+        Who tells: a program or device, such as `ScanImage`, `aux`, `camera_top`.
     stream
         What it is about, such as `two_photon_frames`.
     told_by

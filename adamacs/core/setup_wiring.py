@@ -1,4 +1,4 @@
-"""What a setup type says of its wiring: channels, scan time, readers, wheel and HARP, and how sources are aligned.
+"""What a setup type says of its wiring: channels, scan time, wheel and HARP, and how sources are aligned.
 
 These are the tables `[[channel]]`, `[clock]`, `[wheel]`, `[harp]` and `[[align]]` of its file, and what cannot be
 although each key by itself has a fitting value. Digital lines are counted by the bits of the digital word: bit 0 is the
@@ -27,32 +27,10 @@ KINDS: Final[Mapping[str, str]] = {
     "waveform": "a continuous voltage",
     "gate": "on while something is recorded, such as the experiment",
 }
-PARSERS: Final[Mapping[str, str]] = {
-    "wavesurfer": "the auxiliary recording, `.h5`",
-    "bpod": "the session that Bpod saved, `.mat`",
-    "bonsai_events": "Bonsai's table of stimuli, column `Value`",
-    "bonsai_log": "Bonsai's stimulus log; the markers in it tell the dialect",
-    "bonsai_log_trigger": "Bonsai's stimulus log, stimuli between `Master_Trigger:ON` and `OFF` in double parentheses",
-    "bonsai_log_acquiring": "Bonsai's stimulus log, stimuli after `HARP_acquiring:ON`",
-    "harp_frames": "the table of frame times that HARP saw, `.csv`",
-    "harp_imu": "HARP's inertial sensors, one table `.csv` or a `.bin` for each sensor",
-    "camera": "time stamps of the frames of one camera, `.csv`",
-}
-SOURCES: Final[Mapping[str, str]] = {  # of the parsers that read one source alone; a camera has a name of its own
-    "wavesurfer": "wavesurfer",
-    "bpod": "bpod",
-    "harp_frames": "harp",
-    "harp_imu": "harp_imu",
-    **dict.fromkeys(("bonsai_events", "bonsai_log", "bonsai_log_trigger", "bonsai_log_acquiring"), "bonsai"),
-}
 TIME_UNITS: Final = ("s", "ms", "us", "ns")
-AUX: Final = "aux"  # the clock of wavesurfer; that of every other source has the source's name
+AUX: Final = "aux"  # the source whose channels stand here, and its clock: each source has a clock of its own name
 FRAMES: Final = "frames"  # the clock that is zero at the first two-photon frame
-STREAMS: Final[Mapping[str, str]] = {
-    "aux": "seconds since the start of the auxiliary sweep",
-    "bpod": "seconds since Bpod's state machine was switched on",
-    "frames": "seconds since the first two-photon frame",
-}
+SOURCE: Final = re.compile(r"[a-z][a-z0-9_]{0,31}")
 POLARITIES: Final = ("high", "low")
 ANCHORS: Final[Mapping[str, str]] = {
     "first": "the first of both are one event",
@@ -245,13 +223,18 @@ class Clock:
     """Which stream is scan time."""
 
     stream: str = toml.key(
-        f"{'; '.join(f'`{name}`: {what}' for name, what in STREAMS.items())}.", "aux", **_one_of(STREAMS)
+        "The source whose clock is scan time: `aux`, seconds since the start of the first auxiliary sweep; or another "
+        "one, such as `bpod`, seconds since its state machine was switched on. `frames`: seconds since the first "
+        "two-photon frame.",
+        AUX,
+        fits=SOURCE.fullmatch,
+        takes=f"It takes the name of a source, or {FRAMES}.",
     )
     otherwise: str = toml.key(
-        "The stream that takes its place where that one was not recorded; empty: none does.",
+        "What takes its place where that one was not recorded; empty: the frames.",
         "",
-        fits=("", *STREAMS).__contains__,
-        takes=f"It takes {' or '.join(STREAMS)}.",
+        fits=lambda text: not text or SOURCE.fullmatch(text),
+        takes=f"It takes the name of a source, or {FRAMES}.",
     )
 
 
@@ -306,11 +289,11 @@ class Align:
     Or, where the computer of another source stamped its times, too, through that one.
     """
 
-    source: str = toml.key("The source whose times are placed, such as `bpod` or a camera's name.", "bpod")
+    source: str = toml.key("The source whose times are placed, such as `bpod` or a camera's name.")
     channel: str = toml.key("The channel whose onsets are paired; empty with `through`.", "")
     events: tuple[str, ...] = toml.key(
         "The events of the source that are paired with them, in order of their times. `bpod_trial_start` is the start "
-        "of a trial; the frames of the camera `camera_top` are `camera_top_frames`.",
+        "of a trial; the frames that the camera `camera_top` stamped are `camera_top_frames`.",
         (),
         fits=lambda names: all(map(_EVENTS.fullmatch, names)),
         takes="It takes names such as bpod_trial_start.",
@@ -326,9 +309,16 @@ class Align:
         **_POSITIVE,
     )
     only_with: tuple[str, ...] = toml.key(
-        "Bpod's own events of which a trial must hold one to be paired; trials without, such as timeouts, are left "
-        "out. Empty: all are paired.",
+        "Events of the source of which a trial must hold one to be paired, such as `raw_bpod_SoftCode10`; trials "
+        "without, such as timeouts, are left out. Empty: all are paired.",
         (),
+        fits=lambda names: all(map(_EVENTS.fullmatch, names)),
+        takes="It takes names such as raw_bpod_SoftCode10.",
+    )
+    trials: str = toml.key(
+        "The events that begin the trials of which `only_with` speaks, such as `bpod_trial_start`; each lasts until "
+        "the next.",
+        "",
     )
     after: After | None = toml.key("From when on the channel's pulses are paired; absent: from the start.", None)
     drop_first: bool = toml.key("Whether the first of these pulses belongs to no trial.", False)
@@ -352,7 +342,7 @@ class Align:
 def misfits(
     channels: tuple[Channel, ...],
     clock: Clock,
-    sources: Mapping[str, str],
+    sources: Collection[str],
     aligns: tuple[Align, ...],
     wheel: Wheel | None = None,
     harp: Harp | None = None,
@@ -367,7 +357,7 @@ def misfits(
     if wheel:
         yield from _at("wheel", _of_wheel(wheel, channels))
     if harp:
-        yield from _at("harp", chain(_of_harp(harp, gates, sources), _unverified(harp)))
+        yield from _at("harp", chain(_of_harp(harp, gates), _unverified(harp)))
     for number, align in enumerate(aligns, 1):
         of_align = chain(_of_align(align, channels, gates), _of_source(align, clock, sources), _unverified(align))
         yield from _at(f"align {number}", of_align)
@@ -466,18 +456,18 @@ def _shared(channels: tuple[Channel, ...]) -> Iterator[Problem]:
 def _of_streams(channels: tuple[Channel, ...], clock: Clock, sources: Collection[str]) -> Iterator[Problem]:
     if clock.stream == clock.otherwise:
         yield _wrong("clock, otherwise", "It is that stream itself.", "Name another one, or leave it out.")
-    asked = [
-        ("channel", "The channels are read by wavesurfer.", bool(channels), "wavesurfer"),
-        ("clock, stream", "Bpod's session is read by bpod.", clock.stream == "bpod", "bpod"),
-    ]
-    for key, what, is_asked, parser in asked:
-        if is_asked and parser not in sources:
-            yield _wrong(key, what, f'Give parser = "{parser}" to the expected files that it reads.')
+    for key, name in (("stream", clock.stream), ("otherwise", clock.otherwise)):
+        if name:
+            known = {AUX, FRAMES, *sources}
+            yield from _at("clock", _unknown(key, name, known, "source among the expected files"))
+    if channels and AUX not in sources:
+        what = f"The channels are those of the source {AUX}."
+        yield _wrong("channel", what, f'Give source = "{AUX}" to the expected files that hold them, and a parser.')
 
 
 def _of_source(align: Align, clock: Clock, sources: Collection[str]) -> Iterator[Problem]:
     yield from _unknown("source", align.source, sources, "source among the expected files")
-    if align.source in (clock.stream, SOURCES["wavesurfer"]):
+    if align.source in (clock.stream, AUX):
         yield _wrong("source", f"Its own clock may be scan time ({align.source}).", "Leave it out.")
     if align.through:
         yield from _unknown("through", align.through, set(sources) - {align.source}, "other source")
@@ -494,12 +484,9 @@ def _of_wheel(wheel: Wheel, channels: tuple[Channel, ...]) -> Iterator[Problem]:
         yield _wrong("circumference", what, "Describe that channel, or leave the wheel out.")
 
 
-def _of_harp(harp: Harp, gates: list[str], sources: Mapping[str, str]) -> Iterator[Problem]:
+def _of_harp(harp: Harp, gates: list[str]) -> Iterator[Problem]:
     if harp.gate:
         yield from _unknown("gate", harp.gate, gates, "channel of kind gate")
-    if "harp_imu" not in sources.values():
-        what = "No reader takes the files of HARP's inertial sensors."
-        yield _wrong("gate", what, 'Give parser = "harp_imu" to the expected files that it reads.')
 
 
 def _of_align(align: Align, channels: tuple[Channel, ...], gates: list[str]) -> Iterator[Problem]:
@@ -508,3 +495,5 @@ def _of_align(align: Align, channels: tuple[Channel, ...], gates: list[str]) -> 
         yield from _unknown("channel", align.channel, trains, f"channel of kind {' or '.join(_TRAINS)} or level")
     if align.after:
         yield from _at("after", _unknown("gate", align.after.gate, gates, "channel of kind gate"))
+    if bool(align.only_with) != bool(align.trials):
+        yield _wrong("only_with", "It speaks of the trials that `trials` names.", "Give both, or neither.")

@@ -17,13 +17,11 @@ from typing import Any
 
 from adamacs.core import toml
 from adamacs.core.errors import UnknownSetup, nearest, visible
-from adamacs.core.modality import Problem
+from adamacs.core.modality import Modality, Parser, Problem
 from adamacs.core.names import fold, natural_order
 from adamacs.core.setup_wiring import (
-    AUX,
     FRAMES,
-    PARSERS,
-    SOURCES,
+    SOURCE,
     TIME_UNITS,
     Align,
     Channel,
@@ -39,11 +37,7 @@ FOLDER = "setups"  # of a lab home
 
 _SHOWN = 5  # names in a sentence
 _POSITIVE: dict[str, Any] = {"fits": lambda x: x > 0, "takes": "It takes a number above 0."}
-_OF_READERS: Mapping[str, Collection[str]] = {  # keys of expected files that mean something for these readers alone
-    "frame_rate": ("camera",),
-    "unit": ("harp_frames",),
-    "gap": ("camera", "harp_frames"),
-}
+_SAID_ALIKE = ("frame_rate", "unit", "gap")  # keys that say of a source how its files are read
 
 
 @dataclass(frozen=True)
@@ -67,20 +61,18 @@ class Expected:
     )
     hint: str = toml.key("What to try where they are missing, or too many.", "")
     parser: str = toml.key(
-        f"The reader that they are given to: {'; '.join(f'`{name}`, {what}' for name, what in PARSERS.items())}. "
-        "Empty: none of those that find events.",
+        "The reader that they are given to, one of those [below](#readers). Empty: none of those that find events.",
         "",
-        fits=("", *PARSERS).__contains__,
-        takes=f"It takes {', '.join(PARSERS)}.",
+        fits=lambda text: not text or SOURCE.fullmatch(text),
+        takes="It takes the name of a reader.",
     )
     source: str = toml.key(
-        "What wrote them, under which its events and its clock are known; a camera needs one, such as `camera_top`. "
-        "Files with one source are read together. Empty: that of the reader.",
+        "What wrote them, under which its events and its clock are known: `aux` for the recording that holds the "
+        "channels, `bpod`, `camera_top`. Files with one source are read together. Empty: the name of the reader.",
         "",
-        fits=re.compile(r"(?:[a-z][a-z0-9_]{0,31})?").fullmatch,
+        fits=lambda text: not text or SOURCE.fullmatch(text),
         takes="It takes up to 32 small letters, digits and _, a letter first.",
     )
-
     frame_rate: float | None = toml.key(
         "Hz, of a camera, to within a factor of 2: it tells what a tick of the camera is, where its table counts "
         "ticks. Absent: an ISO column beside them tells, or their size, which cannot see ticks of 8 or 100 ns.",
@@ -106,7 +98,7 @@ class Expected:
     @property
     def told_by(self) -> str:
         """The source that these files are of; empty where no reader finds events in them."""
-        return self.parser and (self.source or SOURCES.get(self.parser, ""))
+        return self.parser and (self.source or self.parser)
 
     def found(self, names: Iterable[str]) -> list[str]:
         """Return the names of files that are meant."""
@@ -239,8 +231,7 @@ class SetupType:
 
         That is the stream that the setup type names, else the one that takes its place; without both, the frames.
         """
-        clocks = {clock_of(source) for source in sources}
-        named = (name for name in (self.clock.stream, self.clock.otherwise) if name in clocks)
+        named = (name for name in (self.clock.stream, self.clock.otherwise) if name in sources)
         return next(named, FRAMES)
 
     def placed_by(self, source: str) -> str:
@@ -290,11 +281,6 @@ class SetupType:
     def known_as(self) -> tuple[str, ...]:
         """Every spelling, the canonical name first."""
         return (self.name, *self.spellings)
-
-
-def clock_of(source: str) -> str:
-    """Return the name of a source's clock."""
-    return AUX if source == SOURCES["wavesurfer"] else source
 
 
 @dataclass(frozen=True)
@@ -357,7 +343,7 @@ def _mend(path: Path) -> str:
     return f"`adamacs setups check {path}` says what is wrong."
 
 
-def load(home: Path | None = None, *, modalities: Collection[str] | None = None) -> Registry:
+def load(home: Path | None = None, *, modalities: Collection[Modality] | None = None) -> Registry:
     """Return the setup types and rigs that ship, with those of a lab home over them.
 
     Parameters
@@ -365,7 +351,7 @@ def load(home: Path | None = None, *, modalities: Collection[str] | None = None)
     home
         Of the lab; None: what ships alone.
     modalities
-        The names that a setup type may give; None: any.
+        Of those a setup type may name, and give files to their readers; None: any names will do.
 
     Raises
     ------
@@ -377,7 +363,7 @@ def load(home: Path | None = None, *, modalities: Collection[str] | None = None)
     return registry
 
 
-def load_usable(home: Path, *, modalities: Collection[str] | None = None) -> Registry:
+def load_usable(home: Path, *, modalities: Collection[Modality] | None = None) -> Registry:
     """Return the same where some files are broken: a mistake in one of them stops no recording of another setup type.
 
     Nothing stands in for what a broken file describes: `find` refuses it. The files are read again only where one of
@@ -388,7 +374,7 @@ def load_usable(home: Path, *, modalities: Collection[str] | None = None) -> Reg
 
 
 @lru_cache(maxsize=4)
-def _usable(home: Path, times: tuple[tuple[Path, int], ...], modalities: tuple[str, ...] | None) -> Registry:
+def _usable(home: Path, times: tuple[tuple[Path, int], ...], modalities: tuple[Modality, ...] | None) -> Registry:
     registry, faults = _gathered(home, _files(home), modalities)
     sound = {name: setup for name, setup in registry.setups.items() if not faults[setup.source]}
     broken = {path: _subject(path) for path, problems in faults.items() if problems and path.name != RIGS_FILE}
@@ -407,7 +393,7 @@ def files_of(home: Path) -> list[Path]:
     return [home / RIGS_FILE, folder, *sorted(folder.glob("*.toml"))]
 
 
-def check(file: Path, home: Path | None = None, *, modalities: Collection[str] | None = None) -> list[Problem]:
+def check(file: Path, home: Path | None = None, *, modalities: Collection[Modality] | None = None) -> list[Problem]:
     """Return everything that is wrong with one file, as if it lay in the lab home.
 
     Parameters
@@ -433,7 +419,7 @@ def _files(home: Path | None) -> list[Path]:
 
 
 def _gathered(
-    home: Path | None, files: Iterable[Path], modalities: Collection[str] | None
+    home: Path | None, files: Iterable[Path], modalities: Collection[Modality] | None
 ) -> tuple[Registry, dict[Path, list[Problem]]]:
     """Return the registry that files make, and what is wrong with each of them."""
     faults: dict[Path, list[Problem]] = {}
@@ -466,7 +452,7 @@ def _read_rigs(path: Path) -> tuple[dict[str, Rig], list[Problem]]:
     return rigs, problems
 
 
-def _misfits(setup: SetupType, rigs: Collection[str], modalities: Collection[str] | None) -> Iterator[Problem]:
+def _misfits(setup: SetupType, rigs: Collection[str], modalities: Collection[Modality] | None) -> Iterator[Problem]:
     """Yield what cannot be, although each key by itself has a fitting value."""
     for number, expected in enumerate(setup.expected, 1):
         if expected.most is not None and expected.most < expected.least:
@@ -477,9 +463,8 @@ def _misfits(setup: SetupType, rigs: Collection[str], modalities: Collection[str
             yield Problem(
                 "error", f"There is no rig {name!r}.", "rigs", f"{nearest(name, rigs)} They stand in {RIGS_FILE}."
             )
-    for name in setup.modalities:
-        if modalities is not None and name not in modalities:
-            yield Problem("error", f"There is no modality {name!r}.", "modalities", nearest(name, modalities))
+    if modalities is not None:
+        yield from _of_modalities(setup, modalities)
     yield from _of_sources(setup)
     yield from misfits(setup.channel, setup.clock, setup.sources, setup.align, setup.wheel, setup.harp)
     for spelling in setup.spellings:
@@ -493,6 +478,36 @@ def _misfits(setup: SetupType, rigs: Collection[str], modalities: Collection[str
         )
 
 
+def _of_modalities(setup: SetupType, modalities: Collection[Modality]) -> Iterator[Problem]:
+    """Yield what no modality knows: their names, their readers, and what these take."""
+    names = [modality.name for modality in modalities if modality.looks_at_folders]
+    for name in setup.modalities:
+        if name not in names:
+            yield Problem("error", f"There is no modality {name!r}.", "modalities", nearest(name, names))
+    parsers = {name: parser for modality in modalities for name, parser in modality.parsers.items()}
+    for number, expected in enumerate(setup.expected, 1):
+        at = f"expected {number}"
+        parser = parsers.get(expected.parser, Parser())
+        if expected.parser and expected.parser not in parsers:
+            known = f"{nearest(expected.parser, parsers)} There are {', '.join(parsers)}.".strip()
+            yield Problem("error", f"There is no reader {expected.parser!r}.", f"{at}, parser", known)
+            continue
+        if parser.is_one_of_many and not expected.source:
+            what = f"{expected.parser} may read several sources, and this one has no name."
+            yield Problem("error", what, f"{at}, source", "Name it, such as camera_top.")
+        for key in _SAID_ALIKE:
+            if getattr(expected, key) and key not in parser.keys:
+                what = f"Files of {expected.parser or 'no reader'} have none."
+                takers = [name for name, other in parsers.items() if key in other.keys]
+                yield Problem("error", what, f"{at}, {key}", f"It is for {' or '.join(takers)}.")
+    used = [parsers[name].table for name in setup.sources.values() if name in parsers]
+    for table in {parser.table for parser in parsers.values() if parser.table and parser.table not in used}:
+        if getattr(setup, table) is not None:
+            readers = [name for name, parser in parsers.items() if parser.table == table]
+            what = "No reader takes the files that it is about."
+            yield Problem("error", what, table, f"Give parser = {' or '.join(map(repr, readers))} to them.")
+
+
 def _of_sources(setup: SetupType) -> Iterator[Problem]:
     readers: dict[str, str] = {}
     said: dict[str, Expected] = {}
@@ -500,19 +515,14 @@ def _of_sources(setup: SetupType) -> Iterator[Problem]:
         if expected.source and not expected.parser:
             what = "No reader finds events in these files."
             yield Problem("error", what, f"expected {number}, source", "Name a parser, or leave it out.")
-        elif expected.parser and not expected.told_by:
-            what = f"{expected.parser} may read several sources, and this one has no name."
-            yield Problem("error", what, f"expected {number}, source", "Name it, such as camera_top.")
         elif readers.setdefault(expected.told_by, expected.parser) != expected.parser:
             what = f"{expected.told_by} is read by {readers[expected.told_by]} already."
             yield Problem("error", what, f"expected {number}, source", "Give it a name of its own.")
-        for key, of in _OF_READERS.items():
-            value, place = getattr(expected, key), f"expected {number}, {key}"
-            if value and expected.parser not in of:
-                what = f"Files of {expected.parser or 'no reader'} have none."
-                yield Problem("error", what, place, f"It is for {' or '.join(of)}.")
-            elif value != getattr(said.setdefault(expected.told_by, expected), key) and expected.told_by:
-                yield Problem("error", f"Other files of {expected.told_by} say otherwise.", place, "Say it alike.")
+        first = said.setdefault(expected.told_by, expected)
+        for key in _SAID_ALIKE if expected.told_by else ():
+            if getattr(expected, key) != getattr(first, key):
+                what = f"Other files of {expected.told_by} say otherwise."
+                yield Problem("error", what, f"expected {number}, {key}", "Say it alike.")
 
 
 def _claims(setup: SetupType, others: Mapping[str, SetupType]) -> Iterator[Problem]:

@@ -2,14 +2,14 @@
 
 The auxiliary recording tells of every channel of frames, by its pulses, under the channel's own name; of stimuli, by
 the plateaus or pulses of the first channel that shows any; and of each device that stamps the frames of one of its
-channels: a camera that it triggers, or HARP. Such a device is a stream of its own, so that what is wrong with its
-table is not held against the frames. What else is written to files is told under the name of the channel that carries
-the same pulses.
+channels, such as a camera that it triggers. Such a device is a stream of its own, so that what is wrong with its table
+is not held against the frames. Other trains are told under their own names, and of single events the source's reader
+says which of them are counted.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
@@ -18,17 +18,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from adamacs.core.clocks import counters
 from adamacs.core.clocks.counters import Gap
-from adamacs.core.events import ImportedEvents, Repair, Series
+from adamacs.core.events import ImportedEvents, Repair, Series, frames_of
 from adamacs.core.promises import FILE, PULSES, Promise
+from adamacs.core.setup_wiring import AUX
 from adamacs.core.setups import SetupType
 
 STIMULI: Final = "stimuli"
-COUNTED: Final[Mapping[str, str]] = {"bpod_trial_start": "bpod_trials", "stimulus": STIMULI}
-"""Events that happen once for each of a stream, and the stream."""
-
-_AUX: Final = "wavesurfer"  # the parser of the auxiliary recording
-STAMPING: Final = ("camera", "harp_frames")  # parsers of devices that stamp frames which a channel has pulses of
-
 Floats = NDArray[np.float64]
 
 
@@ -53,8 +48,8 @@ class Source:
 
     Attributes
     ----------
-    name, parser, clock
-        Its name, the reader of its files, and the clock of its times.
+    name, clock
+        Its name, and the clock of its times.
     trains
         What its files hold of pulse trains.
     events
@@ -62,17 +57,16 @@ class Source:
     """
 
     name: str
-    parser: str
     clock: str
     trains: tuple[Series, ...] = ()
     events: Mapping[str, Span] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, found: ImportedEvents, name: str, parser: str, clock: str) -> Source:
+    def of(cls, found: ImportedEvents, name: str, clock: str) -> Source:
         """Return it by what its importer found."""
-        return cls(name, parser, clock, found.series, {one.event_type: Span.of(one.start) for one in found.events})
+        return cls(name, clock, found.series, {one.event_type: Span.of(one.start) for one in found.events})
 
-    def promises(self, setup: SetupType, sources: Mapping[str, str]) -> tuple[Promise, ...]:
+    def promises(self, setup: SetupType, sources: Collection[str], counts: Mapping[str, str]) -> tuple[Promise, ...]:
         """Return what it promises of every stream that it tells of.
 
         Parameters
@@ -80,46 +74,45 @@ class Source:
         setup
             Which names the channels, and says which events of sources are the same as their pulses.
         sources
-            The reader of every source of the scan, by its name.
+            Of the scan.
+        counts
+            Per type of events of which each is one of a stream, the stream (`adamacs.core.modality.Parser`).
         """
-        told_by = PULSES if self.parser == _AUX else FILE
+        told_by = PULSES if self.name == AUX else FILE
         found = {one.event_type: _of_train(one) for one in self.trains}
         found |= {kind: asdict(span) for kind, span in self.events.items()}
         return tuple(
             Promise(self.name, stream, told_by, clock=self.clock, **found[kind])
-            for kind, stream in self.streams(setup, sources)
+            for kind, stream in self.streams(setup, sources, counts)
         )
 
-    def streams(self, setup: SetupType, sources: Mapping[str, str]) -> list[tuple[str, str]]:
+    def streams(self, setup: SetupType, sources: Collection[str], counts: Mapping[str, str]) -> list[tuple[str, str]]:
         """Return the event types that it found, and the stream that each tells of; parameters are those of `promises`.
 
         One type may tell of several streams.
         """
         found = {one.event_type for one in self.trains} | set(self.events)
-        told = _of_channels(setup, sources) if self.parser == _AUX else _of_files(self, setup)
+        told = [*(_of_channels(setup, sources) if self.name == AUX else _of_files(self)), *counts.items()]
         return [(kind, stream) for kind, stream in told if kind in found]
 
 
-def _of_channels(setup: SetupType, sources: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+def _of_channels(setup: SetupType, sources: Collection[str]) -> Iterator[tuple[str, str]]:
     """Yield the event types of an auxiliary recording, and the streams that they tell of."""
     for channel in setup.channel:
         if channel.kind == "frames" and channel.event:
             yield channel.event_type, channel.name
             for rule in setup.align:
-                if rule.channel == channel.name and sources.get(rule.source) in STAMPING:
+                if rule.channel == channel.name and rule.source in sources and frames_of(rule.source) in rule.events:
                     yield channel.event_type, rule.source
     if shown := [channel for channel in setup.channel if channel.shows]:
         yield shown[0].event_type, STIMULI
 
 
-def _of_files(source: Source, setup: SetupType) -> Iterator[tuple[str, str]]:
-    """Yield the event types of another source, and the streams that they tell of."""
-    frames = {channel.name for channel in setup.channel if channel.kind == "frames"}
-    same = {kind: rule.channel for rule in setup.align if rule.source == source.name for kind in rule.events}
-    for kind in (one.event_type for one in source.trains):
-        channel = same.get(kind, "")
-        yield kind, source.name if source.parser in STAMPING else channel if channel in frames else kind
-    yield from COUNTED.items()
+def _of_files(source: Source) -> Iterator[tuple[str, str]]:
+    """Yield the trains of another source, and the streams that they tell of."""
+    for train in source.trains:
+        kind = train.event_type
+        yield kind, source.name if kind == frames_of(source.name) else kind
 
 
 def _of_train(found: Series) -> dict[str, Any]:

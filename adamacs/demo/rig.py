@@ -25,6 +25,7 @@ _ON = 4.0  # V of an analog pulse
 _GATE = 0.2  # s from the start of the sweep to the opening of a gate
 _TTL = 0.02  # s that Bpod raises the line
 _TRIAL_START = "bpod_trial_start"
+_RAW = "raw_bpod_"  # before the name of an event of Bpod's own
 # By the event that its end is, a state that every trial begins with; the beginning of the first is the cue.
 _STATES = {"bpod_at_target": "WaitForPosTriggerSoftCode", "bpod_firststim_oddball": "WaitForStimulus"}
 _CAMERAS = 50.0  # Hz
@@ -257,7 +258,7 @@ def record(setup: SetupType, seconds: float = 10.0, *, seed: int = 0, sample_rat
             steps = rng.integers(least, least + 40, len(pulses[channel.name]))
             levels[channel.name] = np.round(steps * channel.resolution, 6)
     rule = next((rule for rule in setup.align if rule.source == "bpod"), None)
-    task = _play(rule or Align(events=(_TRIAL_START,)), seconds, play) if "bpod" in setup.sources else None
+    task = _play(rule or Align("bpod", events=(_TRIAL_START,)), seconds, play) if "bpod" in setup.sources else None
     if task is not None and rule is not None:
         start = np.round(task.told * actual).astype(np.int64)
         pulses[rule.channel] = np.stack([start, start + round(_TTL * actual)], axis=1)
@@ -282,7 +283,7 @@ def _play(rule: Align, seconds: float, rng: np.random.Generator) -> Task:
         later = 0.2 + 0.5 * rng.random()
         clock = [round((at + offset) / (1 + drift), 4) for at in (start, start + later, start + 0.85)]
         states = {name: ((0.0, round(clock[1] - clock[0], 4)),) for name in _STATES.values()}
-        events = {rule.only_with[0]: (0.01,)} if good and rule.only_with else {}
+        events = {rule.only_with[0].removeprefix(_RAW): (0.01,)} if good and rule.only_with else {}
         trials.append(bpod.Trial(clock[0], clock[2], states, events, type=1 + int(later > 0.45)))
         if good:
             told += [start if event == _TRIAL_START else start + later for event in rule.events]

@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 
 from adamacs.core.setup_wiring import Align, Harp
 from adamacs.core.setups import Expected, SetupType
-from adamacs.core.streams import STAMPING
 from adamacs.demo import bpod, cameras, harp, head, rig, stimuli
 from adamacs.demo.rig import Rig
 from adamacs.demo.stimuli import Show
@@ -31,6 +30,7 @@ _LATE, _LATEST = 0.0005, 0.006  # s by which a computer writes a frame down late
 _HARP_LATE = 2e-5  # s, of a device that stamps pulses itself
 _FASTEST = 80e-6  # part by which a computer's clock runs too fast or too slow at most
 _LICK, _LICK_AFTER, _LICK_APART = 0.04, 0.3, (0.11, 0.16)  # s: a lick, from a trial's start on, from one to the next
+_FILMING = ("camera", "harp_frames")  # readers of what devices stamp, frame by frame
 _APART = 2e-3  # s of a false pulse from the next true one
 
 
@@ -244,7 +244,7 @@ def _films(ran: Rig, seconds: float, faults: Faults, start: datetime, seed: int)
     rules = {rule.source: rule for rule in ran.setup.align}
     computers: dict[str, float] = {}
     films = {}
-    stamping = [name for name, parser in ran.setup.sources.items() if parser in STAMPING]
+    stamping = [name for name, parser in ran.setup.sources.items() if parser in _FILMING]
     for number, source in enumerate(stamping):
         rng = np.random.default_rng([seed, number, 13])
         rule = rules.get(source, Align(source))

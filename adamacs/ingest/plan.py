@@ -17,7 +17,7 @@ from adamacs.core.errors import nearest, visible
 from adamacs.core.modality import Contribution, Problem, RawFile, Recording, Row, named
 from adamacs.core.settings import Settings
 from adamacs.core.setups import SetupType
-from adamacs.ingest import arrivals, choices
+from adamacs.ingest import arrivals, choices, recorded
 from adamacs.ingest.answers import Answers
 from adamacs.ingest.choices import Choice, Choices, Vocabulary
 from adamacs.ingest.compare import Change, Comparison, Held, compare
@@ -225,6 +225,8 @@ def _draft(recording: Recording, settings: Settings, people: _People, words: Voc
     usable = {} if wrong else chosen
     recording = replace(recording, chosen={name: choice.value for name, choice in usable.items()})
     parts = [named(m.plan)(recording, settings) for m in planning(recording, verdict.setup)]
+    if verdict.setup is not None:
+        parts.append(recorded.plan(recording, verdict.setup, settings))
     rows = (*_spine_rows(recording, user, verdict, usable), *(row for part in parts for row in part.rows))
     told = [part.summary for part in (*verdict.parts.values(), *parts)]
     return _Draft(

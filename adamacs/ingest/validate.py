@@ -16,6 +16,7 @@ from adamacs.core.modality import Contribution, Modality, Problem, Recording, na
 from adamacs.core.names import fold
 from adamacs.core.settings import Settings
 from adamacs.core.setups import Registry, SetupType
+from adamacs.ingest import recorded
 
 _SEVERITY = {"warn": "warning", "fail": "error"}
 CONSOLIDATION = "consolidation.json"  # names the setup of a folder whose files do not
@@ -68,7 +69,7 @@ def validate(
     if recording.of:
         return Verdict(recording, None, parts, tuple(incomplete(recording, settings)) if thorough else ())
     header, written = next((part.setup for part in parts.values() if part.setup), None), _consolidated(recording)
-    registry = setups.load_usable(settings.home, modalities=pipeline.MODALITIES)
+    registry = setups.load_usable(settings.home, modalities=pipeline.modalities())
     decided = setup if insist else None
     known, problems = _setup(decided or header or written or setup, registry, recording)
     if header and written and not decided and _canonical(header, registry) != _canonical(written, registry):
@@ -118,19 +119,15 @@ def contradictions(verdict: Verdict, settings: Settings, known: Collection[Probl
     told_of = {problem.where for problem in known}
     if verdict.setup is None:
         return
-    recording = replace(verdict.recording, chosen={**verdict.recording.chosen, "setup_type": verdict.setup.name})
-    told = [promise for part in verdict.parts.values() for promise in part.promises]
-    for modality in planning(recording, verdict.setup):
-        if modality.promise:
-            part = named(modality.promise)(recording, settings)
-            told += part.promises
-            yield from (problem for problem in part.problems if problem.where not in told_of)
+    beside = recorded.promise(verdict.recording, verdict.setup, settings)
+    yield from (problem for problem in beside.problems if problem.where not in told_of)
+    told = [promise for part in (*verdict.parts.values(), beside) for promise in part.promises]
     hint = "Is every file of the scan here, and of this scan? `adamacs ingest apply` takes it in all the same."
     for found in promises.compare(told, settings.sync):
         if found.verdict != "pass" and len({promise.teller for promise in found.told}) > 1:
             what = f"{found.stream}: {found.why}"
             is_short = any(p.told_by == promises.FILE and p.least < (found.count_max or 0) for p in found.told)
-            yield Problem(_SEVERITY[found.verdict], what, recording.place, hint, may_pass=is_short)
+            yield Problem(_SEVERITY[found.verdict], what, verdict.recording.place, hint, may_pass=is_short)
 
 
 def planning(recording: Recording, setup: SetupType | None) -> list[Modality]:

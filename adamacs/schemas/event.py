@@ -72,7 +72,7 @@ class BehaviorRecording(Footing, dj.Manual):
         definition = """
         # A program or device that left files
         -> master
-        source : varchar(32)  # such as wavesurfer, bpod or camera_top
+        source : varchar(32)  # such as aux, bpod or camera_top
         ---
         -> Clock
         parser : varchar(32)  # which reader its files are given to

@@ -6,6 +6,7 @@ too; the certificate sets the promises side by side and knows no instrument.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from functools import cached_property
 from typing import Any
@@ -31,6 +32,9 @@ schema = dj.Schema()
 TELLERS: dict[str, tuple[Any, str]] = {}
 """Per teller that is no source of events, the table of what it left, and `module:function` of a key of that to its
 promises; `adamacs.pipeline` hands down what the modalities declare."""
+
+COUNTS: dict[str, Mapping[str, str]] = {}
+"""Per parser, the stream of each type of events that are one of a stream each; handed down likewise."""
 
 
 @schema
@@ -62,7 +66,7 @@ class ClockSync(Footing, dj.Computed):
     @property
     def key_source(self):
         imported = BehaviorRecording.Source & EventImport
-        own = imported & [{"source": "wavesurfer", "clock": "aux"}, "source = clock"]  # not of files without times
+        own = imported & "source = clock"  # not of files without times
         ready = dj.U("session_id", "scan_id") & (own & (Clock & {"is_scan_time": True}))
         guides = imported.proj(placed_by="source").proj()
         placed = (Clock & {"is_scan_time": False}).proj("placed_by").restrict(guides, semantic_check=False)
@@ -84,9 +88,7 @@ class ClockSync(Footing, dj.Computed):
         rows = {row["source"]: row for row in (BehaviorRecording.Source * Clock & scan).to_dicts()}
         own = rows[key["source"]]
         guide = rows[own["placed_by"]]
-        target = next(
-            row for row in rows.values() if row["is_scan_time"] and setups.clock_of(row["source"]) == row["clock"]
-        )
+        target = next(row for row in rows.values() if row["is_scan_time"] and row["source"] == row["clock"])
         events = (events_of({**scan, "source": side["source"]}) for side in (guide, target))
         return (scan_schema.setup_of(scan), own, guide, target, *events)
 
@@ -135,7 +137,7 @@ class Teller(Footing, dj.Manual):
     definition = """
     # A program or device that left files of a scan, and will tell what these hold of each stream
     -> Scan
-    teller : varchar(32)  # such as ScanImage, wavesurfer or camera_top
+    teller : varchar(32)  # such as ScanImage, aux or camera_top
     """
 
 
@@ -170,22 +172,23 @@ class Promise(Footing, dj.Imported):
         others = [dj.AndList([{"teller": teller}, table]) for teller, (table, _) in TELLERS.items()]
         return Teller().restrict([imported, *others], semantic_check=False)
 
-    def make_fetch(self, key):  # promises; or, of a source, setup type, readers by source, its row, trains, events
+    def make_fetch(self, key):  # promises; or, of a source, setup type, all sources, its row, trains, events
         scan = {name: key[name] for name in ("session_id", "scan_id")}
         if key["teller"] in TELLERS:
-            return ([asdict(one) for one in named(TELLERS[key["teller"]][1])(scan)], "", {}, None, [], [])
+            return ([asdict(one) for one in named(TELLERS[key["teller"]][1])(scan)], "", [], None, [], [])
         sources = {row["source"]: row for row in (BehaviorRecording.Source & scan).to_dicts()}
-        readers = {source: row["parser"] for source, row in sources.items()}
         own = {**scan, "source": key["teller"]}
-        return ([], scan_schema.setup_of(scan), readers, sources[key["teller"]], tuple(trains_of(own)), _spans_of(own))
+        about = scan_schema.setup_of(scan), sorted(sources), sources[key["teller"]]
+        return ([], *about, tuple(trains_of(own)), _spans_of(own))
 
-    def make_compute(self, key, told, setup_type, readers, source, trains, spans):
+    def make_compute(self, key, told, setup_type, sources, source, trains, spans):
         if source is None:
             return (told, None)
         setup = setups.load_usable(settings.active().home).find(setup_type, key)
         events = {row["event_type"]: streams.Span(row["told"], row["began"], row["ended"]) for row in spans}
-        seen = streams.Source(source["source"], source["parser"], source["clock"], trains, events)
-        return ([asdict(one) for one in seen.promises(setup, readers)], source["source"])
+        seen = streams.Source(source["source"], source["clock"], trains, events)
+        found = seen.promises(setup, sources, COUNTS[source["parser"]])
+        return ([asdict(one) for one in found], source["source"])
 
     def make_insert(self, key, told, source):
         self.insert1({**key, "told_source": source, "stream_count": len({one["stream"] for one in told})})

@@ -173,7 +173,7 @@ def test_what_the_head_felt_comes_back_in_units_and_within_half_a_sample_of_its_
         np.testing.assert_allclose(values, counts[sensor] * SCALES[sensor], rtol=1e-6)
     units = [row[f"{name}_unit"] for name in ("acceleration", "gyroscope", "magnetometer")]
     assert units == ["m/s^2", "deg/s", "uT"]
-    assert (row["sample_count"], row["gate_source"]) == (len(taken), "wavesurfer")
+    assert (row["sample_count"], row["gate_source"]) == (len(taken), "aux")
     told = row["first_time"] + np.arange(len(taken)) * row["sample_interval"]
     assert np.abs(told - taken).max() <= 0.5 / 99.4
     assert "which 100 Hz bear out" in row["time_method"]
@@ -271,7 +271,7 @@ def test_the_head_waits_for_the_gate_and_goes_with_it(lab, recording):
     for table, source in (("behavior.HarpRecording", "harp_imu"), ("sync.ClockSync", "bpod")):
         why = command(lab, "why", table, f"scan_id={scan},source={source}").stdout
         assert "It waits for event.EventImport" in why
-        assert f"scan_id={scan},source=wavesurfer: " in why
+        assert f"scan_id={scan},source=aux: " in why
         assert "two_photon_frames (digital line 2" in why
 
 
@@ -280,5 +280,5 @@ def test_an_import_of_the_gate_that_is_deleted_takes_the_head_along(lab, recordi
     ingest(lab, recording, ran, table_of(felt(900)))
     for _ in range(2):
         assert work(lab)["behavior.HarpRecording"] == 1
-        (pipeline.event.EventImport & {"source": "wavesurfer"}).delete(prompt=False)
+        (pipeline.event.EventImport & {"source": "aux"}).delete(prompt=False)
         assert len(pipeline.behavior.HarpRecording()) == 0

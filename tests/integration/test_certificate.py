@@ -83,7 +83,7 @@ def test_a_sound_scan_passes_and_says_who_told_what(lab, recordings):  # noqa: F
     assert {(one["teller"], one["told_by"], one["count"]) for one in frames["told"]} == {
         ("ScanImage", "header", FRAMES),
         ("ScanImage", "file", FRAMES),
-        ("wavesurfer", "pulses", FRAMES),
+        ("aux", "pulses", FRAMES),
     }
     assert (trials["count_min"], trials["sync_clock"]) == (len(ran.task.session.trials), "bpod")
     assert trials["sync_drift"] == pytest.approx(1e6 * ran.task.drift, abs=3.0)
@@ -112,9 +112,9 @@ def test_volumes_are_told_by_their_own_clock_with_the_frames_in_which_the_focus_
 @pytest.mark.parametrize(
     ("lost", "verdict", "said"),
     [
-        ([7], "warn", "Of 24, 1 are missing from the pulses of wavesurfer"),
-        ([23], "warn", "23 by the pulses of wavesurfer, 24 by the files of ScanImage: 1 apart."),
-        ([20, 21, 22, 23], "fail", "20 by the pulses of wavesurfer, 24 by the files of ScanImage: 4 apart."),
+        ([7], "warn", "Of 24, 1 are missing from the pulses of aux"),
+        ([23], "warn", "23 by the pulses of aux, 24 by the files of ScanImage: 1 apart."),
+        ([20, 21, 22, 23], "fail", "20 by the pulses of aux, 24 by the files of ScanImage: 4 apart."),
     ],
     ids=["inside", "the last", "an end"],
 )
@@ -141,7 +141,7 @@ def test_files_that_are_missing_are_told_from_a_recording_that_was_stopped(lab, 
     assert work(lab).failed == []
     verdict, why = verdicts()["two_photon_frames"]
     assert verdict == "fail"
-    assert "20 by the files of ScanImage, 24 by the pulses of wavesurfer: 4 apart." in why
+    assert "20 by the files of ScanImage, 24 by the pulses of aux: 4 apart." in why
 
 
 def test_a_recording_that_was_stopped_early_passes_where_the_pulses_stopped_too(lab, recordings):  # noqa: F811
@@ -198,7 +198,7 @@ def test_a_camera_is_compared_with_the_pulses_that_triggered_it(lab, recordings,
     assert abs(row["first_difference"]) < 2e-3
     assert verdicts()["camera_frames"][0] == "pass"
     if verdict == "fail":
-        assert "1890 by the files of camera_top, 1900 by the pulses of wavesurfer: 10 apart." in row["stream_why"]
+        assert "1890 by the files of camera_top, 1900 by the pulses of aux: 10 apart." in row["stream_why"]
 
 
 # ---- what a certificate stands on
@@ -238,7 +238,7 @@ def test_a_certificate_that_does_not_know_of_a_teller_is_outdated(lab, recording
     own = lab.home / "setups" / "own.toml"  # a lab that did not know yet who reads what Bpod saved
     own.parent.mkdir()
     text = OPENFIELD.source.read_text(encoding="utf-8").replace('parser = "bpod"\n', "")
-    own.write_text(re.sub(r'\[\[align\]\]\nchannel = "bpod_visual"\n(?:\w.*\n)+', "", text), encoding="utf-8")
+    own.write_text(re.sub(r'\[\[align\]\]\nsource = "bpod"\n(?:\w.*\n)+', "", text), encoding="utf-8")
     ran = recorded()
     place = put(lab, recordings[0], OPENFIELD, ran)
     bpod.write_bpod(place / f"{place.name}.mat", ran.task.session)
@@ -346,7 +346,7 @@ def test_a_scan_that_contradicts_itself_is_for_a_person_to_take_in(lab, recordin
     (watched,) = plan_recordings(found, lab.settings, decided, thorough=True)
     (error,) = (problem for problem in watched.problems if problem.severity == "error")
     assert watched.state == "refused"
-    assert "24 by the files of ScanImage, 30 by the pulses of wavesurfer: 6 apart." in error.what
+    assert "24 by the files of ScanImage, 30 by the pulses of aux: 6 apart." in error.what
     assert plan_recordings(found, lab.settings, decided)[0].state == "new"
     ingest(lab, place)
     assert work(lab).failed == []

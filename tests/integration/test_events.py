@@ -20,7 +20,7 @@ from adamacs.ingest.plan import plan_ingest
 from adamacs.modalities.behavior.importers.bonsai import DIALECTS
 from adamacs.workers import loop, roles
 
-SHIPPED = {name: setup for name, setup in setups.load().setups.items() if "wavesurfer" in setup.sources}
+SHIPPED = {name: setup for name, setup in setups.load().setups.items() if "aux" in setup.sources}
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ def test_what_a_rig_wrote_is_what_the_tables_hold(lab, recordings, name):
                 np.testing.assert_allclose(values, truth.levels[channel.name], atol=channel.resolution / 2)
             np.testing.assert_allclose([row["event_start_time"] for row in found], expected[:, 0], atol=1e-9)
         told += len(expected)
-    about = (pipeline.event.EventImport & {"source": "wavesurfer"}).fetch1()
+    about = (pipeline.event.EventImport & {"source": "aux"}).fetch1()
     assert about["event_count"] == told
     assert [row["event_id"] for row in rows] == list(range(1, len(rows) + 1))
     found = {row["channel_name"]: row["channel_place"] for row in pipeline.event.EventImport.Channel.to_dicts()}
@@ -306,4 +306,4 @@ def test_a_pause_is_told_and_not_filled_with_frames(lab, recordings):
     assert work(lab).failed == []
     series = (pipeline.event.EventImport.EventSeries & {"event_type": "optitrack_frames"}).fetch1()
     assert series["pulse_count"] == len(with_pause)
-    assert "optitrack_frames paused from" in (pipeline.event.EventImport & {"source": "wavesurfer"}).fetch1("remarks")
+    assert "optitrack_frames paused from" in (pipeline.event.EventImport & {"source": "aux"}).fetch1("remarks")

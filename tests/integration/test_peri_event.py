@@ -22,7 +22,7 @@ from adamacs.storage import arrays
 
 SCAN = {"session_id": "sess9FY6AIRM", "scan_id": "scan9FY6AIRM"}
 KEY = {"scan_id": SCAN["scan_id"]}
-AUX, BPOD = ({**SCAN, "source": name} for name in ("wavesurfer", "bpod"))
+AUX, BPOD = ({**SCAN, "source": name} for name in ("aux", "bpod"))
 CURATION = {**SCAN, "paramset_idx": 0, "curation_id": 1}
 NOON = datetime(2026, 2, 10, 12, 0, 0)
 RATE, FRAMES, SECONDS = 30.0, 1800, 70.0
@@ -210,7 +210,7 @@ def insert_sync():
         0,
     )
     numbers |= dict.fromkeys(("pairs_used", "pairs_rejected", "source_alone", "target_alone"), 0)
-    row = {"clock": "bpod", "target_source": "wavesurfer", "target_clock": "aux", "clock_model": "linear"}
+    row = {"clock": "bpod", "target_source": "aux", "target_clock": "aux", "clock_model": "linear"}
     row |= {"clock_mapping": MODEL.to_json(), "sync_method": "by hand", "pairs": stored("pairs", np.zeros((3, 0)))}
     sync.ClockSync.insert1({**BPOD, **numbers, **row}, allow_direct_insert=True)
 

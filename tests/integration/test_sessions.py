@@ -157,7 +157,7 @@ def test_swapped_wires_that_rates_tell_apart_fail_the_import(lab, recordings):
         "two_photon_frames (digital line 2 ('DI2')) has pulses at 227.273 Hz, which is not within 0.5 to 200" in failed
     )
     assert "optitrack_frames (digital line 4 ('DI4')) has pulses at 20 Hz, which is not within 200 to 260 Hz" in failed
-    assert not pipeline.event.EventImport & {"source": "wavesurfer"}
+    assert not pipeline.event.EventImport & {"source": "aux"}
     with pytest.raises(NotCertified):
         require_pass(scan(), ["two_photon_frames"])
 

@@ -173,7 +173,7 @@ def test_auxiliary_channels_that_are_understood_later_take_scan_time_from_the_fr
     assert plan(lab, place).state == "unchanged"
     with pytest.raises(UnusableClock, match="No pulses"):
         frame_times(key, 0, 24)  # never again as if they began with scan time
-    with pytest.raises(NotCertified, match="wavesurfer was not asked"):
+    with pytest.raises(NotCertified, match="aux was not asked"):
         require_pass(key, ["two_photon_frames"])
 
 
@@ -239,7 +239,7 @@ def test_an_import_that_is_deleted_takes_the_mapping_along_that_stood_on_it(lab,
     setup = ALIGNED["mini2p1_openfield"]
     ran = rig.record(setup, SECONDS, seed=3)
     ingest(lab, played(lab, recordings[0], setup, ran))
-    for source in ("wavesurfer", "bpod"):
+    for source in ("aux", "bpod"):
         assert work(lab).failed == []
         assert len(pipeline.sync.ClockSync()) == 1
         (pipeline.event.EventImport & {"source": source}).delete(prompt=False)

@@ -71,7 +71,7 @@ def test_a_source_that_no_rule_places_says_so():
 @pytest.mark.parametrize(
     ("name", "sources", "clock"),
     [
-        ("mini2p1_openfield", ("bpod", "wavesurfer", "camera_top"), "aux"),
+        ("mini2p1_openfield", ("bpod", "aux", "camera_top"), "aux"),
         ("mini2p1_openfield", ("bpod", "camera_top"), "frames"),
         ("mini2p1_openfield", (), "frames"),
         ("mini2p2_headfixed", (), "frames"),
@@ -92,7 +92,7 @@ def test_each_file_belongs_to_the_source_that_the_setup_names():
         "s/b.h5",
     ]
     assert SETUP.files_of(names) == {
-        "wavesurfer": ["a.h5"],
+        "aux": ["a.h5"],
         "bpod": ["a.mat"],
         "camera_top": ["x_mini2p1_top_video_timestamps_1.csv"],
         "camera_eye2": ["x_eye2_video_timestamps_1.csv"],

@@ -40,7 +40,7 @@ def written(home, seconds=4.0, **how):
 
 
 def read(home, path):
-    return continuous.read_treadmill(SourceFiles("wavesurfer", "bench2p", (path,)), home)
+    return continuous.read_treadmill(SourceFiles("aux", "bench2p", (path,)), home)
 
 
 def test_one_pass_gives_what_the_parts_give_one_after_the_other(home):
@@ -86,6 +86,6 @@ def test_a_recording_too_short_for_a_speed_is_refused_with_its_length(home):
 def test_a_channel_that_was_described_away_meanwhile_is_told(home):
     _, path = written(home)
     with pytest.raises(UnreadableFile, match="no channel cam_sync any more"):
-        continuous.read_waveform(SourceFiles("wavesurfer", "bench2p", (path,)), "cam_sync", home)
+        continuous.read_waveform(SourceFiles("aux", "bench2p", (path,)), "cam_sync", home)
     with pytest.raises(UnreadableFile, match="no channel shutter any more that is a voltage"):
-        continuous.read_waveform(SourceFiles("wavesurfer", "bench2p", (path,)), "shutter", home)
+        continuous.read_waveform(SourceFiles("aux", "bench2p", (path,)), "shutter", home)

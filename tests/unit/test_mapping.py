@@ -165,7 +165,7 @@ def test_an_hour_of_pulses_in_whole_samples_is_paired_and_fitted_within_half_a_s
     bpod = Device(offset=rng.uniform(-1000, 1000), drift=1e-6 * rng.uniform(-200, 200), **flaws)
     seen = [pulses.observe(events, device, rng) for device in (bpod, Device(**flaws))]
     source, target = (np.unique(np.round(train.times / SAMPLE)) * SAMPLE for train in seen)
-    jitter = Align().jitter
+    jitter = Align("bpod").jitter
     paired = pairing.pair(source, target, jitter=jitter)
     there, here = source[paired.source_index], target[paired.target_index]
     fit = mapping.fit_clock(there, here, tolerance=jitter, **NAMES)

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 
 from adamacs import pipeline
-from adamacs.core import streams
-from adamacs.core.clocks import alignment
+from adamacs.core import setups, toml
 from adamacs.core.modality import Modality, named
-from adamacs.core.setup_wiring import PARSERS, SOURCES
 from adamacs.modalities.behavior.importers import bonsai, bpod
 from adamacs.modalities.behavior.modality import MODALITY as BEHAVIOR
-from adamacs.modalities.behavior.reader import bpod_events
 
 
 @pytest.mark.parametrize("modality", pipeline.modalities(), ids=lambda modality: modality.name)
@@ -50,20 +49,44 @@ def test_what_a_modality_names_exists(modality):
         assert not place or callable(named(place))
 
 
-def test_the_parsers_that_a_setup_type_may_name_are_those_that_behaviour_imports():
-    assert set(BEHAVIOR.importers) == set(PARSERS)
-    assert set(BEHAVIOR.trial_importers) == {name for name in PARSERS if SOURCES.get(name) in ("bpod", "bonsai")}
-    others = [modality for modality in pipeline.modalities() if modality is not BEHAVIOR]
-    assert not any({**modality.importers, **modality.trial_importers} for modality in others)
-    for place in (*BEHAVIOR.importers.values(), *BEHAVIOR.trial_importers.values()):
-        assert callable(named(place)), place
+@pytest.mark.parametrize("modality", pipeline.modalities(), ids=lambda modality: modality.name)
+def test_what_a_reader_of_a_modality_names_exists(modality):
+    expected, setup = toml.keys_of(setups.Expected), toml.keys_of(setups.SetupType)
+    for name, parser in modality.parsers.items():
+        assert parser.reads and parser.zero, name
+        for place in filter(None, (parser.look, parser.events, parser.glance, parser.trials)):
+            assert callable(named(place)), place
+        assert set(parser.keys) <= set(expected), name
+        assert not parser.table or parser.table in setup, name
 
 
-def test_parsers_and_events_that_the_spine_names_are_those_of_behaviour():
-    assert set(PARSERS) - set(SOURCES) == {"camera"}
-    assert {*SOURCES, streams._AUX, *streams.STAMPING} <= set(BEHAVIOR.importers)
-    assert set(streams.COUNTED) == {bpod.TRIAL_START, bonsai.STIMULUS}
-    assert (alignment.TRIALS, alignment.RAW) == (bpod.TRIAL_START, bpod_events.RAW)
+def test_no_two_modalities_declare_a_reader_of_one_name_or_one_ending():
+    parsers = [item for modality in pipeline.modalities() for item in modality.parsers.items()]
+    assert len({name for name, _ in parsers}) == len(parsers)
+    endings = [ending for _, parser in parsers for ending in parser.endings]
+    assert len(set(endings)) == len(endings) > 0
+
+
+def test_the_events_that_behaviour_counts_are_those_that_its_importers_write():
+    counted = {kind for parser in BEHAVIOR.parsers.values() for kind in parser.counts}
+    assert counted == {bpod.TRIAL_START, bonsai.STIMULUS}
+    logs = {name for name, parser in BEHAVIOR.parsers.items() if bonsai.STIMULUS in parser.counts}
+    assert logs == set(bonsai.DIALECTS)
+
+
+def test_the_spine_knows_no_reader():
+    """Its layers name none of them: a modality that brings others along finds nothing to edit there."""
+    root = Path(pipeline.__file__).parent
+    below = (
+        file
+        for layer in ("core", "schemas", "ingest", "workers", "database", "storage")
+        for file in (root / layer).rglob("*.py")
+    )
+    names = "|".join(BEHAVIOR.parsers)
+    named_there = {
+        file.name: found for file in below if (found := re.findall(rf"[\"'](?:{names})[\"']", file.read_text("utf-8")))
+    }
+    assert named_there == {}
 
 
 def test_a_name_becomes_a_function():

@@ -16,7 +16,7 @@ LIMITS = Sync()
 FRAMES = "two_photon_frames"
 ASKED = Promise("ScanImage", FRAMES, HEADER, 1600, rate=30.0)
 HELD = Promise("ScanImage", FRAMES, FILE, 1600)
-SEEN = Promise("wavesurfer", FRAMES, PULSES, 1600, 1.0, 1.0 + 1599 / 30, 30.0, clock="aux")
+SEEN = Promise("aux", FRAMES, PULSES, 1600, 1.0, 1.0 + 1599 / 30, 30.0, clock="aux")
 SOUND = (ASKED, HELD, SEEN)
 
 
@@ -34,22 +34,20 @@ def test_tellers_who_agree_pass_and_are_named():
     verdict = only(SOUND)
     assert (verdict.stream, verdict.verdict, verdict.is_compared) == (FRAMES, "pass", True)
     assert (verdict.count_min, verdict.count_max, verdict.missing) == (1600, 1600, 0)
-    assert verdict.why == "1600 by the header of ScanImage, the pulses of wavesurfer and the files of ScanImage."
+    assert verdict.why == "1600 by the header of ScanImage, the pulses of aux and the files of ScanImage."
 
 
 @pytest.mark.parametrize(("count", "expected"), [(1599, "warn"), (1601, "warn"), (1598, "fail"), (1610, "fail")])
 def test_a_count_that_differs_is_told_with_both_tellers_and_both_numbers(count, expected):
     verdict = only([HELD, replace(SEEN, count=count)])
     assert verdict.verdict == expected
-    assert all(
-        word in verdict.why for word in ("wavesurfer", str(count), "ScanImage", "1600", f"{abs(1600 - count)} apart")
-    )
+    assert all(word in verdict.why for word in ("aux", str(count), "ScanImage", "1600", f"{abs(1600 - count)} apart"))
 
 
 def test_pulses_lost_at_known_places_are_missing_not_wrong():
     verdict = only([HELD, replace(SEEN, count=1590, missing=10)])
     assert (verdict.verdict, verdict.missing) == ("warn", 10)
-    assert verdict.why == "Of 1600, 10 are missing from the pulses of wavesurfer, at known places."
+    assert verdict.why == "Of 1600, 10 are missing from the pulses of aux, at known places."
     assert only([HELD, replace(SEEN, count=1560, missing=40)]).verdict == "fail", "2.5 % are missing"
     assert only([HELD, replace(SEEN, count=1585, missing=10)]).verdict == "fail", "the gaps do not explain it"
 
@@ -99,7 +97,7 @@ def test_a_drift_between_clocks_is_no_difference_of_rates():
     drifting = placed("camera_top", offset=3.0, drift=200.0)
     own = Promise("camera_top", "camera_top", FILE, 10_000, 0.0, 9999 / 50, 50.0, clock="camera_top")
     ends = [float(drifting.model.convert(time)) for time in (own.first, own.last)]
-    trigger = Promise("wavesurfer", "camera_top", PULSES, 10_000, *ends, 50.0 / (1 + 200e-6), clock="aux")
+    trigger = Promise("aux", "camera_top", PULSES, 10_000, *ends, 50.0 / (1 + 200e-6), clock="aux")
     assert only([own, trigger], [drifting], limits).verdict == "pass"
     assert only([own, trigger], [], limits).verdict == "warn"
 
@@ -107,7 +105,7 @@ def test_a_drift_between_clocks_is_no_difference_of_rates():
 def test_ends_are_compared_on_scan_time_in_periods():
     drifting = placed("camera_top", offset=3.0, drift=0.0)
     own = Promise("camera_top", "camera_top", FILE, 1000, 0.0, 999 / 50, 50.0, clock="camera_top")
-    trigger = replace(own, teller="wavesurfer", told_by=PULSES, first=3.0, last=3.0 + 999 / 50, clock="aux")
+    trigger = replace(own, teller="aux", told_by=PULSES, first=3.0, last=3.0 + 999 / 50, clock="aux")
     verdict = only([own, trigger], [drifting])
     assert verdict.verdict == "pass"
     assert (verdict.first_difference, verdict.last_difference) == pytest.approx((0.0, 0.0), abs=1e-9)
@@ -121,7 +119,7 @@ def test_ends_are_compared_on_scan_time_in_periods():
 def test_one_who_tells_alone_passes_uncompared_and_says_so():
     verdict = only([SEEN])
     assert (verdict.verdict, verdict.is_compared) == ("pass", False)
-    assert verdict.why == "1600 by the pulses of wavesurfer. Nothing else tells of it."
+    assert verdict.why == "1600 by the pulses of aux. Nothing else tells of it."
 
 
 def test_a_silent_channel_contradicts_the_files():
@@ -165,7 +163,7 @@ CLOCKS = ("", "aux", "bpod")
 _numbers = st.floats(0, 1e4, allow_nan=False)
 promises = st.builds(
     Promise,
-    teller=st.sampled_from(["ScanImage", "wavesurfer", "bpod"]),
+    teller=st.sampled_from(["ScanImage", "aux", "bpod"]),
     stream=st.sampled_from(["a", "b"]),
     told_by=st.sampled_from(TOLD_BY),
     count=st.none() | st.integers(0, 40),
@@ -221,7 +219,7 @@ def test_a_stream_is_warned_of_where_nothing_says_how_its_clock_is_to_be_placed(
 
 
 def test_who_tells_on_a_clock_that_could_not_be_placed_may_tell_of_another_recording():
-    pulses = Promise("wavesurfer", "bpod_trials", PULSES, 40, 42.0, 240.0, clock="aux")
+    pulses = Promise("aux", "bpod_trials", PULSES, 40, 42.0, 240.0, clock="aux")
     (both,) = compare([TRIALS, pulses], LIMITS, [], [LOST])
     assert (both.stream, both.verdict, both.unplaced) == ("bpod_trials", "fail", (LOST,))
     assert both.count_min == both.count_max == 40, "although both count alike"

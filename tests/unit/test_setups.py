@@ -22,7 +22,7 @@ from adamacs.core import setups, toml
 from adamacs.core.errors import InvalidSetting, UnknownSetup
 from adamacs.demo import lab
 
-SHIPPED = setups.load(modalities=pipeline.MODALITIES)
+SHIPPED = setups.load(modalities=pipeline.modalities())
 NAMED_BY_THE_LAB = {
     "mini2p1_openfield",
     "mini2p2_openfield",
@@ -55,7 +55,7 @@ def add(home: Path, text: str, name: str = "own.toml") -> Path:
 
 def refusal(home: Path) -> str:
     with pytest.raises(InvalidSetting) as caught:
-        setups.load(home, modalities=pipeline.MODALITIES)
+        setups.load(home, modalities=pipeline.modalities())
     return str(caught.value)
 
 
@@ -290,7 +290,7 @@ def test_what_is_wrong_with_a_file_is_told_with_file_key_and_cure(home, text, sa
     assert said in told
     assert [
         said in f"{problem.where}: {problem.what} {problem.hint}"
-        for problem in setups.check(path, home, modalities=("imaging",))
+        for problem in setups.check(path, home, modalities=pipeline.modalities())
     ].count(True) == 1
 
 
@@ -331,7 +331,7 @@ def test_any_table_gives_an_object_or_problems_and_never_both(table):
 
 def test_the_example_of_the_reference_page_is_sound():
     page = Path(__file__).parents[2] / "docs" / "reference" / "setup-types.toml"
-    assert setups.check(page, modalities=pipeline.MODALITIES) == []
+    assert setups.check(page, modalities=pipeline.modalities()) == []
 
 
 # ---- channels, scan time, readers, alignment
@@ -435,7 +435,7 @@ def test_bpod_s_trials_are_aligned_as_the_lab_s_documents_say():
     told = {name: rule for name, (rule, *more) in ((n, found) for n, found in rules.items() if found) if not more}
     for name in ("mini2p1_openfield", "mini2p2_openfield"):
         align = told.pop(name)
-        assert (align.channel, align.only_with) == ("bpod_visual", ("SoftCode10", "SoftCode15"))
+        assert (align.channel, align.only_with) == ("bpod_visual", ("raw_bpod_SoftCode10", "raw_bpod_SoftCode15"))
         assert align.events == ("bpod_trial_start", "bpod_at_target")
     odd = told.pop("bench2p_oddball")
     assert (odd.channel, odd.events, odd.anchor) == ("bpod_ttl", ("bpod_firststim_oddball",), "last")
@@ -472,7 +472,7 @@ def test_what_the_reference_does_not_say_is_marked_and_named():
     assert all(bool(c.missing) != c.verified for s in SHIPPED.setups.values() for c in s.channel)
 
 
-AUX = '[[expected]]\nfiles = "*.h5"\nwhat = "aux"\nparser = "wavesurfer"\n'
+AUX = '[[expected]]\nfiles = "*.h5"\nwhat = "aux"\nparser = "wavesurfer"\nsource = "aux"\n'
 BPOD = '[[expected]]\nfiles = "*.mat"\nwhat = "trials"\nparser = "bpod"\n'
 CAMERA = '[[expected]]\nfiles = "*.csv"\nwhat = "frames"\nparser = "camera"\nsource = "top"\n'
 WIRED = (
@@ -482,7 +482,7 @@ WIRED = (
     + '[[channel]]\nname = "gate"\nkind = "gate"\nline = 0\n'
     + '[[channel]]\nname = "trial"\nkind = "pulses"\nanalog = 4\n'
 )
-ALIGN = '[[align]]\nchannel = "trial"\nevents = ["bpod_trial_start"]\n'
+ALIGN = '[[align]]\nsource = "bpod"\nchannel = "trial"\nevents = ["bpod_trial_start"]\n'
 THIRD = '[[channel]]\nname = "x"\nkind = "pulses"\n'
 LEVEL = '[[channel]]\nname = "x"\nkind = "level"\n'
 GATE = '[[channel]]\nname = "x"\nkind = "gate"\n'
@@ -499,7 +499,8 @@ def test_everything_that_a_channel_may_say_is_read(home):
         "shortest = 0.125\nrate = [1, 2.5]\nleast = 1\nmost = 9\n"
         'no_more_than = "trial"\nafter = { gate = "gate", seconds = 1 }\n'
         + ALIGN
-        + 'only_with = ["SoftCode10"]\nafter = { gate = "gate" }\ndrop_first = true\ndrop_last = true\n'
+        + 'only_with = ["raw_bpod_SoftCode10"]\ntrials = "bpod_trial_start"\n'
+        'after = { gate = "gate" }\ndrop_first = true\ndrop_last = true\n'
         'anchor = "last"\njitter = 0.004\n[clock]\nstream = "aux"\notherwise = "bpod"\n',
     )
     setup = setups.load(home).find("own")
@@ -523,7 +524,7 @@ def test_everything_that_a_wheel_may_say_is_read_and_shown(home, monkeypatch):
 
 
 def test_what_is_said_of_a_camera_and_of_harp_s_frames_is_read_and_shown(home, monkeypatch):
-    frames = '[[expected]]\nfiles = "*2P*.csv"\nwhat = "frames"\nparser = "harp_frames"\nunit = "ms"\n'
+    frames = '[[expected]]\nfiles = "*2P*.csv"\nwhat = "frames"\nparser = "harp_frames"\nsource = "harp"\nunit = "ms"\n'
     add(home, WIRED + CAMERA + "frame_rate = 50\ngap = 1.5\n" + frames)
     setup = setups.load(home).find("own")
     told = [(e.frame_rate, e.unit, e.gap) for e in map(setup.expected_of, ("top", "harp", "bpod"))]
@@ -616,8 +617,12 @@ def test_nobody_knows_the_wheels_and_inertial_sensors_of_what_ships():
             "align 1, anchor: 'middle' does not fit. It takes first or last or both or counts.",
         ),
         (WIRED + ALIGN + "jitter = 0", "align 1, jitter: 0 does not fit. It takes a number above 0."),
-        (WIRED + ALIGN + 'source = "bpot"', "align 1, source: There is no source among the expected files 'bpot'."),
-        (WIRED + ALIGN + 'source = "wavesurfer"', "align 1, source: Its own clock may be scan time (wavesurfer)."),
+        (
+            WIRED + ALIGN.replace('"bpod"', '"bpot"'),
+            "align 1, source: There is no source among the expected files 'bpot'.",
+        ),
+        (WIRED + ALIGN.replace('"bpod"', '"aux"'), "align 1, source: Its own clock may be scan time (aux)."),
+        (WIRED + ALIGN + 'only_with = ["raw_bpod_Port1In"]', "align 1, only_with: It speaks of the trials that"),
         (
             WIRED + CAMERA + '[[align]]\nsource = "top"\nthrough = "tp"',
             "align 1, through: There is no other source 'tp'.",
@@ -642,15 +647,19 @@ def test_nobody_knows_the_wheels_and_inertial_sensors_of_what_ships():
         ),
         (WIRED + ALIGN + "drop_last = 1", "align 1, drop_last: 1 does not fit. It takes true or false."),
         (WIRED.replace(BPOD, "") + ALIGN, "align 1, source: There is no source among the expected files 'bpod'."),
-        (WIRED.replace("wavesurfer", "bonsai_log"), "channel: The channels are read by wavesurfer."),
+        (WIRED.replace('source = "aux"\n', ""), "channel: The channels are those of the source aux."),
         (
             WIRED.replace("wavesurfer", "wavesurfr"),
-            "expected 1, parser: 'wavesurfr' does not fit. It takes wavesurfer,",
+            "expected 1, parser: There is no reader 'wavesurfr'. Did you mean wavesurfer",
         ),
-        (WIRED + '[clock]\nstream = "harp"', "clock, stream: 'harp' does not fit. It takes aux or bpod or frames."),
+        (WIRED + '[clock]\nstream = "harp"', "clock, stream: There is no source among the expected files 'harp'."),
         (WIRED + '[clock]\notherwise = "aux"', "clock, otherwise: It is that stream itself."),
         (WIRED + ALIGN + '[clock]\nstream = "bpod"', "align 1, source: Its own clock may be scan time (bpod)."),
-        (SOUND + '[clock]\nstream = "bpod"', "clock, stream: Bpod's session is read by bpod."),
+        (SOUND + '[clock]\nstream = "bpod"', "clock, stream: There is no source among the expected files 'bpod'."),
+        (
+            SOUND + '[clock]\notherwise = "frame"',
+            "clock, otherwise: There is no source among the expected files 'frame'. Did",
+        ),
         (TREADMILL, "wheel, circumference: This key is missing. It takes a number."),
         (TREADMILL + "circumference = 0", "wheel, circumference: 0 does not fit. It takes a number above 0."),
         (
@@ -675,7 +684,7 @@ def test_nobody_knows_the_wheels_and_inertial_sensors_of_what_ships():
         (WIRED + CAMERA + "frame_rate = 0", "expected 3, frame_rate: 0 does not fit. It takes a number above 0."),
         (WIRED + CAMERA + 'unit = "ms"', "expected 3, unit: Files of camera have none. It is for harp_frames."),
         (WIRED + CAMERA + "gap = 1", "expected 3, gap: 1 does not fit. It takes a number above 1."),
-        (SOUND + BPOD + "gap = 2", "expected 1, gap: Files of bpod have none. It is for camera or harp_frames."),
+        (SOUND + BPOD + "gap = 2", "expected 1, gap: Files of bpod have none. It is for harp_frames or camera."),
         (
             WIRED + CAMERA + CAMERA.replace("*.csv", "*.txt") + "frame_rate = 50",
             "expected 4, frame_rate: Other files of top say otherwise. Say it alike.",
@@ -684,14 +693,17 @@ def test_nobody_knows_the_wheels_and_inertial_sensors_of_what_ships():
         (HARP + 'acceleration_unit = "G"', "harp, acceleration_unit: 'G' does not fit. It takes m/s^2 or g."),
         (HARP + 'gate = "trial"', "harp, gate: There is no channel of kind gate 'trial'."),
         (HARP + "verified = false", "harp, missing: What is not verified must say what is missing."),
-        (WIRED + "[harp]\nsample_rate = 100", "harp, gate: No reader takes the files of HARP's inertial sensors."),
+        (
+            WIRED + "[harp]\nsample_rate = 100",
+            "harp: No reader takes the files that it is about. Give parser = 'harp_imu' to them.",
+        ),
         (SOUND + "[[clock]]", "clock: This does not fit. It takes a table."),
         (SOUND + "a = 1" + "0" * 5000, "This is not valid TOML: Exceeds the limit"),
     ],
 )
 def test_what_is_wrong_with_a_wiring_is_told_with_its_key_and_cure(home, text, said):
     path = add(home, text)
-    problems = setups.check(path, home, modalities=("imaging",))
+    problems = setups.check(path, home, modalities=pipeline.modalities())
     assert any(said in f"{problem.where}: {problem.what} {problem.hint}" for problem in problems), problems
     assert said in refusal(home)
 
@@ -718,8 +730,8 @@ def test_the_how_to_page_adds_a_sound_setup(home):
     blocks = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
     (home / setups.RIGS_FILE).write_text(blocks[0], encoding="utf-8")
     assert setups.check(home / setups.RIGS_FILE) == []
-    assert setups.check(add(home, blocks[1]), home, modalities=pipeline.MODALITIES) == []
-    known = setups.load(home, modalities=pipeline.MODALITIES)
+    assert setups.check(add(home, blocks[1]), home, modalities=pipeline.modalities()) == []
+    known = setups.load(home, modalities=pipeline.modalities())
     assert "bench2p2" in known.rigs
     assert {c.name for c in known.find("whiskers").channel} == {c["name"] for c in tomllib.loads(blocks[1])["channel"]}
 
@@ -805,7 +817,7 @@ def test_a_file_of_rigs_is_checked_by_its_name(tmp_path):
 
 def test_the_synthetic_lab_names_setups_that_are_known_and_its_home_expects_what_it_writes(home):
     lab.write_setups(home)
-    known = setups.load(home, modalities=pipeline.MODALITIES)
+    known = setups.load(home, modalities=pipeline.modalities())
     assert {setup.name for setup in known.setups.values() if setup.replaces} == {
         "mini2p1_openfield",
         "bench2p",
@@ -822,7 +834,7 @@ def test_the_synthetic_lab_names_setups_that_are_known_and_its_home_expects_what
 def test_a_broken_file_takes_away_what_it_describes_and_nothing_else(home):
     add(home, SOUND)
     broken = add(home, 'name = "bench2p"\ndescription = "Ours."\nrig = []\n', "bench.toml")
-    usable = setups.load_usable(home, modalities=pipeline.MODALITIES)
+    usable = setups.load_usable(home, modalities=pipeline.modalities())
     assert usable.find("own").name == "own"
     assert usable.find("mini2p1 openfield").name == "mini2p1_openfield"
     with pytest.raises(UnknownSetup) as caught:
@@ -833,7 +845,7 @@ def test_a_broken_file_takes_away_what_it_describes_and_nothing_else(home):
 def test_nothing_that_ships_is_taken_where_a_file_might_say_anything(home):
     add(home, SOUND)
     broken = add(home, "name = bench2p", "bench.toml")
-    usable = setups.load_usable(home, modalities=pipeline.MODALITIES)
+    usable = setups.load_usable(home, modalities=pipeline.modalities())
     assert usable.find("own").name == "own"
     for spelling in ("bench2p", "nonsense"):
         with pytest.raises(UnknownSetup) as caught:

@@ -19,6 +19,7 @@ from adamacs.core.streams import Source, Span, gaps_of, without_repairs
 from adamacs.demo import bpod, rig
 from adamacs.modalities.behavior.importers.bpod import import_bpod
 from adamacs.modalities.behavior.importers.wavesurfer import import_wavesurfer
+from adamacs.modalities.behavior.modality import PARSERS
 from adamacs.modalities.imaging.reader import promised
 
 SHIPPED = setups.load().setups
@@ -30,18 +31,18 @@ def train(count, rate, first=1.0):
     return np.round((first + np.arange(count) / rate) / SAMPLE) * SAMPLE
 
 
-def told(*trains, setup=OPENFIELD, source="wavesurfer", sources=None, **events):
-    sources = sources or {source: setup.sources[source]}
+def told(*trains, setup=OPENFIELD, source="aux", sources=None, **events):
     spans = {kind: Span.of(starts) for kind, starts in events.items()}
-    one = Source(source, setup.sources[source], setups.clock_of(source), trains, spans)
-    return {(promise.stream, promise.told_by): promise for promise in one.promises(setup, sources)}
+    one = Source(source, source, trains, spans)
+    told = one.promises(setup, sources or {source}, PARSERS[setup.sources[source]].counts)
+    return {(promise.stream, promise.told_by): promise for promise in told}
 
 
 def test_a_channel_of_frames_tells_of_the_stream_of_its_own_name():
     times = train(3000, 29.97)
     (promise,) = told(Series("mini2p_frames", times)).values()
     assert (promise.teller, promise.stream, promise.told_by, promise.clock) == (
-        *("wavesurfer", "two_photon_frames", PULSES, "aux"),
+        *("aux", "two_photon_frames", PULSES, "aux"),
     )
     assert (promise.count, promise.missing, promise.first, promise.last) == (3000, 0, times[0], times[-1])
     assert promise.rate == pytest.approx(29.97, rel=1e-6)
@@ -50,7 +51,7 @@ def test_a_channel_of_frames_tells_of_the_stream_of_its_own_name():
 def test_the_pulses_that_trigger_a_camera_tell_of_every_camera_that_was_recorded():
     found = Series("aux_cam", train(100, 50.0))
     assert set(told(found)) == {("camera_frames", PULSES)}
-    sources = {"wavesurfer": "wavesurfer", "camera_top": "camera", "camera_eye1": "camera"}
+    sources = {"aux", "camera_top", "camera_eye1"}
     assert set(told(found, sources=sources)) == {("camera_frames", PULSES), ("camera_top", PULSES)}
     own = Series("camera_top_frames", train(100, 50.0))
     assert set(told(own, source="camera_top")) == {("camera_top", FILE)}
@@ -61,7 +62,7 @@ def test_a_table_of_frame_times_is_a_stream_of_its_own_beside_the_pulses_of_the_
     promise = told(found, source="harp")["harp", FILE]
     assert (promise.teller, promise.clock) == ("harp", "harp")
     pulses = Series("mini2p_frames", train(100, 30.0))
-    sources = {"wavesurfer": "wavesurfer", "harp": "harp_frames"}
+    sources = {"aux", "harp"}
     assert set(told(pulses, sources=sources)) == {("two_photon_frames", PULSES), ("harp", PULSES)}
     assert set(told(found, setup=replace(OPENFIELD, align=()), source="harp")) == {("harp", FILE)}
 
@@ -89,33 +90,31 @@ def test_a_source_of_which_nothing_was_found_promises_nothing():
 @pytest.mark.parametrize("setup", SHIPPED.values(), ids=SHIPPED)
 def test_no_source_of_a_shipped_setup_type_tells_twice_of_one_stream(setup):
     channels = [Series(c.event_type, np.arange(9.0)) for c in setup.channel if c.kind in ("frames", "level")]
-    for source, parser in setup.sources.items():
+    for source in setup.sources:
         own = [Series(kind, np.arange(9.0)) for rule in setup.align if rule.source == source for kind in rule.events]
-        trains = channels if parser == "wavesurfer" else own
-        promises = Source(source, parser, "aux", tuple(trains)).promises(setup, setup.sources)
+        trains = channels if source == "aux" else own
+        promises = Source(source, "aux", tuple(trains)).promises(setup, setup.sources, {})
         assert len({promise.stream for promise in promises}) == len(promises)
 
 
 # ---- what the synthetic rig recorded, in every setup type
 
-RECORDED = {name: setup for name, setup in SHIPPED.items() if "wavesurfer" in setup.sources}
+RECORDED = {name: setup for name, setup in SHIPPED.items() if "aux" in setup.sources}
 SETTINGS = Settings(home=Path("nowhere"))
 
 
 def recorded(tmp_path, ran):
     """Return what the files of a rig promise, with those that a microscope left beside them."""
     setup = ran.setup
-    files = {"wavesurfer": ran.write(tmp_path / "x.h5")}
+    files = {"aux": ran.write(tmp_path / "x.h5")}
     if ran.task is not None:
         files["bpod"] = tmp_path / "x.mat"
         bpod.write_bpod(files["bpod"], ran.task.session)
-    readers = {source: setup.sources[source] for source in files}
     told = []
     for source, path in files.items():
-        importer = {"wavesurfer": import_wavesurfer, "bpod": import_bpod}[source]
+        importer = {"aux": import_wavesurfer, "bpod": import_bpod}[source]
         found = importer(SourceFiles(source, setup.name, (path,)), SETTINGS)
-        seen = Source.of(found, source, readers[source], setups.clock_of(source))
-        told += seen.promises(setup, readers)
+        told += Source.of(found, source, source).promises(setup, files, PARSERS[setup.sources[source]].counts)
     return told
 
 

@@ -27,7 +27,7 @@ def clock(name, pairs, rejected, alone):
     return Clock(name, "aux", "linear", 12.5, -3.25, 76.0, np.linspace(1, 99, pairs), residuals, bad, np.array(alone))
 
 
-FRAMES = [told("ScanImage", "frames", "header", 4000), told("wavesurfer", "frames", "pulses", 4000)]
+FRAMES = [told("ScanImage", "frames", "header", 4000), told("aux", "frames", "pulses", 4000)]
 CAMERA = [told("camera_top", "camera_top", "file", 4992, 8, GAPS)]
 STREAMS = (Stream("frames", "pass", True, "", tuple(FRAMES)), Stream("camera_top", "fail", False, WHY, tuple(CAMERA)))
 CLOCKS = (clock("camera_top", 40, 3, [20.0, 50.0]), clock("bpod", 10_000, 0, []))

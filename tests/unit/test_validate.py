@@ -191,9 +191,9 @@ def with_rig(folder, frames):
     ("frames", "severity", "said"),
     [
         (24, None, ""),
-        (23, "warning", "two_photon_frames: 23 by the pulses of wavesurfer, 24 by the files of ScanImage: 1 apart."),
-        (20, "error", "two_photon_frames: 20 by the pulses of wavesurfer, 24 by the files of ScanImage: 4 apart."),
-        (90, "error", "24 by the files of ScanImage, 90 by the pulses of wavesurfer: 66 apart."),
+        (23, "warning", "two_photon_frames: 23 by the pulses of aux, 24 by the files of ScanImage: 1 apart."),
+        (20, "error", "two_photon_frames: 20 by the pulses of aux, 24 by the files of ScanImage: 4 apart."),
+        (90, "error", "24 by the files of ScanImage, 90 by the pulses of aux: 66 apart."),
     ],
 )
 def test_frames_and_their_pulses_are_counted_and_both_are_named_where_they_differ(lab, folders, frames, severity, said):

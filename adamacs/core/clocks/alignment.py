@@ -22,9 +22,6 @@ from adamacs.core.errors import PairingRefused
 from adamacs.core.setup_wiring import Align, Channel
 from adamacs.core.setups import SetupType
 
-TRIALS = "bpod_trial_start"  # events that last as long as a trial
-RAW = "raw_bpod_"  # before the name of an event of Bpod's own
-
 # By their type, the starts of events (s), or (event, 3): starts, ends, and what was measured, where it was.
 Spans = Mapping[str, ArrayLike]
 Floats = NDArray[np.float64]
@@ -167,8 +164,8 @@ def _ours(rule: Align, here: Spans) -> Floats:
     found = found[np.argsort(found[:, 0], kind="stable")]
     if not rule.only_with:
         return found
-    starts = _instants(here, TRIALS)[:, 0]
-    marks = np.concatenate([_instants(here, f"{RAW}{name}")[:, 0] for name in rule.only_with])
+    starts = _instants(here, rule.trials)[:, 0]
+    marks = np.concatenate([_instants(here, name)[:, 0] for name in rule.only_with])
     marked = set(_trial_of(marks, starts).tolist())
     return found[[trial in marked for trial in _trial_of(found[:, 0], starts).tolist()]] if marked else found[:0]
 

@@ -6,7 +6,7 @@ import datajoint as dj
 import numpy as np
 
 from adamacs.core import settings, setups
-from adamacs.core.setup_wiring import WHEEL
+from adamacs.core.setup_wiring import AUX, WHEEL
 from adamacs.modalities.behavior.importers.bonsai import DIALECTS
 from adamacs.schemas import scan as scan_schema
 from adamacs.schemas.event import BehaviorRecording, EventImport, source_files
@@ -315,12 +315,12 @@ _SENSORS = {"accelerometer": "acceleration", "gyroscope": "gyroscope", "magnetom
 
 def _aux():
     """Return the auxiliary recordings."""
-    return BehaviorRecording.Source & {"parser": "wavesurfer"}
+    return BehaviorRecording.Source & {"source": AUX, "parser": "wavesurfer"}
 
 
 def _recorded(channel):
     """Return the auxiliary recordings in which a channel was found that is a voltage."""
-    wanted = {"source": "wavesurfer", "channel_name": channel, "channel_kind": "waveform"}
+    wanted = {"source": AUX, "channel_name": channel, "channel_kind": "waveform"}
     return EventImport & (EventImport.Channel & wanted)
 
 

@@ -11,7 +11,7 @@ from adamacs.core import setups
 from adamacs.core.clocks import counters
 from adamacs.core.clocks.counters import Gap
 from adamacs.core.errors import UnusableClock
-from adamacs.core.events import ImportedEvents, Series, SourceFiles
+from adamacs.core.events import ImportedEvents, Series, SourceFiles, frames_of
 from adamacs.core.settings import Settings
 from adamacs.core.setups import Expected
 from adamacs.modalities.behavior.importers import trains
@@ -70,7 +70,7 @@ def _train(
     what: str,
     remarks: tuple[str, ...],
 ) -> ImportedEvents:
-    kind = f"{source}_frames"
+    kind = frames_of(source)
     if not (np.diff(times) > 0).all():  # a computer's clock may be set back: that was remarked on
         if said.gap is not None:
             remarks = (*remarks, "Its times do not only run forward: no frame was filled in.")

@@ -1,0 +1,86 @@
+"""What the files of each source say of themselves, before anything is read of what happened."""
+
+from __future__ import annotations
+
+import math
+from datetime import timedelta
+
+from adamacs.core import clocks, setups
+from adamacs.core.errors import UnreadableFile
+from adamacs.core.events import Look, SourceFiles
+from adamacs.core.settings import Settings
+from adamacs.modalities.behavior.importers.bonsai import DIALECTS
+from adamacs.modalities.behavior.importers.frames import read_camera, read_sync
+from adamacs.modalities.behavior.importers.wavesurfer import wiring_of
+from adamacs.modalities.behavior.reader.bonsai import read_stimuli
+from adamacs.modalities.behavior.reader.bpod import read_bpod
+from adamacs.modalities.behavior.reader.timestamps import BONSAI
+from adamacs.modalities.behavior.reader.wavesurfer import read_wavesurfer
+
+_FIRST, _LAST = 1970, 2200  # years that a rig's clock may show
+
+
+def look_at_wavesurfer(recorded: SourceFiles, settings: Settings) -> Look:
+    """Look at an auxiliary recording; what is on which line must be as its setup type says."""
+    (path,) = recorded.files
+    aux = read_wavesurfer(path)
+    sweep = aux.sweeps[0]
+    if not sweep.samples:
+        raise UnreadableFile("The first sweep holds no sample.", path, "Was the recording stopped at once?")
+    problems = tuple(wiring_of(aux, recorded.setup_type, settings).problems())
+    seconds = sweep.samples / aux.sample_rate
+    summary = f"WaveSurfer: {len(aux.lines)} lines, {len(aux.channels)} inputs, {seconds:.1f} s"
+    start = zero = None
+    if aux.start is not None and _FIRST <= aux.start.year <= _LAST:
+        start = clocks.from_local(aux.start, settings.zone)
+        zero = start + timedelta(seconds=sweep.time or 0.0)
+    return Look(summary, start, zero, seconds, aux.warnings, problems)
+
+
+def look_at_bpod(recorded: SourceFiles, settings: Settings) -> Look:
+    """Look at a session that Bpod saved."""
+    (path,) = recorded.files
+    session = read_bpod(path, zone=settings.zone)
+    stops = [trial.stop for trial in session.trials if not math.isnan(trial.stop)]
+    seconds = max(stops) - session.trials[0].start if stops else None
+    summary = f"Bpod: {len(session.trials)} trials{f' of {session.protocol}' if session.protocol else ''}"
+    return Look(summary, session.start, None, seconds, session.warnings)
+
+
+def look_at_bonsai(recorded: SourceFiles, settings: Settings) -> Look:
+    """Look at a stimulus log."""
+    (path,) = recorded.files
+    log = read_stimuli(path, DIALECTS[_setup(recorded, settings).sources[recorded.source]])
+    times = [row.time for row in log.rows]
+    seconds = times[-1] - times[0] if times and log.clock != "none" else None
+    kinds = len({row.stimulus for row in log.rows})
+    summary = f"Bonsai: {len(times)} stimuli, {kinds} different"
+    return Look(summary, log.start, log.start, seconds, log.warnings, has_clock=log.clock != "none")
+
+
+def look_at_camera(recorded: SourceFiles, settings: Settings) -> Look:
+    """Look at the table of a camera's frames."""
+    (path,) = recorded.files
+    found = read_camera(path, _setup(recorded, settings).expected_of(recorded.source))
+    seconds = float(found.time[-1] - found.time[0])
+    # A camera that counts ticks has a clock of its own: what the computer's clock showed then says nothing of its rate.
+    zero = found.start if found.clock == BONSAI else None
+    return Look(f"{recorded.source}: {len(found.time)} frames", found.start, zero, seconds, found.warnings)
+
+
+def look_at_frame_sync(recorded: SourceFiles, settings: Settings) -> Look:
+    """Look at HARP's table of frames."""
+    (path,) = recorded.files
+    found = read_sync(path, _setup(recorded, settings).expected_of(recorded.source))
+    seconds = float(found.time[-1] - found.time[0])
+    return Look(f"HARP: {len(found.time)} frames", found.start, found.start, seconds, found.warnings)
+
+
+def look_at_imu(recorded: SourceFiles, settings: Settings) -> Look:
+    """Count the files of HARP's inertial sensors, which are read when they are imported."""
+    count = len(recorded.files)
+    return Look(f"HARP's inertial sensors: {count} file{'s' if count > 1 else ''}", has_clock=False)
+
+
+def _setup(recorded: SourceFiles, settings: Settings) -> setups.SetupType:
+    return setups.load_usable(settings.home).find(recorded.setup_type, recorded.files[0])
