@@ -168,6 +168,27 @@ class ImportedChannel:
 
 
 @dataclass(frozen=True)
+class Tally:
+    """What a source's files say of the frames in them without a time for each: a count, a rate.
+
+    It tells of the stream that is called like the source.
+
+    Attributes
+    ----------
+    told_by
+        `header` or `file` (`adamacs.core.promises`).
+    count
+        How many there are; None where that was left open.
+    rate
+        Hz, on the source's clock; None where it is not told.
+    """
+
+    told_by: str
+    count: int | None
+    rate: float | None = None
+
+
+@dataclass(frozen=True)
 class ImportedEvents:
     """What the files of one source hold.
 
@@ -179,12 +200,15 @@ class ImportedEvents:
         What a person should know of how it was read: pulses that were cut off, channels nobody claims.
     channels
         Which line or input of the file was taken for which channel; empty for sources without.
+    tallies
+        At most one by each of what tells.
     """
 
     events: tuple[Events, ...] = ()
     series: tuple[Series, ...] = ()
     remarks: tuple[str, ...] = ()
     channels: tuple[ImportedChannel, ...] = ()
+    tallies: tuple[Tally, ...] = ()
 
 
 @dataclass(frozen=True)

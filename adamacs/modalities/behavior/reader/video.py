@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from av.container import InputContainer
     from av.video.stream import VideoStream
 
-ENDINGS: Final = (".mp4", ".m4v", ".mov", ".avi", ".mkv")
 INSTALL: Final = "pip install 'adamacs[video]'"
 
 _BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")  # one of which an MP4 begins with
