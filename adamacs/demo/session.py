@@ -26,7 +26,6 @@ from adamacs.demo.stimuli import Show
 Floats = NDArray[np.float64]
 
 _FREE_RATE = 30.0  # Hz of a camera that nothing triggers
-_TAKING = 240.0  # Hz of motion capture whose pulses no line carries
 _LATE, _LATEST = 0.0005, 0.006  # s by which a computer writes a frame down late, on average and at most
 _HARP_LATE = 2e-5  # s, of a device that stamps pulses itself
 _FASTEST = 80e-6  # part by which a computer's clock runs too fast or too slow at most
@@ -235,8 +234,8 @@ def record(
         if one.stamped_by
     }
     take = None
-    if mocap := next((source for source, parser in setup.sources.items() if parser == "motive"), ""):
-        films[mocap], take = _take(ran, mocap, faults, start, seed)
+    for rule in (rule for rule in setup.align if setup.sources.get(rule.source) == "motive"):
+        films[rule.source], take = _take(ran, rule, faults, start, seed)
     moved = _head(ran, faults, seed) if "harp_imu" in setup.sources.values() else None
     truth: dict[str, Floats] = {film.event: film.times for film in films.values()}
     if ran.task is not None and (setup.placed_by("bpod") or setup.clock.stream == "bpod"):
@@ -298,21 +297,18 @@ def _films(ran: Rig, seconds: float, faults: Faults, start: datetime, seed: int)
     return films
 
 
-def _take(ran: Rig, source: str, faults: Faults, start: datetime, seed: int) -> tuple[Film, motive.Take]:
+def _take(ran: Rig, rule: Align, faults: Faults, start: datetime, seed: int) -> tuple[Film, motive.Take]:
     """Return the frames of motion capture, which Motive writes down as if its cameras had run at exactly their rate."""
     rng = np.random.default_rng([seed, 23])
     drift = _FASTEST * (2 * rng.random() - 1)
-    rule = next((rule for rule in ran.setup.align if rule.source == source), None)
-    if rule is None:
-        exposed = np.arange(0.9, ran.samples / ran.sample_rate - 0.4, 1 / _TAKING)
-    else:
-        exposed = ran.pulses[rule.channel][:, 0] / ran.sample_rate
+    exposed = ran.pulses[rule.channel][:, 0] / ran.sample_rate
+    period, zero = np.polyfit(np.arange(len(exposed)), exposed, 1).tolist()
+    rate = round((1 + drift) / period, 6)
     inner = np.arange(1, len(exposed) - 1)
-    lost = rng.choice(inner, min(faults.lost.get(source, 0), len(inner)), replace=False)
-    rate = round(_rate(exposed) * (1 + drift), 6)
-    begun = (start + timedelta(seconds=float(exposed[0]))).replace(tzinfo=None)
-    stamps = round(start.timestamp() * 1e9) + np.round(1e9 * np.arange(len(exposed)) / rate).astype(np.int64)
-    film = Film(f"{source}_frames", np.delete(exposed, lost), np.delete(stamps, lost), float(exposed[0]), drift)
+    lost = rng.choice(inner, min(faults.lost.get(rule.source, 0), len(inner)), replace=False)
+    stamps = round((start.timestamp() + zero) * 1e9) + np.round(1e9 * np.arange(len(exposed)) / rate).astype(np.int64)
+    film = Film(rule.events[0], np.delete(exposed, lost), np.delete(stamps, lost), zero, drift)
+    begun = (start + timedelta(seconds=zero)).replace(tzinfo=None)
     return film, motive.Take(len(exposed), rate, tuple(sorted(lost.tolist())), start=begun)
 
 
