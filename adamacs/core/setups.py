@@ -129,6 +129,11 @@ class Expected:
         return [name for name in _matching(self.beside, held) if _stem(name) not in stems]
 
     @property
+    def pattern(self) -> str:
+        """Which names are meant, in words."""
+        return f"{self.files} beside {self.beside}" if self.beside else self.files
+
+    @property
     def is_demand(self) -> bool:
         """Whether a folder can hold too few or too many of these files."""
         return self.least > 0 or self.most is not None

@@ -72,7 +72,8 @@ def import_take(recorded: SourceFiles, settings: Settings) -> ImportedEvents:
     (path,), said = recorded.files, _said(recorded, settings)
     take = read_take(path)
     found = _train(recorded.source, take.time, take.frame, said, "a frame of motion capture", take.warnings)
-    return replace(found, tallies=(Tally(HEADER, take.head.exported, take.head.frame_rate),))
+    asked = Tally(HEADER, take.head.exported, take.head.frame_rate)
+    return replace(found, tallies=(asked,) if asked.count or asked.rate else ())
 
 
 def import_video(recorded: SourceFiles, settings: Settings) -> ImportedEvents:
