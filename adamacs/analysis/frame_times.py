@@ -10,10 +10,9 @@ import numpy as np
 from adamacs import pipeline
 from adamacs.analysis.events import events_between, one_scan
 from adamacs.analysis.numerics.timeline import GAP, Floats
-from adamacs.core import settings, setups
+from adamacs.core import settings, setup_wiring, setups
 from adamacs.core.clocks import counters
 from adamacs.core.errors import UnusableClock, describe
-from adamacs.core.setup_wiring import FRAMES as ON_FRAMES
 
 FRAMES, VOLUMES = "two_photon_frames", "two_photon_volumes"  # the channels, as every setup type calls them
 SPARE = 5  # time points behind the last that are left aside: what was begun when the acquisition was stopped
@@ -62,7 +61,7 @@ def frame_times(key: Mapping[str, Any], plane: int, count: int) -> Floats:
             "It is a slow stack, whose planes were drawn one after the other: that is not followed.", scan
         )
     first = plane * averaged
-    if set((pipeline.clock.Clock & scan & {"is_scan_time": True}).to_arrays("clock")) <= {ON_FRAMES}:
+    if set((pipeline.clock.Clock & scan & {"is_scan_time": True}).to_arrays("clock")) <= {setup_wiring.FRAMES}:
         return np.asarray((np.arange(count) + first / together) / info["fps"])
     frames = _train(scan, FRAMES)
     if frames is None:

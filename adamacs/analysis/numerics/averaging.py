@@ -21,7 +21,7 @@ from adamacs.analysis.numerics.weights import Events, Values, Weights, places_of
 from adamacs.core.errors import InvalidRequest
 
 MOST_BYTES = 2**30  # that single trials may take, unless more is allowed
-_BLOCK = 1 << 24  # bytes of the signal that are worked on at once
+_BLOCK = 1 << 22  # bytes of the signal that are worked on at once
 _LEAST = 256  # samples of a block: fewer make slow products
 _FEW = 0.5  # share of a block's samples below which only those that count are multiplied
 _TWO = 2 - 1e-3  # events, give or take the rounding of their shares
@@ -231,10 +231,15 @@ def _present(part: Values) -> Values:
 def _standard_error(sums: _Sums, mean: Floats, counted: Floats, keep: Made) -> Floats:
     centre = _quotient(np.nansum(mean * counted, axis=(0, 2)), counted.sum(axis=(0, 2)))
     middle = np.where(np.isfinite(centre), centre, 0).astype(sums.kind)[:, None]
-    squares = sums.of(lambda part: keep(part - middle) ** 2) - sums.of_steps(lambda step: keep(step) ** 2)
+    squares = sums.of(lambda part: _squared(keep(part - middle))) - sums.of_steps(lambda step: _squared(keep(step)))
     spread = squares - counted * (mean - middle) ** 2
     variance = np.maximum(spread, 0) / np.where(counted >= _TWO, counted - 1, np.nan)
     return np.sqrt(_quotient(variance, counted))
+
+
+def _squared(values: Values) -> Values:
+    """Square values in their own place."""
+    return np.square(values, out=values)
 
 
 def _quotient(total: Floats, number: Floats) -> Floats:

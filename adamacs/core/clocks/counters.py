@@ -1,4 +1,4 @@
-"""Counters of few bits, and frames that were dropped: unrolled, found, and repaired with a record of every repair."""
+"""Counters that begin anew, and frames that were dropped: counted on, found, and repaired with a record of each."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ FACTOR = 1.5  # periods: an interval beyond lacks a frame
 SHARE = 0.9  # of the intervals, the shortest: what the period is the median of
 MOST_MISSING = 1000  # frames in one gap: more is a pause
 SETTLE = 10  # frames behind one that arrived late, within which a computer that was busy has caught up
-_MOST_BITS = 62  # of a counter that int64 can unroll
 
 
 @dataclass(frozen=True)
@@ -59,69 +58,6 @@ class Repair:
     inserted: Indices
     repairs: tuple[Gap, ...]
     left: tuple[Gap, ...]
-
-
-def unroll(counts: ArrayLike, bits: int, *, largest_step: int | None = None, two_way: bool = False) -> Indices:
-    """Return what a counter of few bits would have shown had it never wrapped.
-
-    Parameters
-    ----------
-    counts
-        Integers, (sample,): 0 up to 2**bits - 1.
-    bits
-        1 to 62.
-    largest_step
-        The furthest that the counter may go between two samples; a quarter of its range by default. A step beyond it
-        means that the counter was reset, or that samples are missing.
-    two_way
-        The counter may also run back, as that of a wheel.
-
-    Returns
-    -------
-    int64, (sample,)
-        From the first count on.
-
-    Raises
-    ------
-    UnusableClock
-        A count is out of range or no integer, or a step is too large.
-    InvalidParameters
-        No such counter can be unrolled.
-
-    >>> unroll([254, 255, 1], 8).tolist()
-    [254, 255, 257]
-    """
-    size, limit = _limits(bits, largest_step, two_way)
-    values = np.asarray(counts)
-    if values.ndim != 1 or (values.size and values.dtype.kind not in "iu"):
-        raise UnusableClock(f"Counts are integers in one row, not {values.dtype} of shape {values.shape}.")
-    if values.size == 0:
-        return np.empty(0, np.int64)
-    if values.min() < 0 or values.max() >= size:
-        raise UnusableClock(f"A count of {bits} bits lies in 0 to {size - 1}; there is one outside.")
-    steps = np.mod(np.diff(values.astype(np.int64)), np.int64(size))
-    if two_way:
-        steps = np.where(steps >= size // 2, steps - size, steps)
-    if np.any(wrong := np.abs(steps) > limit):
-        at = int(np.argmax(wrong))
-        hint = "Was it reset, or are samples missing?"
-        raise UnusableClock(f"The counter goes {steps[at]} after sample {at}, further than {limit}.", hint=hint)
-    if np.abs(steps).sum(dtype=float) >= 2.0**_MOST_BITS:
-        raise UnusableClock(f"The counter goes further than {_MOST_BITS} bits hold.")
-    return np.cumsum(np.concatenate([values[:1].astype(np.int64), steps]))
-
-
-def _limits(bits: int, largest_step: int | None, two_way: bool) -> tuple[int, int]:
-    if not 1 <= bits <= _MOST_BITS:
-        raise InvalidParameters(f"A counter has 1 to {_MOST_BITS} bits, not {bits}.")
-    size = 1 << bits
-    most = size // 2 - two_way if two_way else size - 1
-    limit = max(1, size // 4) if largest_step is None else largest_step
-    if not 0 < limit <= most:
-        if largest_step is None:
-            return size, most
-        raise InvalidParameters(f"A step of {limit} cannot be told in {bits} bits; the largest is {most}.")
-    return size, limit
 
 
 def counted_on(counts: ArrayLike, bits: int, *, from_one: bool = False) -> Indices:
@@ -227,7 +163,7 @@ def _staying_late(times: Floats, at: Indices, period: float, settle: int) -> Ind
     return np.array([lacking for _, lacking in found], np.int64)
 
 
-def find_gaps_by_counter(times: ArrayLike, frames: ArrayLike, *, bits: int | None = None) -> tuple[Gap, ...]:
+def find_gaps_by_counter(times: ArrayLike, frames: ArrayLike) -> tuple[Gap, ...]:
     """Find dropped frames by the number that each frame carries: a step of n lacks n - 1 frames.
 
     Parameters
@@ -235,9 +171,7 @@ def find_gaps_by_counter(times: ArrayLike, frames: ArrayLike, *, bits: int | Non
     times
         (frame,): s, increasing.
     frames
-        Integers, (frame,): numbers of the frames.
-    bits
-        Of the counter, where it wraps; without it, numbers only grow.
+        Integers, (frame,): numbers of the frames, which only grow (`counted_on`).
 
     Raises
     ------
@@ -247,8 +181,6 @@ def find_gaps_by_counter(times: ArrayLike, frames: ArrayLike, *, bits: int | Non
     found, numbers = _increasing(times), np.asarray(frames)
     if numbers.shape != found.shape:
         raise UnusableClock(f"There are {found.size} times but {numbers.size} numbers of frames.")
-    if bits is not None:
-        numbers = unroll(numbers, bits)
     if numbers.size and numbers.dtype.kind not in "iu":
         raise UnusableClock(f"Numbers of frames are integers, not {numbers.dtype}.")
     steps = np.diff(numbers.astype(np.int64))
