@@ -79,10 +79,10 @@ def server(backend: str, folder: Path) -> Any:
     folder.mkdir()
     if backend == "postgresql":
         return servers.postgresql(folder)
-    program = servers.find_mariadb()
+    program = servers.find_mysql()
     if program is None:
-        sys.exit("There is no mariadbd here.")
-    return servers.mariadb(program)
+        sys.exit("There is neither mariadbd nor mysqld here.")
+    return servers.mysql(program)
 
 
 def recording(folder: Path) -> Path:

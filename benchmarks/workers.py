@@ -1,7 +1,7 @@
 """What a worker adds to the work itself: per key in batches, per durable key, when idle, and eight side by side.
 
 Each line holds both sides, run in turn on the same server: the embedded PostgreSQL as it ships (every commit of a
-result reaches the disk), and a MariaDB where one is installed. The tables are those of `tests/tables/work.py`.
+result reaches the disk), and MariaDB or MySQL where one is installed. The tables are those of `tests/tables/work.py`.
 """
 
 from __future__ import annotations
@@ -75,11 +75,11 @@ def lab(backend: str) -> Iterator[tuple[labs.Lab, Any]]:
 def server(backend: str, folder: Path) -> Iterator[Server]:
     """Run a server that is as durable as a lab's."""
     if backend == "mysql":
-        program = servers.find_mariadb()
+        program = servers.find_mysql()
         if program is None:
-            print(json.dumps({"benchmark": "workers", "backend": backend, "missing": "mariadbd"}))
+            print(json.dumps({"benchmark": "workers", "backend": backend, "missing": "mariadbd or mysqld"}))
             raise SystemExit
-        with servers.mariadb(program) as address:
+        with servers.mysql(program) as address:
             make_durable(address)
             yield address
         return
@@ -199,11 +199,10 @@ class Bench:
         """Let the cheap table be done for a million keys."""
         quote, count = self.connection.adapter.quote_identifier, MILLION - self.items
         item, cheap = self.work.Item().full_table_name, self.work.Cheap().full_table_name
-        if self.lab.server.backend == "postgresql":
-            numbers = f"SELECT g, g, 0 FROM generate_series({self.items}, {MILLION - 1}) AS g"
-        else:
-            self.connection.query(f"USE {quote(self.work.schema.database)}")
-            numbers = f"SELECT seq, seq, 0 FROM seq_{self.items}_to_{MILLION - 1}"
+        digits = " UNION ALL ".join(f"SELECT {digit} AS digit" for digit in range(10))
+        places = ", ".join(f"({digits}) AS p{place}" for place in range(6))
+        number = " + ".join(f"{10**place} * p{place}.digit" for place in range(6))
+        numbers = f"SELECT n, n, 0 FROM (SELECT {number} AS n FROM {places}) AS g WHERE n >= {self.items}"
         self.connection.query(f"INSERT INTO {item} (item, value, seconds) {numbers}")
         text = (
             f"INSERT INTO {cheap} (item, {quote('double')}) SELECT item, value FROM {item} WHERE item >= {self.items}"
@@ -376,12 +375,11 @@ class Bare:
         run("BEGIN")
         by_key = "" if self.is_postgresql else "FORCE INDEX (PRIMARY)"  # else they deadlock
         mine = f"connection_id = {self.me} AND status = 'reserved' AND item IN %s"
-        run(f"SELECT 1 FROM {self.jobs} {by_key} WHERE {mine} FOR UPDATE", (tuple(keys),))
+        run(f"DELETE {self.jobs if by_key else ''} FROM {self.jobs} {by_key} WHERE {mine}", (tuple(keys),))
         for key in keys:
             run(f"SELECT value FROM {self.item} WHERE item = %s", (key,))
             (value,) = self.cursor.fetchone()
             run(f"INSERT INTO {self.table} (item, {self.double}) VALUES (%s, %s)", (key, 2 * value))
-        run(f"DELETE {self.jobs if by_key else ''} FROM {self.jobs} {by_key} WHERE {mine}", (tuple(keys),))
         self.record(keys)
         run("COMMIT")
 

@@ -51,7 +51,12 @@ OTHER_VARIABLES = {
     "ADAMACS_TEST_MYSQL_URL": (
         "`make test`",
         "A MySQL or MariaDB server whose account may create databases; the integration tests run there too. "
-        "Without it they start `mariadbd` where it is installed.",
+        "Without it they start `mariadbd` or, where that is not installed, `mysqld`.",
+    ),
+    "ADAMACS_TEST_MYSQLD": (
+        "`make test`, `make chaos`, `make bench`",
+        "Name or path of the server program of the MySQL family to start, MariaDB's or MySQL's, where several are "
+        "installed.",
     ),
     "ADAMACS_TEST_POSTGRESQL_URL": (
         "`make test`",

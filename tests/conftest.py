@@ -82,14 +82,14 @@ def database_server(backend: str, tmp_path_factory: pytest.TempPathFactory) -> I
     elif backend == "postgresql":
         with servers.postgresql(tmp_path_factory.mktemp("server")) as server:
             yield server
-    elif program := servers.find_mariadb():
-        with servers.mariadb(program) as server:
+    elif program := servers.find_mysql():
+        with servers.mysql(program) as server:
             yield server
     elif "mysql" in os.environ.get(REQUIRE, ""):
-        pytest.fail(f"{REQUIRE} asks for MySQL, and there is neither mariadbd nor {SERVER_URLS['mysql']}.")
+        pytest.fail(f"{REQUIRE} asks for MySQL, and there is no mariadbd, no mysqld and no {SERVER_URLS['mysql']}.")
     else:
         pytest.skip(
-            f"NO MYSQL SERVER: neither mariadbd is installed nor {SERVER_URLS['mysql']} set; nothing ran on it."
+            f"NO MYSQL SERVER: no mariadbd or mysqld is installed and no {SERVER_URLS['mysql']} set; nothing ran on it."
         )
 
 

@@ -287,7 +287,7 @@ DAMAGED: dict[int, Damaged] = {
     ),
     8: Damaged(_of_another, _CLOCK, "The trains do not match anywhere: no intervals of one are found in the other."),
     9: Damaged(
-        _whole(_told(lambda times: times * (1 + 300e-6))), "bpod_trials", "Clock bpod drifts +288.9 ppm from aux."
+        _whole(_told(lambda times: times * (1 + 300e-6))), "bpod_trials", "Clock bpod runs 288.9 ppm slower than aux."
     ),
     10: Damaged(
         _whole(_told(_shaken)),

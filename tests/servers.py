@@ -22,6 +22,8 @@ from adamacs.database.cluster import free_port
 from adamacs.database.embedded import EmbeddedServer
 
 STARTUP_LIMIT = 120  # s
+MYSQL_PROGRAM = "ADAMACS_TEST_MYSQLD"
+ADMINISTRATORS = "/usr/sbin"  # where Debian keeps servers, off the PATH of ordinary users
 
 
 @contextlib.contextmanager
@@ -52,15 +54,32 @@ def _waive_durability(superuser: Server) -> None:
     connection.close()
 
 
-def find_mariadb() -> str | None:
-    """Return MariaDB's server program where it is installed; Debian keeps it off the PATH of ordinary users."""
-    return shutil.which("mariadbd", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+def find_mysql() -> str | None:
+    """Return a server program of the MySQL family: the one that the environment names, else MariaDB's, else MySQL's.
+
+    Raises
+    ------
+    FileNotFoundError
+        A program is named, and it is not there.
+    """
+    path = f"{os.environ.get('PATH', '')}:{ADMINISTRATORS}"
+    if named := os.environ.get(MYSQL_PROGRAM):
+        if program := shutil.which(named, path=path):
+            return program
+        raise FileNotFoundError(f"{MYSQL_PROGRAM} names {named}, and there is no such program.")
+    return shutil.which("mariadbd", path=path) or shutil.which("mysqld", path=path)
+
+
+def kind_of(program: str) -> str:
+    """Return `MariaDB` or `MySQL`, as the program says itself: MariaDB's may be called mysqld."""
+    said = subprocess.run([program, "--no-defaults", "--version"], capture_output=True, text=True, check=True)
+    return "MariaDB" if "MariaDB" in said.stdout else "MySQL"
 
 
 @contextlib.contextmanager
-def mariadb(program: str) -> Iterator[Server]:
-    """Run a private MariaDB in a throw-away folder, never as root."""
-    folder = Path(tempfile.mkdtemp(prefix="adamacs-mariadb-"))
+def mysql(program: str) -> Iterator[Server]:
+    """Run a private server of the MySQL family in a throw-away folder, never as root."""
+    folder = Path(tempfile.mkdtemp(prefix="adamacs-mysql-"))
     who = _unprivileged(folder)
     server = Server("mysql", "127.0.0.1", free_port(0), "adamacs", Secret(secrets.token_hex(12)))
     process = None
@@ -85,22 +104,21 @@ def _unprivileged(folder: Path) -> dict[str, object]:
 
 def _launch(program: str, folder: Path, server: Server, who: dict) -> subprocess.Popen:
     data, socket, account = folder / "data", folder / "socket", folder / "account.sql"
+    if kind_of(program) == "MariaDB":
+        initialise, quick = ["mariadb-install-db", "--no-defaults", "--skip-test-db"], []
+    else:  # which listens on a further port, and wants a folder for files of tables, unless told not to
+        initialise = [program, "--no-defaults", "--initialize-insecure"]
+        quick = ["--mysqlx=OFF", "--secure-file-priv=NULL", "--sync-binlog=0"]
     with (folder / "log").open("wb") as log:
-        subprocess.run(
-            ["mariadb-install-db", "--no-defaults", f"--datadir={data}", "--skip-test-db", f"--tmpdir={folder}"],
-            stdout=log,
-            stderr=log,
-            check=True,
-            cwd="/",
-            **who,
-        )
+        place = [f"--datadir={data}", f"--tmpdir={folder}"]
+        subprocess.run([*initialise, *place], stdout=log, stderr=log, check=True, cwd="/", **who)
         account.write_text(
             f"CREATE USER '{server.user}'@'%' IDENTIFIED BY '{server.password.reveal()}';\n"
             f"GRANT ALL ON *.* TO '{server.user}'@'%' WITH GRANT OPTION;\n"
         )
         listen = [f"--port={server.port}", f"--bind-address={server.host}", f"--socket={socket}", "--skip-name-resolve"]
-        quick = ["--innodb-flush-log-at-trx-commit=0", "--innodb-buffer-pool-size=64M"]
-        place = [f"--datadir={data}", f"--tmpdir={folder}", f"--pid-file={folder / 'pid'}", f"--init-file={account}"]
+        quick += ["--innodb-flush-log-at-trx-commit=0", "--innodb-buffer-pool-size=64M"]
+        place += [f"--pid-file={folder / 'pid'}", f"--init-file={account}"]
         return subprocess.Popen(
             [program, "--no-defaults", *place, *listen, *quick], stdout=log, stderr=log, cwd="/", **who
         )
@@ -116,7 +134,7 @@ def _await_answer(server: Server, process: subprocess.Popen, log: Path) -> None:
             return
         except pymysql.err.OperationalError:
             if process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"MariaDB did not start:\n{log.read_text(errors='replace')[-2000:]}") from None
+                raise RuntimeError(f"The server did not start:\n{log.read_text(errors='replace')[-2000:]}") from None
             time.sleep(0.1)
 
 

@@ -67,7 +67,8 @@ def outdated(key: Key) -> tuple[str, ...]:
     sync = pipeline.sync
     if not sync.Certificate & key:
         return ()
-    tellers = set((sync.Teller & key).to_arrays("teller")) - set((sync.Certificate.Teller & key).to_arrays("teller"))
+    known = (*(sync.Certificate.Teller & key).to_arrays("teller"), *(sync.Certificate.Silent & key).to_arrays("teller"))
+    tellers = set((sync.Teller & key).to_arrays("teller")) - set(known)
     clocks = set((sync.ClockSync & key).to_arrays("source")) - set((sync.Certificate.Clock & key).to_arrays("source"))
     said = [f"{teller} was not asked." for teller in sorted(tellers)]
     said += [f"The clock of {source} was placed since." for source in sorted(clocks)]

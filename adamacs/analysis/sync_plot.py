@@ -9,7 +9,7 @@ import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -19,6 +19,8 @@ from matplotlib.patches import FancyBboxPatch
 from adamacs.analysis.sync_page import Certificate, Clock, Floats, Stream, Told
 from adamacs.core.errors import InvalidRequest, visible
 from adamacs.core.promises import FILE, HEADER, PULSES
+
+T = TypeVar("T", float, Floats)
 
 FORMATS: Final = (".png", ".pdf", ".svg")
 COLOURS: Final[Mapping[str, str]] = {"pass": "#2e7d4f", "warn": "#b86e00", "fail": "#b3261e"}
@@ -131,8 +133,8 @@ class _Page:
         self._axes.add_patch(box)
         self._write(x + width / 2, y - 0.005, verdict.upper(), size, "white", ha="center", weight="bold")
 
-    def _x(self, time: float) -> float:
-        """Return where a time stands in the column of scan time, in."""
+    def _x(self, time: T) -> T:
+        """Return where times stand in the column of scan time, in."""
         low, high = self._span
         return _TIME[0] + (time - low) / (high - low) * (_TIME[1] - _TIME[0])
 
@@ -204,9 +206,10 @@ class _Page:
         ends = self._x(told.first), self._x(told.last)
         self._axes.plot(ends, (y, y), color=colour, lw=3, solid_capstyle="butt", alpha=0.75)
         self._axes.plot(ends, (y, y), color=colour, ls="", marker="|", ms=8)
-        for start, stop in told.gaps.T[:500]:
-            self._axes.plot((self._x(start), self._x(stop)), (y, y), color="white", lw=3, solid_capstyle="butt")
-            self._axes.plot(self._x((start + stop) / 2), y, color=COLOURS["fail"], marker="x", ms=4.5, mew=1.3)
+        gaps = self._x(told.gaps)
+        self._axes.hlines([y] * gaps.shape[1], *gaps, color="white", lw=3)
+        middles = gaps.mean(axis=0)
+        self._axes.plot(middles, [y] * len(middles), color=COLOURS["fail"], ls="", marker="x", ms=4.5, mew=1.3)
 
     def _ends(self, row: _Row, told: Told, y: float) -> None:
         """Draw how far the first and the last are from those of the pulses, in periods."""
@@ -247,7 +250,7 @@ class _Page:
         for line in (
             f"offset {clock.offset:+,.6f} s, drift {clock.drift:+.2f} ppm ({clock.model})",
             f"95 % of the pairs within {clock.p95:,.0f} µs",
-            f"{len(clock.times) - rejected:,} pairs used, {rejected:,} rejected, {alone:,} instants alone",
+            f"{len(clock.times) - rejected:,} pairs used, {rejected:,} fit nowhere, {alone:,} instants alone",
         ):
             y -= _LINE
             self._write(_LEFT + 0.65, y, line, 8.5)

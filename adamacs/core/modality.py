@@ -246,6 +246,9 @@ class Modality:
         files are looked at by `adamacs.core.formats`.
     units
         What grows within folders, beside the recording folders.
+    made
+        `module:function` of a scan's key, while the database can be asked, to the folders of results that adamacs made
+        for it, absolute; what was taken over from elsewhere is not among them.
     parsers
         Its readers of sources of events, by the name that setup types give.
     tellers
@@ -267,6 +270,7 @@ class Modality:
     readers: Mapping[str, str] = field(default_factory=dict)
     whole: Mapping[str, str] = field(default_factory=dict)
     units: tuple[Unit, ...] = ()
+    made: str = ""
     parsers: Mapping[str, Parser] = field(default_factory=dict)
     tellers: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 

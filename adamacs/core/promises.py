@@ -128,13 +128,21 @@ class Unplaced:
 
 
 @dataclass(frozen=True)
+class Silent:
+    """A teller of whom nothing could be read, and why: what it knows is not compared."""
+
+    teller: str
+    why: str
+
+
+@dataclass(frozen=True)
 class StreamVerdict:
     """Whether what is told of a stream agrees.
 
     Attributes
     ----------
     stream
-        Its name; of a clock that no stream stands for, that of the clock.
+        Its name; of a clock or a silent teller that no stream stands for, that of the clock or the teller.
     verdict
         `pass`, `warn` or `fail`.
     is_compared
@@ -188,6 +196,7 @@ def compare(
     thresholds: Sync,
     placements: Iterable[Placement] = (),
     unplaced: Iterable[Unplaced] = (),
+    silent: Iterable[Silent] = (),
 ) -> tuple[StreamVerdict, ...]:
     """Set all promises of a scan side by side.
 
@@ -203,6 +212,8 @@ def compare(
         Of every clock but scan time itself.
     unplaced
         Clocks that are not placed. What is told on one of them fails, or is warned of where no rule asks for more.
+    silent
+        Tellers of whom nothing could be read. Each fails under its own name.
 
     Returns
     -------
@@ -213,10 +224,13 @@ def compare(
         streams.setdefault(promise.stream, []).append(promise)
     placed = {one.model.source: one for one in placements}
     lost = {one.clock: one for one in unplaced}
+    mute = {one.teller: one for one in silent}
     carried = _carried(streams, {one.model.target for one in placed.values()}, lost)
     judged = set(placed) | {clock for clock, one in lost.items() if one.has_rule}
     for clock in judged.difference(*carried.values()):  # no stream depends on it
         carried.setdefault(clock, []).append(clock)
+    for teller in mute:
+        carried.setdefault(teller, [])
     cases = (
         _Case(
             stream=name,
@@ -224,6 +238,7 @@ def compare(
             placed=placed,
             carried=tuple(placed[clock] for clock in clocks if clock in placed),
             lost=tuple(lost[clock] for clock in clocks if clock in lost),
+            silent=mute.get(name),
             limits=thresholds,
         )
         for name, clocks in sorted(carried.items())
@@ -261,6 +276,7 @@ class _Case:
     placed: Mapping[str, Placement]
     carried: tuple[Placement, ...]
     lost: tuple[Unplaced, ...]
+    silent: Silent | None
     limits: Sync
 
     def judged(self) -> StreamVerdict:
@@ -409,19 +425,21 @@ class _Case:
     # ---- clocks
 
     def _clocks(self) -> Iterator[_Finding]:
+        if self.silent:
+            yield _Finding(2, f"Nothing could be read of {self.silent.teller}: {self.silent.why}")
         for lost in self.lost:
             how, badness = ("could not be", 2) if lost.has_rule else ("is not", 1)
             yield _Finding(badness, f"Clock {lost.clock} {how} placed on {lost.target or 'scan time'}: {lost.why}")
         for placed in self.carried:
             model, p95 = placed.model, 1e6 * placed.residual_p95
             if badness := self._badness(abs(model.drift_ppm), "drift"):
-                yield _Finding(badness, f"Clock {model.source} drifts {model.drift_ppm:+.1f} ppm from {model.target}.")
+                yield _Finding(badness, f"Clock {model.source} runs {_apart(model.drift_ppm)} than {model.target}.")
             if badness := self._badness(p95, "residual"):
                 what = f"Clock {model.source}: 5 % of the pairs are more than {p95:.0f} µs from its mapping."
                 yield _Finding(badness, what)
             if badness := self._badness(placed.unpaired, "alone"):
-                what = f"Clock {model.source}: {placed.rejected} pairs are rejected and {placed.alone} instants alone"
-                yield _Finding(badness, f"{what}, beside {placed.used} pairs.")
+                apart = f"{placed.alone} instants have no partner, {placed.rejected} pairs fit nowhere"
+                yield _Finding(badness, f"Clock {model.source}: {apart}, {placed.used} pairs do.")
 
 
 def _unsure(promise: Promise) -> float:
@@ -429,6 +447,11 @@ def _unsure(promise: Promise) -> float:
     if promise.told_by == HEADER or not promise.rate or (promise.count or 0) < 2:
         return 0.0
     return 1e6 * RESOLUTION * promise.rate / ((promise.count or 0) - 1)
+
+
+def _apart(drift_ppm: float) -> str:
+    """Return how a clock runs against another that is so much faster, in words."""
+    return f"{abs(drift_ppm):.1f} ppm {'slower' if drift_ppm > 0 else 'faster'}"
 
 
 def _listed(words: Sequence[str]) -> str:

@@ -25,7 +25,7 @@ def version(server: Server) -> str:
     driver = _driver(server.backend)
     try:
         connection = driver.connect(**_arguments(server))
-    except driver.Error as error:
+    except (driver.Error, RuntimeError) as error:  # the latter: a password that may not travel in the open
         said = " ".join(str(error).split())
         raise DatabaseUnavailable(f"The database does not answer: {said}.", server.url) from error
     try:

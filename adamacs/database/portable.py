@@ -189,7 +189,8 @@ def limit_idle_transactions(connection: dj.Connection, seconds: float) -> None:
 
     What a transaction locked, others wait for. A worker that was stopped, or whose host lost its power, in the middle
     of one would hold up every other worker: for ever, or until the server gives the connection up, by default after
-    hours. MySQL, unlike PostgreSQL and MariaDB, knows no such limit.
+    hours. MySQL, unlike PostgreSQL and MariaDB, knows a limit for sessions only: there one that stands still outside
+    of a transaction is ended too, and opened anew by its next statement.
 
     Parameters
     ----------
@@ -207,8 +208,9 @@ def _idle_limit(connection: Any) -> Iterator[str]:
         return
     if not isinstance(connection, pymysql.Connection):
         yield f"SET idle_in_transaction_session_timeout = {math.ceil(1000 * _longest_idle)}"
-    elif "MariaDB" in connection.get_server_info():
-        yield f"SET SESSION idle_transaction_timeout = {math.ceil(_longest_idle)}"
+    else:
+        limit = "idle_transaction_timeout" if "MariaDB" in connection.get_server_info() else "wait_timeout"
+        yield f"SET SESSION {limit} = {math.ceil(_longest_idle)}"
 
 
 def _prepared_postgresql(original: Method) -> Method:
@@ -258,12 +260,19 @@ def _as_bytes(value: Any, cursor: Any) -> bytes | None:
 def _prepared_mysql(original: Method) -> Method:
     """Defect: the time zone of a session is whatever the server prefers; see the other one.
 
+    And PyMySQL raises a plain RuntimeError where MySQL asks for a password that may not travel in the open, and neither
+    TLS nor the package `cryptography` is there to hide it.
+
     And the isolation is made that of PostgreSQL. With the family's own, INSERT ... SELECT and every DELETE lock rows
     and gaps that they only pass by, so that workers at the same queue wait for each other and deadlock.
     """
 
     def connect(self: Any, *arguments: Any, **keywords: Any) -> Any:
-        connection = original(self, *arguments, **keywords)
+        try:
+            connection = original(self, *arguments, **keywords)
+        except RuntimeError as error:
+            said = f"The server offers no TLS, and without it: {error}"
+            raise pymysql.err.OperationalError(pymysql.constants.CR.CR_AUTH_PLUGIN_ERR, said) from error
         _notice_loss(socket.socket(fileno=os.dup(connection._sock.fileno())))
         with connection.cursor() as cursor:
             cursor.execute("SET time_zone = '+00:00'")
@@ -539,20 +548,24 @@ def connect(server: Server) -> dj.Connection:
         The server's driver is not installed.
     """
     os.environ.setdefault("PGCONNECT_TIMEOUT", "10")  # s; without it a host that is off is waited for minutes
-    # PyMySQL takes an empty dict, which DataJoint makes of True, for "if the server likes to".
-    demanded: bool | dict[str, Any] = {"check_hostname": False} if server.backend == "mysql" else True
+    password = server.password.reveal()
     try:
-        return dj.conn(
-            host=server.host,
-            user=server.user,
-            password=server.password.reveal(),
-            reset=True,
-            use_tls=demanded if server.use_tls else False,
-        )
+        return dj.conn(host=server.host, user=server.user, password=password, reset=True, use_tls=_tls(server))
     except ImportError as error:
         raise ToolMissing("The driver for PostgreSQL is missing.", hint="Run: pip install psycopg2-binary") from error
     except (*statements.CLIENT_ERRORS, LostConnectionError) as error:
         raise _unavailable(server, error) from error
+
+
+def _tls(server: Server) -> bool | dict[str, bool]:
+    """Return what DataJoint is to be told: whether TLS is demanded or, on the MySQL family, else preferred.
+
+    PyMySQL takes an empty dict, which DataJoint makes of True, for "if the server likes to". MySQL's own accounts
+    (`caching_sha2_password`) send their password over TLS alone.
+    """
+    if server.backend == "mysql":
+        return {"check_hostname": False} if server.use_tls else {}
+    return server.use_tls
 
 
 def reconnect(connection: dj.Connection, server: Server) -> None:
@@ -807,4 +820,4 @@ def without(query: Any, other: Any) -> Any:
 
 def separate_connection(server: Server) -> dj.Connection:
     """Open a further connection, for a thread of its own; tables stay with the one of the process."""
-    return dj.Connection(server.host, server.user, server.password.reveal(), port=server.port, use_tls=server.use_tls)
+    return dj.Connection(server.host, server.user, server.password.reveal(), port=server.port, use_tls=_tls(server))

@@ -6,13 +6,17 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from adamacs import pipeline
 from adamacs.core import places
-from adamacs.core.errors import InvalidKey, PlanRefused, visible
+from adamacs.core import settings as settings_module
+from adamacs.core.errors import InvalidKey, PlanRefused, UnsafePath, visible
+from adamacs.core.modality import named
 from adamacs.core.settings import Settings
+from adamacs.database import portable
 from adamacs.ingest import arrivals, ledger
 from adamacs.ingest.ledger import Run, Step
 from adamacs.storage import arrays, stores
@@ -79,17 +83,25 @@ def _plan_session(session_id: str, keys: list[dict[str, str]]) -> RemovalPlan:
     top = pipeline.session.Session if last else pipeline.scan.Scan
     tables = [(table, len(table)) for table in _dependents(top, {"session_id": session_id} if last else keys)]
     held = [(table, count) for table, count in tables if count]
+    made = (folder for modality in pipeline.modalities() if modality.made for folder in _made(modality.made, keys))
     return RemovalPlan(
         session_id=session_id,
         scan_ids=tuple(key["scan_id"] for key in keys),
         rows=tuple((_name(table), count) for table, count in held),
         arrays=tuple(sorted({file for table, _ in held for file in _array_files(table)})),
-        folders=tuple(folder for key in keys for folder in _made_folders(key)),
+        folders=tuple(made),
         paths=tuple(
             places.spell(row["root"], row["path"]) for row in (pipeline.scan.ScanPath & keys).to_dicts(order_by="KEY")
         ),
         session=last,
     )
+
+
+def _made(place: str, keys: list[dict[str, str]]) -> Iterator[str]:
+    """Yield the result folders of scans that a modality tells of, relative to the root `processed`."""
+    processed = settings_module.active().root("processed").resolve()
+    for key in keys:
+        yield from (folder.relative_to(processed).as_posix() for folder in named(place)(key))
 
 
 def apply_removal(plans: Iterable[RemovalPlan], settings: Settings, run: Run | None = None) -> None:
@@ -112,6 +124,8 @@ def _remove(plan: RemovalPlan, settings: Settings, run: Run) -> None:
         target = pipeline.session.Session & {"session_id": plan.session_id}
     else:
         target = pipeline.scan.Scan & [{"session_id": plan.session_id, "scan_id": scan_id} for scan_id in plan.scan_ids]
+    processed = settings.root("processed").resolve()
+    folders = [_unmoved(processed / relative) for relative in plan.folders]
     for name in {store for store, _ in plan.arrays}:
         stores.named(name).probe()  # a store that cannot be written would keep its files after the rows are gone
     # Left out before the rows go: a watching service must not bring them back.
@@ -119,17 +133,34 @@ def _remove(plan: RemovalPlan, settings: Settings, run: Run) -> None:
     with arrivals.left_out(tokens, f"Its scan was removed from the database (run {run.run_id})."):
         _demand_unchanged(plan)
         target.delete(prompt=False)
+        _forget_jobs(plan)
     for store, path in plan.arrays:
         for file in (path, arrays.sums_path(path)):
             stores.named(store).remove(file)
-    processed = settings.root("processed").resolve()
-    for relative in plan.folders:
-        folder = pipeline.imaging.result_folder(relative)
+    for folder in folders:
         if folder.exists():
             shutil.rmtree(folder)
         _remove_empty_parents(folder, processed)
     for scan_id in plan.scan_ids:
         run.note(Step("remove", "ok", "removed", session_id=plan.session_id, scan_id=scan_id))
+
+
+def _unmoved(folder: Path) -> Path:
+    """Return a folder as it was planned, in whose place no link has come."""
+    if folder.resolve() != folder:
+        raise UnsafePath("This leads elsewhere since the removal was planned.", folder, "Plan again.")
+    return folder
+
+
+def _forget_jobs(plan: RemovalPlan) -> None:
+    """Delete what stands in the queues of the keys that went: an old failure is none of a scan that comes again."""
+    keys = [{"session_id": plan.session_id, "scan_id": scan_id} for scan_id in plan.scan_ids]
+    for modality in pipeline.modalities():
+        tables = import_module(modality.tables)
+        for name in (name for names in modality.fills.values() for name in names):
+            jobs = portable.job_table(getattr(tables, name))
+            if set(keys[0]) <= set(jobs.primary_key):
+                (jobs & keys).delete_quick()
 
 
 def _demand_unchanged(plan: RemovalPlan) -> None:
@@ -149,20 +180,6 @@ def _dependents(top: Any, restriction: Any) -> list[Any]:
     found = sorted(top().descendants(as_objects=True), key=lambda table: table.full_table_name)
     found.sort(key=lambda table: declared.get(table.full_table_name, len(declared)))
     return [table & restriction for table in reversed(found)]
-
-
-def _made_folders(key: dict[str, Any]) -> Iterator[str]:
-    """Yield the result folders that adamacs made for a scan: those of finished runs, and copies kept as curations.
-
-    What lies at the place of a request that never ran, or was taken over, is somebody else's.
-    """
-    imaging = pipeline.imaging
-    runs = imaging.Processing * imaging.ProcessingTask & key & {"task_mode": "trigger"}
-    curated = imaging.Curation & key & {"manual_curation": True}
-    made = runs.to_arrays("processing_output_dir"), curated.to_arrays("curation_output_dir")
-    for relative in (name for names in made for name in sorted(names)):
-        if (imaging.result_folder(str(relative)) / "manifest.json").is_file():
-            yield str(relative)
 
 
 def _name(table: Any) -> str:

@@ -267,6 +267,10 @@ def _placement(row):
     )
 
 
+_FOR_GOOD = [{"status": "error"}, {"status": "ignore"}]
+_GIVEN_UP = ("status", "error_message", "user")  # of a job, what tells that and why it was given up
+
+
 @schema
 class Certificate(dj.Computed):
     definition = """
@@ -311,6 +315,13 @@ class Certificate(dj.Computed):
         -> Promise
         """
 
+    class Silent(dj.Part):
+        definition = """
+        # A teller of whom nothing could be read when the certificate was made
+        -> master
+        -> Teller
+        """
+
     class Clock(dj.Part):
         definition = """
         # A placed clock that the certificate stands on: where it is deleted, so is the certificate
@@ -322,17 +333,36 @@ class Certificate(dj.Computed):
     def _clock_jobs(self):
         return portable.job_table(ClockSync)
 
+    @cached_property
+    def _telling_jobs(self):
+        """The jobs on which promises wait, each with the teller whose they are."""
+        imports = portable.job_table(EventImport).proj(*_GIVEN_UP, teller="source")
+        others = [
+            portable.job_table(table).proj(*_GIVEN_UP, teller=f"'{name}'") for name, (table, _) in TELLERS.items()
+        ]
+        return imports, portable.job_table(Promise).proj(*_GIVEN_UP), *others
+
     @property
     def key_source(self):
-        # A clock that is to be placed is waited for, unless that failed for good or somebody left it out.
-        given_up = self._clock_jobs & [{"status": "error"}, {"status": "ignore"}]
-        unplaced = portable.without(ClockSync().key_source.proj() - ClockSync.proj(), given_up)
-        return ((Scan & Teller) - (Teller - Promise)) - unplaced
+        # Who is to tell, or a clock that is to be placed, is waited for, unless that failed for good or is left out.
+        unplaced = portable.without(ClockSync().key_source.proj() - ClockSync.proj(), self._clock_jobs & _FOR_GOOD)
+        untold = Teller - Promise
+        for jobs in self._telling_jobs:
+            untold = portable.without(untold, jobs & _FOR_GOOD)
+        return ((Scan & Teller) - untold) - unplaced
 
-    def make_fetch(self, key):  # what was promised; how clocks are placed; why others are not; who was asked
+    def make_fetch(
+        self, key
+    ):  # what was promised; how clocks are placed; why others are not; who was asked; who is silent
         told = (Promise.Stream & key).to_dicts(order_by="stream, told_by, teller")
         placed = (ClockSync & key).proj(*_PLACED).to_dicts(order_by="clock")
-        return (told, placed, self._unplaced(key), (Promise & key).keys(order_by="teller"))
+        return (told, placed, self._unplaced(key), (Promise & key).keys(order_by="teller"), self._silent(key))
+
+    def _silent(self, key):
+        untold = set((Teller - Promise & key).to_arrays("teller").tolist())
+        jobs = [job for jobs in self._telling_jobs for job in (jobs & _FOR_GOOD & key).to_dicts()]
+        said = {job["teller"]: _why_not(job) for job in jobs if job["teller"] in untold}
+        return sorted(said.items())
 
     def _unplaced(self, key):
         missing = (ClockSync().key_source & key).proj() - ClockSync.proj()
@@ -343,10 +373,11 @@ class Certificate(dj.Computed):
         own = BehaviorRecording.Source * Clock & key & {"is_scan_time": False, "placed_by": ""}
         return lost + [(row["clock"], target, _NO_RULE, False) for row in own.to_dicts(order_by="source")]
 
-    def make_compute(self, key, told, placed, unplaced, tellers):
+    def make_compute(self, key, told, placed, unplaced, tellers, silent):
         limits = settings.active().sync
         lost = (promises.Unplaced(*one) for one in unplaced)
-        verdicts = promises.compare(map(_promise, told), limits, map(_placement, placed), lost)
+        mute = (promises.Silent(*one) for one in silent)
+        verdicts = promises.compare(map(_promise, told), limits, map(_placement, placed), lost, mute)
         bad = [f"{one.stream}: {one.why}" for one in verdicts if one.verdict != "pass"]
         row = {
             "verdict": promises.worst(one.verdict for one in verdicts),
@@ -355,14 +386,15 @@ class Certificate(dj.Computed):
             "thresholds": asdict(limits),
         }
         clocks = [{"source": one["source"]} for one in placed]
-        return row, [_verdict_row(one) for one in verdicts], tellers, clocks
+        return row, [_verdict_row(one) for one in verdicts], tellers, clocks, [teller for teller, _ in silent]
 
-    def make_insert(self, key, row, verdicts, tellers, clocks):
+    def make_insert(self, key, row, verdicts, tellers, clocks, silent):
         self.insert1({**key, **row})
         _name_streams(one["stream"] for one in verdicts)
         self.Stream.insert([{**key, **verdict} for verdict in verdicts])
         self.Teller.insert([{**key, **teller} for teller in tellers])
         self.Clock.insert([{**key, **clock} for clock in clocks])
+        self.Silent.insert([{**key, "teller": teller} for teller in silent])
 
 
 _NO_RULE = "the setup type does not say how, in [[align]]."

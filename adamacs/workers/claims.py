@@ -216,7 +216,7 @@ class Queue:
     # ---- ending a claim; each inside a transaction of the caller
 
     def fence(self, worker_id: int, claims: Sequence[Claim]) -> None:
-        """Let nobody take the claims away before the transaction ends. First statement of one that lands several keys.
+        """Let nobody take the claims away before the transaction ends, in which some of several keys may fail.
 
         Raises
         ------
@@ -229,7 +229,7 @@ class Queue:
             raise Fenced("Some claims were given to another worker, or taken back.", claims[0].key)
 
     def acknowledge(self, worker_id: int, claims: Sequence[Claim]) -> None:
-        """Delete the claims. First statement of the transaction that inserts one result.
+        """Delete the claims, before or after the results are inserted in the same transaction.
 
         Raises
         ------

@@ -344,7 +344,8 @@ class Slot:
         endings = []
         try:
             with statements.transaction(self._connection):
-                queue.fence(self.identity.worker_id, taken)
+                # Whichever comes first, nobody takes the claims away before the transaction ends.
+                (queue.fence if apart else queue.acknowledge)(self.identity.worker_id, taken)
                 for claim in taken:
                     began = time.monotonic()
                     reason = self._land_beside_others(queue, claim, apart=apart, first=claim is taken[0])
@@ -354,7 +355,8 @@ class Slot:
                     else:
                         failed.append((claim, reason))
                 if done:
-                    queue.acknowledge(self.identity.worker_id, done)
+                    if apart:
+                        queue.acknowledge(self.identity.worker_id, done)
                     self._record(queue, endings)
                 points.reach("before commit")
         except _OneFailed:

@@ -22,10 +22,10 @@ LEAST = {"kill": 20, "stop": 5, "database": 3, "store": 3}
 @pytest.fixture
 def killable(backend: str) -> str:
     """The kind of server, where one of this suite's own can be started."""
-    if backend == "mysql" and servers.find_mariadb() is None:
+    if backend == "mysql" and servers.find_mysql() is None:
         if "mysql" in os.environ.get(REQUIRE, ""):
-            pytest.fail(f"{REQUIRE} asks for MySQL, and mariadbd is not installed.")
-        pytest.skip("NO CHAOS ON MYSQL: mariadbd is not installed, and nobody else's server is killed.")
+            pytest.fail(f"{REQUIRE} asks for MySQL, and neither mariadbd nor mysqld is installed.")
+        pytest.skip("NO CHAOS ON MYSQL: neither mariadbd nor mysqld is installed, and nobody else's server is killed.")
     return backend
 
 

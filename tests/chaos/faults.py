@@ -18,7 +18,7 @@ from adamacs.schemas.operations import Attempt
 from tests.chaos.hosts import Host
 from tests.chaos.lab import LEASE, ChaosLab
 from tests.chaos.observer import Observer
-from tests.chaos.servers import MariaDB, PostgreSQL
+from tests.chaos.servers import MySQL, PostgreSQL
 
 
 class Fault(ABC):
@@ -171,7 +171,7 @@ class Outage(Fault):
     name = "database"
     tolerated = frozenset({"database"})
 
-    def __init__(self, *arguments: object, server: PostgreSQL | MariaDB) -> None:
+    def __init__(self, *arguments: object, server: PostgreSQL | MySQL) -> None:
         super().__init__(*arguments)  # type: ignore[arg-type]
         self._server = server
 

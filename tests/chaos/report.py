@@ -12,7 +12,8 @@ REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
 RECORDS = REFERENCE / "chaos.jsonl"
 PAGE = REFERENCE / "chaos.md"
 MARK = "<!-- Below: written by `python -m tests.chaos.report` from chaos.jsonl. -->"
-SERVERS = {"postgresql": "PostgreSQL", "mysql": "MariaDB"}
+UNNAMED = {"postgresql": "PostgreSQL", "mysql": "MariaDB"}  # what ran before the records named their server
+SERVERS = ("PostgreSQL", "MariaDB", "MySQL")
 
 
 def main() -> None:
@@ -31,15 +32,16 @@ def sums(lines: Iterable[Mapping[str, Any]]) -> list[str]:
     counts: Counter[tuple[str, str, str]] = Counter()
     for line in lines:
         for what, count in line["delivered"].items():
-            counts[line["fault"], what, line["backend"]] += count
+            counts[line["fault"], what, _server(line).split()[0]] += count
     kinds = sorted({(fault, what) for fault, what, _ in counts})
-    table = ["| fault | what | PostgreSQL | MariaDB | together |", "|---|---|---|---|---|"]
+    servers = sorted({server for _, _, server in counts}, key=SERVERS.index)
+    table = [f"| fault | what | {' | '.join(servers)} | together |", f"|{'---|' * (len(servers) + 3)}"]
     for fault, what in kinds:
-        each = [counts[fault, what, backend] for backend in SERVERS]
-        table.append(f"| {fault} | {what} | {each[0]} | {each[1]} | {sum(each)} |")
+        each = [counts[fault, what, server] for server in servers]
+        table.append(f"| {fault} | {what} | {' | '.join(map(str, each))} | {sum(each)} |")
     for fault in sorted({fault for fault, _ in kinds}):
-        each = [sum(n for (f, _, b), n in counts.items() if (f, b) == (fault, backend)) for backend in SERVERS]
-        table.append(f"| **{fault}** | all | {each[0]} | {each[1]} | **{sum(each)}** |")
+        each = [sum(n for (f, _, s), n in counts.items() if (f, s) == (fault, server)) for server in servers]
+        table.append(f"| **{fault}** | all | {' | '.join(map(str, each))} | **{sum(each)}** |")
     return table
 
 
@@ -48,10 +50,15 @@ def runs(lines: Iterable[Mapping[str, Any]]) -> list[str]:
     head = ["date", "server", "fault", "seed", "faults", "keys", "longest claim of the dead, s", "longest return, s"]
     table = [f"| {' | '.join([*head, 'wrong'])} |", f"|{'---|' * (len(head) + 1)}"]
     for line in lines:
-        cells = [line["date"], SERVERS[line["backend"]], line["fault"], line["seed"], sum(line["delivered"].values())]
+        cells = [line["date"], _server(line), line["fault"], line["seed"], sum(line["delivered"].values())]
         cells += [line["keys"], line["longest_claim_without_worker_s"], line["longest_until_back_s"] or ""]
         table.append(f"| {' | '.join(map(str, [*cells, len(line['violations'])]))} |")
     return table
+
+
+def _server(line: Mapping[str, Any]) -> str:
+    """Return the kind of server, and its version where the record names it."""
+    return str(line.get("server") or UNNAMED[line["backend"]])
 
 
 if __name__ == "__main__":

@@ -23,13 +23,14 @@ from pathlib import Path
 
 import numpy as np
 
+from adamacs.database import ping
 from tests.chaos import worker
 from tests.chaos.checks import Checker
 from tests.chaos.faults import BrokenStore, Fault, Kill, Outage, Stop
 from tests.chaos.hosts import ROOT, Host
 from tests.chaos.lab import ChaosLab
 from tests.chaos.observer import Observer
-from tests.chaos.servers import MariaDB, PostgreSQL, running
+from tests.chaos.servers import MySQL, PostgreSQL, running
 
 KINDS = ("kill", "stop", "database", "store", "clock")
 ROUND = 10  # faults between two looks at everything
@@ -107,7 +108,7 @@ class Suite:
         Of the command line.
     """
 
-    def __init__(self, home: Path, server: PostgreSQL | MariaDB, options: argparse.Namespace) -> None:
+    def __init__(self, home: Path, server: PostgreSQL | MySQL, options: argparse.Namespace) -> None:
         self._home, self._server, self._options = home, server, options
         self._rng = np.random.default_rng(options.seed)
         self._deadline = time.monotonic() + options.seconds
@@ -133,6 +134,7 @@ class Suite:
         violations += [f"{n} attempts {name}" for name, n in attempts.items() if self._is_odd(name, fault) and n]
         return {
             "backend": self._options.backend,
+            "server": ping.version(self._server.address),
             "fault": kind,
             "seed": self._options.seed,
             "delivered": dict(sorted(fault.delivered.items())),

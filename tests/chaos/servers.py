@@ -48,13 +48,13 @@ class PostgreSQL:
         self._server.remove()
 
 
-class MariaDB:
-    """A private MariaDB in a throw-away folder. What it acknowledged is with the system, and outlives its process."""
+class MySQL:
+    """A private server of the MySQL family. What it acknowledged is with the system, and outlives its process."""
 
     ways = (signal.SIGKILL, signal.SIGTERM)
 
     def __init__(self, program: str) -> None:
-        self._folder = Path(tempfile.mkdtemp(prefix="adamacs-mariadb-"))
+        self._folder = Path(tempfile.mkdtemp(prefix="adamacs-mysql-"))
         self._who = servers._unprivileged(self._folder)
         password = Secret(os.urandom(12).hex())
         self.address = Server("mysql", "127.0.0.1", free_port(0), "adamacs", password)
@@ -92,7 +92,7 @@ class MariaDB:
 
 
 @contextlib.contextmanager
-def running(backend: str, home: Path) -> Iterator[PostgreSQL | MariaDB]:
+def running(backend: str, home: Path) -> Iterator[PostgreSQL | MySQL]:
     """Run a server that belongs to the suite alone.
 
     Raises
@@ -101,11 +101,11 @@ def running(backend: str, home: Path) -> Iterator[PostgreSQL | MariaDB]:
         There is no server of this kind on this machine.
     """
     if backend == "postgresql":
-        server: PostgreSQL | MariaDB = PostgreSQL(home)
-    elif program := servers.find_mariadb():
-        server = MariaDB(program)
+        server: PostgreSQL | MySQL = PostgreSQL(home)
+    elif program := servers.find_mysql():
+        server = MySQL(program)
     else:
-        raise RuntimeError("mariadbd is not installed.")
+        raise RuntimeError("Neither mariadbd nor mysqld is installed.")
     try:
         yield server
     finally:

@@ -10,6 +10,7 @@ from adamacs.database import portable
 from adamacs.schemas.operations import Heartbeat
 from adamacs.workers import liveness
 from adamacs.workers.claims import Locked, Queue
+from adamacs.workers.liveness import Ending
 from tests.integration.workplace import another_connection, new_worker
 
 LIMIT = 1.0  # s
@@ -51,3 +52,15 @@ def test_connections_that_are_opened_later_are_limited_too(mouse_lab, frozen):
         time.sleep(LIMIT + 1.5)
         with pytest.raises(portable.LOST):
             later.query("SELECT 1", reconnect=False)
+
+
+def test_a_key_that_took_longer_to_compute_than_the_limit_is_landed(mouse_lab, items, frozen):
+    """MySQL ends the session meanwhile, which was in no transaction."""
+    Queue(items.Cheap).stage()
+    queue = Queue(items.Cheap, connection=frozen)
+    worker = new_worker(mouse_lab.connection)
+    (claim,) = queue.take(worker)
+    time.sleep(LIMIT + 1.5)
+    with queue.landing(worker.worker_id, claim, 1, Ending(claim.key, "done")):
+        pass
+    assert not queue.holds(worker.worker_id)

@@ -17,8 +17,9 @@ import numpy as np
 import pytest
 
 from adamacs import pipeline
-from adamacs.core import progress
-from adamacs.core.errors import InvalidKey, PlanRefused, UnsafePath
+from adamacs.core import places, progress
+from adamacs.core.errors import InvalidKey, PlanRefused, UnreadableFile, UnsafePath
+from adamacs.database import portable
 from adamacs.demo import lab as synthetic
 from adamacs.ingest import apply as apply_module
 from adamacs.ingest import ledger
@@ -27,6 +28,7 @@ from adamacs.ingest.apply import apply_plan
 from adamacs.ingest.plan import plan_ingest
 from adamacs.ingest.remove import apply_removal, plan_removal
 from adamacs.ingest.saved import replan, to_json
+from adamacs.workers import loop, roles
 from tests.labs import drain
 
 
@@ -225,6 +227,32 @@ def test_removal_never_leaves_the_processed_root(mouse_lab, share, tmp_path):
     with pytest.raises(UnsafePath):
         plan_removal(key["scan_id"])
     assert (victim / "manifest.json").exists()
+
+
+def test_a_link_that_takes_the_place_of_a_result_is_not_followed_and_nothing_goes(mouse_lab, share, tmp_path):
+    apply_plan(plan(mouse_lab), mouse_lab.settings)
+    key = pipeline.scan.Scan.keys()[0]
+    index = pipeline.imaging.ProcessingParamSet.insert_new({})
+    task = {"paramset_idx": index, "processing_output_dir": "own/result", "task_mode": "trigger"}
+    pipeline.imaging.ProcessingTask.insert1({**key, **task})
+    run = {"processing_time": datetime(2026, 1, 1), "package_version": "", "manifest_digest": ""}
+    pipeline.imaging.Processing.insert1({**key, "paramset_idx": index, **run}, allow_direct_insert=True)
+    result = mouse_lab.settings.root("processed") / "own" / "result"
+    result.mkdir(parents=True)
+    (result / "manifest.json").write_text("{}")
+    removal = plan_removal(key["scan_id"])
+    assert removal[0].folders == ("own/result",)
+    victim = shutil.move(result, tmp_path / "precious")
+    result.symlink_to(victim)
+    with pytest.raises(UnsafePath, match="leads elsewhere"):
+        apply_removal(removal, mouse_lab.settings)
+    assert (tmp_path / "precious" / "manifest.json").exists()
+    assert len(pipeline.scan.Scan & key) == 1
+    result.unlink()
+    shutil.move(victim, result)
+    apply_removal(removal, mouse_lab.settings)
+    assert not result.parent.exists()
+    assert len(pipeline.scan.Scan & key) == 0
 
 
 def test_a_folder_that_no_run_made_stays_when_its_scan_goes(mouse_lab, share):
@@ -430,6 +458,25 @@ def test_removing_a_scan_takes_its_rows_and_nothing_else(mouse_lab, share):
     assert len(pipeline.imaging.ScanInfo & {"scan_id": scan_id}) == 0
     assert len(sorted(share.rglob("*.tif"))) == 5
     assert sorted(scan.state for scan in plan(mouse_lab).scans) == ["unchanged", "unchanged"]  # the third is left out
+
+
+def test_a_scan_that_comes_again_after_its_removal_is_tried_again(mouse_lab, share, monkeypatch):
+    apply_plan(plan(mouse_lab), mouse_lab.settings)
+
+    def refuse(self, key, *fetched):
+        raise UnreadableFile("It is cut.", "x.tif")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline.imaging.ScanInfo, "make_compute", refuse)
+        assert len(drain().failed) == 3
+    scan_id = sorted(pipeline.scan.Scan.to_arrays("scan_id").tolist())[0]
+    place = pipeline.scan.ScanPath & {"scan_id": scan_id}
+    folder = mouse_lab.settings.locate(places.spell(*place.fetch1("root", "path")))
+    apply_removal(plan_removal(scan_id), mouse_lab.settings)
+    assert len(portable.job_table(pipeline.imaging.ScanInfo) & {"status": "error"}) == 2
+    apply_plan(plan_ingest([folder], mouse_lab.settings), mouse_lab.settings)
+    assert loop.drain(roles.named("cpu")).failed == []
+    assert pipeline.imaging.ScanInfo.to_arrays("scan_id").tolist() == [scan_id]
 
 
 def test_a_removal_tells_its_tables_in_the_order_of_their_declarations_children_first(mouse_lab, share, monkeypatch):

@@ -5,9 +5,11 @@ A test named `..._is_still_needed` fails once DataJoint has repaired the defect:
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
 import logging
+import secrets
 import socket
 import warnings
 
@@ -19,8 +21,11 @@ from datajoint.errors import DuplicateError, IntegrityError, LostConnectionError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from adamacs.core import failures
 from adamacs.core.errors import DatabaseUnavailable, InvalidRequest
-from adamacs.database import connect, portable, statements
+from adamacs.core.settings import Secret
+from adamacs.database import connect, grants, ping, portable, statements
+from adamacs.database.address import Server
 
 
 def other_session(server):
@@ -349,17 +354,67 @@ def test_connecting_to_mariadb_is_silent_and_the_mend_still_needed(lab):
         dj.Connection(*arguments).close()
 
 
-def test_tls_that_is_demanded_is_not_waived(lab, database_server):
-    from dataclasses import replace
-
+@pytest.fixture
+def singleton():
+    """DataJoint's own connection of the process stays as it is."""
     from datajoint import instance
 
     before = instance._singleton_connection
-    try:
-        with pytest.raises(DatabaseUnavailable, match=r"SSL|TLS"):
-            portable.connect(replace(database_server, use_tls=True))
-    finally:
-        instance._singleton_connection = before
+    yield
+    instance._singleton_connection = before
+
+
+@pytest.mark.parametrize("opened", [portable.connect, portable.separate_connection])
+def test_tls_that_is_demanded_is_not_waived(connection, database_server, singleton, opened):
+    with contextlib.closing(other_session(database_server)) as session:
+        is_offered = is_encrypted(session)
+    demanding = dataclasses.replace(database_server, use_tls=True)
+    if is_offered:  # MySQL offers it unless told not to
+        demanded = opened(demanding)
+        assert demanded._conn._ssl_required
+        assert is_encrypted(demanded._conn)
+        demanded.close()
+    else:
+        with pytest.raises((DatabaseUnavailable, *statements.CLIENT_ERRORS), match=r"SSL|TLS"):
+            opened(demanding)
+
+
+def is_encrypted(session):
+    if not isinstance(session, pymysql.Connection):
+        return session.info.ssl_in_use
+    with session.cursor() as cursor:
+        cursor.execute("SHOW SESSION STATUS LIKE 'Ssl_cipher'")
+        return bool(cursor.fetchone()[1])
+
+
+@pytest.fixture
+def newcomer(lab):
+    """An account that the server has seen no password of since it was made."""
+    name = f"new{secrets.token_hex(4)}"
+    password = grants.create_account(lab.connection, name)
+    yield dataclasses.replace(lab.server, user=name, password=password)
+    run(lab.server, f"DROP USER '{name}'")
+
+
+@on_mysql
+def test_an_account_that_the_server_never_saw_connects(newcomer):
+    """MySQL asks such a one for its password itself, which travels over TLS alone."""
+    portable.separate_connection(newcomer).close()
+
+
+def test_a_password_that_may_not_travel_in_the_open_is_an_error_of_the_server(monkeypatch):
+    """As PyMySQL raises it where MySQL, without TLS, hands out a key to hide the password with."""
+    monkeypatch.setattr("pymysql._auth._have_cryptography", False)
+    monkeypatch.setattr(pymysql, "connect", lambda **_: pymysql._auth.sha2_rsa_encrypt(b"word", b"salt", b"key"))
+    server = Server("mysql", "db.lab.org", 3306, "ana", Secret("word"))
+    portable.apply()
+    with pytest.raises(pymysql.err.OperationalError, match="offers no TLS") as caught:
+        portable.MySQLAdapter().connect(server.host, server.port, server.user, "word")
+    assert failures.classify(caught.value).name == "database"
+    with pytest.raises(DatabaseUnavailable, match="cryptography"):
+        ping.version(server)
+    with portable.withdrawn(), pytest.raises(RuntimeError, match="cryptography"):
+        portable.MySQLAdapter().connect(server.host, server.port, server.user, "word")
 
 
 # ---- logs
@@ -740,7 +795,7 @@ def test_a_secret_key_is_not_shown_with_the_settings(lab):
     from dataclasses import replace
     from types import MappingProxyType
 
-    from adamacs.core.settings import Secret, Store
+    from adamacs.core.settings import Store
 
     store = Store("s3", "a", "https://s3.lab.org:9000", "bucket", "key", Secret("canary-text"))
     connect._configure(replace(lab.settings, stores=MappingProxyType({"derived": store})), lab.server)

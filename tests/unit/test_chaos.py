@@ -18,6 +18,7 @@ def test_every_recorded_run_tells_its_seed_and_found_nothing_wrong():
 
 def test_faults_of_several_runs_add_up():
     line = {"fault": "kill", "backend": "mysql", "delivered": {"child": 2}}
-    assert "| kill | child | 3 | 4 | 7 |" in report.sums(
-        [line, line, {**line, "backend": "postgresql", "delivered": {"child": 3}}]
-    )
+    embedded = {**line, "backend": "postgresql", "server": "PostgreSQL 18.4", "delivered": {"child": 3}}
+    table = report.sums([line, line, embedded, {**line, "server": "MySQL 9.7.4"}])
+    assert table[0] == "| fault | what | PostgreSQL | MariaDB | MySQL | together |"
+    assert "| kill | child | 3 | 4 | 2 | 9 |" in table

@@ -45,7 +45,7 @@ def test_what_imports_a_tool_exists(modality):
 
 @pytest.mark.parametrize("modality", pipeline.modalities(), ids=lambda modality: modality.name)
 def test_what_a_modality_names_exists(modality):
-    for place in (modality.look, modality.plan, *modality.readers.values(), *modality.whole.values()):
+    for place in (modality.look, modality.plan, modality.made, *modality.readers.values(), *modality.whole.values()):
         assert not place or callable(named(place))
 
 

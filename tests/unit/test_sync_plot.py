@@ -65,7 +65,7 @@ def test_every_clock_has_a_panel_of_its_pairs():
     assert len(marks(bpod, ".", BLUE)) == sync_plot._DOTS and len(bpod.collections) == 1  # a band hides none of them
     assert camera.get_xlim() == bpod.get_xlim() == axis.get_xlim()
     said = {text.get_text() for text in page.texts}
-    assert {"residuals of pairs, µs", "37 pairs used, 3 rejected, 2 instants alone"} < said
+    assert {"residuals of pairs, µs", "37 pairs used, 3 fit nowhere, 2 instants alone"} < said
 
 
 def test_a_picture_is_saved_under_the_endings_of_pictures_alone(tmp_path):

@@ -30,6 +30,7 @@ MODALITY = Modality(
         "Fluorescence": ("store:derived",),
         "Activity": ("store:derived",),
     },
+    made="adamacs.modalities.imaging.tables.processing:made_folders",
     staged_by={
         "imaging.ProcessingParamSet": "adamacs paramset add FILE.toml",
         "imaging.ProcessingTask": "adamacs ingest apply FOLDER --paramset INDEX",

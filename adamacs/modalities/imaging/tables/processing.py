@@ -245,3 +245,15 @@ def neuropil_coefficient(key):
     default = parameters.defaults("suite2p", parameters.SUITE2P_VERSION)["extraction"]["neuropil_coefficient"]
     nested = params.get("extraction", {}).get("neuropil_coefficient", default)  # 0.14 has no groups
     return float(params.get("neucoeff", nested))
+
+
+def made_folders(key):
+    """Return the result folders that adamacs made for a scan: those of finished runs, and copies kept as curations.
+
+    What lies at the place of a request that never ran, or was taken over, is somebody else's.
+    """
+    runs = Processing * ProcessingTask & key & {"task_mode": "trigger"}
+    curated = Curation & key & {"manual_curation": True}
+    told = runs.to_arrays("processing_output_dir"), curated.to_arrays("curation_output_dir")
+    folders = [result_folder(str(relative)) for names in told for relative in sorted(names)]
+    return [folder for folder in folders if (folder / "manifest.json").is_file()]
