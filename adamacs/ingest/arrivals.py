@@ -212,7 +212,7 @@ def _recordings_at(place: str, settings: Settings) -> dict[str, str]:
 def beat(pid: int, started_at: datetime, seen: int, lag: float | None, watched: str = "share") -> None:
     """Renew the row of the watching service of this host."""
     key = {"host": platform.node()[:190], "watched": watched}
-    row = {**key, "pid": pid, "started_at": started_at, "beat_time": clocks.now(), "seen": seen, "lag": lag}
+    row = {**key, "pid": pid, "started_at": started_at, "beat_time": clocks.now(), "seen": seen, "arrival_lag": lag}
     if tables.Watcher & key:
         tables.Watcher.update1(row)
     else:
@@ -262,7 +262,7 @@ def state(limit: int = 10) -> ArrivalState:
             "host": row["host"],
             "pid": row["pid"],
             "seen": row["seen"],
-            "lag": row["lag"],
+            "lag": row["arrival_lag"],
             "silent": (now - row["beat_time"]).total_seconds(),
         }
         for row in tables.Watcher.to_dicts(order_by="host")

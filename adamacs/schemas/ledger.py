@@ -42,7 +42,7 @@ class Watcher(dj.Manual):
     started_at : datetime(6)    # naive UTC
     beat_time  : datetime(6)    # naive UTC
     seen       : int32          # units known
-    lag = null : float64        # s, from the last change of a unit to its rows: the greatest of the last hundred
+    arrival_lag = null : float64  # s, from the last change of a unit to its rows: the greatest of the last hundred
     """
 
 

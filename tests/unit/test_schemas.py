@@ -31,6 +31,26 @@ UNITS = {
 }
 DIMENSIONLESS = {"fill_fraction", "zoom", "skewness"}  # beside those whose comment gives the range, as 0 to 1
 
+# What MySQL 9, MariaDB and PostgreSQL reserve and a column might be called: restrictions are written without quotes.
+RESERVED = frozenset(
+    """
+    accessible add all alter analyze and array as asc before between both by call cascade case change character
+    check collate column condition constraint continue convert create cross cube current cursor database day_hour
+    dec declare default delayed delete dense_rank desc describe distinct div do double drop dual each else empty end
+    except exists exit explain false fetch first_value float for force foreign freeze from full fulltext function
+    generated get grant group grouping groups having if ignore ilike in index inner inout insert int intersect
+    interval into is isnull iterate join json_table key keys kill lag last_value lateral lead leading leave left
+    like limit linear lines load lock long loop low_priority manual match mod natural not notnull nth_value ntile
+    null of off offset on only optimize option or order out outer over overlaps parallel partition percent_rank
+    placing portion precision primary procedure purge qualify range rank read reads recursive references regexp
+    release rename repeat replace require resignal restrict return revoke right rlike row row_number rows schema
+    select sensitive separator session_user set show signal similar some spatial specific sql starting stored
+    symmetric system table tablesample terminated then to trailing trigger true undo union unique unlock unsigned
+    update usage use user using utc_date values varying verbose virtual when where while window with write xor
+    zerofill
+    """.split()
+)
+
 MODALITIES = [(f"adamacs.modalities.{name}.tables", name) for name in pipeline.MODALITIES]
 CATALOGUE = Catalogue(source for place in [("adamacs.schemas", "spine"), *MODALITIES] for source in read_module(*place))
 TABLES = [pytest.param(table, id=table.path.removeprefix("adamacs.")) for table in CATALOGUE]
@@ -89,6 +109,11 @@ def test_no_comment_or_default_trips_a_server(table):
 def test_key_columns_compare_exactly(table):
     for column in table.definition.columns:
         assert not column.in_key or KEYABLE.fullmatch(column.type), f"{column.name} : {column.type}"
+
+
+@every_table
+def test_no_column_has_a_name_that_a_server_reserves(table):
+    assert {name.casefold() for name in columns(table)} & RESERVED == set()
 
 
 @every_table
