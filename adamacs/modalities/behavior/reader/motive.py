@@ -2,7 +2,8 @@
 
 A `.tak` is Motive's alone: nobody else reads it. What it holds is exported as a table of the same name: a line of keys
 and values, then lines that name the columns, of which version 1.24 has five and 1.25 six, then a row for each frame.
-Here its head, frames and times are read; positions of markers are not.
+Here its head, frames and times are read; positions of markers are not. No take of a rig was at hand: the form is that
+of the lab's documents and of exports that others published.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 from adamacs.core.formats.source import Source, opened
 from adamacs.modalities.behavior.reader.lines import Block, Lines
 
-VERSION, TAKE, START = "Format Version", "Take Name", "Capture Start Time"  # keys of the first line
+VERSION, START = "Format Version", "Capture Start Time"  # keys of the first line
 CAPTURE_RATE, EXPORT_RATE = "Capture Frame Rate", "Export Frame Rate"
 TAKEN, EXPORTED = "Total Frames in Take", "Total Exported Frames"
 COLUMNS = ("Frame", "Time (Seconds)")  # the first two of the line that names the columns
