@@ -65,11 +65,11 @@ $(VENV)/torch.stamp: $(VENV)/made.stamp constraints.txt
 
 $(VENV)/demo.stamp: $(VENV)/torch.stamp setup.cfg constraints.txt
 	@echo "installing adamacs with Suite2p; the first time takes a few minutes"
-	@$(PIP) install --no-build-isolation -c constraints.txt -e '.[server,imaging,s3,watch]'
+	@$(PIP) install --no-build-isolation -c constraints.txt -e '.[server,imaging,s3,watch,video]'
 	@touch $@
 
 $(VENV)/test.stamp: $(VENV)/demo.stamp
-	@$(PIP) install --no-build-isolation -c constraints.txt -e '.[server,imaging,s3,watch,notebooks,test,fuzz]'
+	@$(PIP) install --no-build-isolation -c constraints.txt -e '.[server,imaging,s3,watch,video,notebooks,test,fuzz]'
 	@$(PIP) install --no-deps -c constraints.txt $$($(BIN)/python tools/extra.py oracle)
 	@touch $@
 

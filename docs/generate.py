@@ -507,7 +507,7 @@ def _setup(setup: setups.SetupType) -> Iterator[str]:
     if setup.missing:
         yield "Not verified. A lab must fill in:\n\n" + "\n".join(f"- {_cell(missing)}" for missing in setup.missing)
     if setup.expected:
-        rows = [f"| `{e.files}` | {e.count} | {_cell(e.what)} |" for e in setup.expected]
+        rows = [f"| `{e.pattern}` | {e.count} | {_cell(e.what)} |" for e in setup.expected]
         yield "\n".join(["| files | how many | what |", "|---|---|---|", *rows])
     stream, otherwise = setup.clock.stream, setup.clock.otherwise
     readers = _texts(f"{source} ({reader})" for source, reader in setup.sources.items()) or "none"

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adamacs.core import setups, tokens
-from adamacs.demo import bpod, cameras, harp, rig, scanimage
+from adamacs.demo import bpod, cameras, harp, motive, rig, scanimage, video
 from adamacs.demo import stimuli as screen
 from adamacs.demo.rig import Rig
 
@@ -217,6 +217,25 @@ def _shown(lost: Iterable[int], clock: screen.Clock) -> Callable[[Place], None]:
     return write
 
 
+def _shortened(place: Place) -> None:
+    """Let the program that writes the video lose three frames that it stamped."""
+    _whole()(place)
+    video.write_video(place.file("mini2p1_top_video_1.mp4"), CAMERA - 3, rate=50.0)
+
+
+def _half_exported(place: Place) -> None:
+    """Export a take but for its last second."""
+    ran, exposed = _ran()
+    _imaged(place)
+    _beside(place, ran)
+    _filmed(place, exposed)
+    times = ran.pulses["optitrack_frames"][:, 0] / ran.sample_rate
+    rate = round((len(times) - 1) / float(times[-1] - times[0]) * (1 + 40e-6), 6)
+    take = motive.Take(len(times), rate, last=len(times) - round(rate) - 1, start=place.start)
+    motive.write_take(place.file("take.csv"), take)
+    motive.write_tak(place.file("take.tak"))
+
+
 @dataclass(frozen=True)
 class Damaged:
     """A recording that was damaged.
@@ -359,6 +378,17 @@ DAMAGED: dict[int, Damaged] = {
         _whole(_paused),
         "camera_frames",
         "100 more would fit into pauses of the recording of aux: nobody counted then.",
+    ),
+    34: Damaged(
+        _shortened,
+        "camera_top_video",
+        "4997 by the files of camera_top_video, 5000 by the files of camera_top: 3 apart.",
+    ),
+    35: Damaged(
+        _half_exported,
+        "mocap",
+        "26999 by the files of mocap, 27227 by the pulses of aux: 228 apart. 26999 were asked for by the header of "
+        "mocap, 27227 came by the pulses of aux: too many.",
     ),
 }
 """By a number from which its token follows."""

@@ -66,7 +66,7 @@ def _lines(setup: SetupType, known: registry.Registry) -> Iterator[str]:
     for stage in setup.stage:
         values = ", ".join(f"{name}={value}" for name, value in stage.values.items())
         yield f"  stages:     {stage.table} {values}".rstrip()
-    yield from (f"  {expected.count:>12} {expected.files}: {expected.what}" for expected in setup.expected)
+    yield from (f"  {expected.count:>12} {expected.pattern}: {expected.what}" for expected in setup.expected)
     readers = (f"{source} ({', '.join(_of_reader(setup.expected_of(source)))})" for source in setup.sources)
     yield f"  readers:    {', '.join(readers) or 'none'}"
     yield f"  scan time:  {setup.clock.stream}{f', or {other}' if (other := setup.clock.otherwise) else ''}"
@@ -85,6 +85,8 @@ def _lines(setup: SetupType, known: registry.Registry) -> Iterator[str]:
 
 def _of_reader(expected: registry.Expected) -> Iterator[str]:
     yield expected.parser
+    if expected.stamped_by:
+        yield f"stamped by {expected.stamped_by}"
     if expected.frame_rate is not None:
         yield f"{expected.frame_rate:g} Hz"
     if expected.unit:

@@ -186,6 +186,27 @@ class ImportedChannel:
 
 
 @dataclass(frozen=True)
+class Tally:
+    """What a source's files say of the frames in them without a time for each: a count, a rate.
+
+    It tells of the stream that is called like the source.
+
+    Attributes
+    ----------
+    told_by
+        `header` or `file` (`adamacs.core.promises`).
+    count
+        How many there are; None where that was left open.
+    rate
+        Hz, on the source's clock; None where it is not told.
+    """
+
+    told_by: str
+    count: int | None
+    rate: float | None = None
+
+
+@dataclass(frozen=True)
 class ImportedEvents:
     """What the files of one source hold.
 
@@ -199,6 +220,8 @@ class ImportedEvents:
         Which line or input of the file was taken for which channel; empty for sources without.
     stretches
         When the source recorded, in order of time: what came between two was not seen. Empty where files do not tell.
+    tallies
+        At most one by each of what tells.
     """
 
     events: tuple[Events, ...] = ()
@@ -206,6 +229,7 @@ class ImportedEvents:
     remarks: tuple[str, ...] = ()
     channels: tuple[ImportedChannel, ...] = ()
     stretches: tuple[Stretch, ...] = ()
+    tallies: tuple[Tally, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ FOLDER = "setups"  # of a lab home
 
 _SHOWN = 5  # names in a sentence
 _POSITIVE: dict[str, Any] = {"fits": lambda x: x > 0, "takes": "It takes a number above 0."}
-_SAID_ALIKE = ("frame_rate", "unit", "gap")  # keys that say of a source how its files are read
+_SAID_ALIKE = ("stamped_by", "frame_rate", "unit", "gap")  # keys that say of a source how its files are read
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,20 @@ class Expected:
         fits=lambda text: not text or SOURCE.fullmatch(text),
         takes="It takes up to 32 small letters, digits and _, a letter first.",
     )
+    beside: str = toml.key(
+        "Another pattern: of `files` those alone are meant that are called like a file of it but for the ending, as "
+        "the table is that was exported of a take. A file of it without one is a warning. Empty: all are meant.",
+        "",
+        fits=lambda text: "\\" not in text,
+        takes="It takes a pattern such as *.tak.",
+    )
+    stamped_by: str = toml.key(
+        "Of a video: the source that tells when each of its frames was taken, such as `camera_top`. The video has as "
+        "many frames as that has times. Empty: nothing tells how many it must have.",
+        "",
+        fits=lambda text: not text or SOURCE.fullmatch(text),
+        takes="It takes the name of a source, such as camera_top.",
+    )
     frame_rate: float | None = toml.key(
         "Hz, of a camera, to within a factor of 2: it tells what a tick of the camera is, where its table counts "
         "ticks. Absent: an ISO column beside them tells, or their size, which cannot see ticks of 8 or 100 ns.",
@@ -102,12 +116,22 @@ class Expected:
 
     def found(self, names: Iterable[str]) -> list[str]:
         """Return the names of files that are meant."""
-        (end, fits), has_slash = _test(self.files), "/" in self.files
-        return [
-            name
-            for name in names
-            if (small := name.casefold()).endswith(end) and has_slash == ("/" in name) and (not fits or fits(small))
-        ]
+        if not self.beside:
+            return _matching(self.files, names)
+        held = list(names)
+        stems = set(map(_stem, _matching(self.beside, held)))
+        return [name for name in _matching(self.files, held) if _stem(name) in stems]
+
+    def alone(self, names: Iterable[str]) -> list[str]:
+        """Return the names of files that should have one of these beside them, and have none."""
+        held = list(names) if self.beside else []
+        stems = set(map(_stem, self.found(held)))
+        return [name for name in _matching(self.beside, held) if _stem(name) not in stems]
+
+    @property
+    def pattern(self) -> str:
+        """Which names are meant, in words."""
+        return f"{self.files} beside {self.beside}" if self.beside else self.files
 
     @property
     def is_demand(self) -> bool:
@@ -120,6 +144,19 @@ class Expected:
         if self.most is None:
             return f"at least {self.least}" if self.least else "any number"
         return f"{self.least}" if self.least == self.most else f"{self.least} to {self.most}"
+
+
+def _matching(files: str, names: Iterable[str]) -> list[str]:
+    (end, fits), has_slash = _test(files), "/" in files
+    return [
+        name
+        for name in names
+        if (small := name.casefold()).endswith(end) and has_slash == ("/" in name) and (not fits or fits(small))
+    ]
+
+
+def _stem(name: str) -> str:
+    return name.rpartition(".")[0].casefold()
 
 
 @lru_cache(1024)
@@ -250,7 +287,7 @@ class SetupType:
         return [expected for expected in self.expected if len(expected.found(held)) < expected.least]
 
     def problems(self, names: Iterable[str], where: str = "") -> list[Problem]:
-        """Return a sentence for each kind of expected files of which there are too few or too many.
+        """Return a sentence for each kind of expected files of which there are too few or too many, and what lacks one.
 
         Parameters
         ----------
@@ -261,11 +298,16 @@ class SetupType:
         """
         held = list(names)
         counted = ((expected, expected.found(held)) for expected in self.expected if expected.is_demand)
-        return [
+        found = [
             Problem("error", self._sentence(expected, found), where, expected.hint, len(found) < expected.least)
             for expected, found in counted
             if len(found) < expected.least or (expected.most is not None and len(found) > expected.most)
         ]
+        for expected in self.expected:
+            for name in expected.alone(held):
+                what = f"{visible(name)} has no {expected.files} of its name beside it: {expected.what}."
+                found.append(Problem("warning", what, where, expected.hint))
+        return found
 
     def _sentence(self, expected: Expected, found: list[str]) -> str:
         listed = ", ".join(visible(name) for name in sorted(found, key=natural_order)[:_SHOWN])
@@ -518,6 +560,9 @@ def _of_sources(setup: SetupType) -> Iterator[Problem]:
         elif readers.setdefault(expected.told_by, expected.parser) != expected.parser:
             what = f"{expected.told_by} is read by {readers[expected.told_by]} already."
             yield Problem("error", what, f"expected {number}, source", "Give it a name of its own.")
+        if expected.stamped_by and expected.stamped_by not in setup.sources:
+            what = f"No files are of a source {expected.stamped_by}."
+            yield Problem("error", what, f"expected {number}, stamped_by", nearest(expected.stamped_by, setup.sources))
         first = said.setdefault(expected.told_by, expected)
         for key in _SAID_ALIKE if expected.told_by else ():
             if getattr(expected, key) != getattr(first, key):

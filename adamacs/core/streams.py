@@ -3,8 +3,9 @@
 The auxiliary recording tells of every channel of frames, by its pulses, under the channel's own name; of stimuli, by
 the plateaus or pulses of the first channel that shows any; and of each device that stamps the frames of one of its
 channels, such as a camera that it triggers. Such a device is a stream of its own, so that what is wrong with its table
-is not held against the frames. Other trains are told under their own names, and of single events the source's reader
-says which of them are counted.
+is not held against the frames. The video of a camera is another one: it has as many frames as the camera's table has
+rows, whatever the camera lost; where the table is missing, as many as there are pulses. Other trains are told under
+their own names, and of single events the source's reader says which of them are counted.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from adamacs.core.clocks import counters
 from adamacs.core.clocks.counters import Gap
-from adamacs.core.events import ImportedEvents, Repair, Series, Stretch, frames_of
+from adamacs.core.events import ImportedEvents, Repair, Series, Stretch, Tally, frames_of
 from adamacs.core.promises import FILE, PULSES, Promise
 from adamacs.core.setup_wiring import AUX
 from adamacs.core.setups import SetupType
@@ -61,6 +62,8 @@ class Source:
         And of single events, by their type.
     stretches
         When it recorded; empty where its files do not tell.
+    tallies
+        What they say of their frames without a time for each.
     """
 
     name: str
@@ -68,12 +71,13 @@ class Source:
     trains: tuple[Series, ...] = ()
     events: Mapping[str, Span] = field(default_factory=dict)
     stretches: tuple[Stretch, ...] = ()
+    tallies: tuple[Tally, ...] = ()
 
     @classmethod
     def of(cls, found: ImportedEvents, name: str, clock: str) -> Source:
         """Return it by what its importer found."""
         spans = {one.event_type: Span.of(one.start, found.stretches) for one in found.events}
-        return cls(name, clock, found.series, spans, found.stretches)
+        return cls(name, clock, found.series, spans, found.stretches, found.tallies)
 
     def promises(self, setup: SetupType, sources: Collection[str], counts: Mapping[str, str]) -> tuple[Promise, ...]:
         """Return what it promises of every stream that it tells of.
@@ -90,10 +94,23 @@ class Source:
         told_by = PULSES if self.name == AUX else FILE
         found = {one.event_type: _of_train(one, self.stretches) for one in self.trains}
         found |= {kind: asdict(span) | {"unseen": _room(span, self.stretches)} for kind, span in self.events.items()}
-        return tuple(
+        timed = (
             Promise(self.name, stream, told_by, clock=self.clock, **found[kind])
             for kind, stream in self.streams(setup, sources, counts)
         )
+        return (*timed, *self._tallied(), *self._rows(setup, sources, found))
+
+    def _tallied(self) -> Iterator[Promise]:
+        """Yield what it says of its own frames; without a rate that is told on no clock."""
+        for one in self.tallies:
+            clock = self.clock if one.rate else ""
+            yield Promise(self.name, self.name, one.told_by, one.count, rate=one.rate, clock=clock)
+
+    def _rows(self, setup: SetupType, sources: Collection[str], found: Mapping[str, Any]) -> Iterator[Promise]:
+        """Yield how many frames each video of its must have: those of its table, with no regard to gaps between."""
+        if rows := found.get(frames_of(self.name)):
+            for video in _videos(setup, self.name, sources):
+                yield Promise(self.name, video, FILE, rows["count"])
 
     def streams(self, setup: SetupType, sources: Collection[str], counts: Mapping[str, str]) -> list[tuple[str, str]]:
         """Return the event types that it found, and the stream that each tells of; parameters are those of `promises`.
@@ -111,10 +128,18 @@ def _of_channels(setup: SetupType, sources: Collection[str]) -> Iterator[tuple[s
         if channel.kind == "frames" and channel.event:
             yield channel.event_type, channel.name
             for rule in setup.align:
-                if rule.channel == channel.name and rule.source in sources and frames_of(rule.source) in rule.events:
-                    yield channel.event_type, rule.source
+                if rule.channel == channel.name and frames_of(rule.source) in rule.events:
+                    is_there = rule.source in sources
+                    stamped = [rule.source] if is_there else _videos(setup, rule.source, sources)
+                    yield from ((channel.event_type, stream) for stream in stamped)
     if shown := [channel for channel in setup.channel if channel.shows]:
         yield shown[0].event_type, STIMULI
+
+
+def _videos(setup: SetupType, camera: str, sources: Collection[str]) -> list[str]:
+    """Return the sources that are videos of a camera."""
+    found = (expected.told_by for expected in setup.expected if expected.stamped_by == camera)
+    return [source for source in dict.fromkeys(found) if source in sources]
 
 
 def _of_files(source: Source) -> Iterator[tuple[str, str]]:

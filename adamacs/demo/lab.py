@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -254,15 +254,12 @@ def write_setups(home: Path, *, paramset_idx: int | None = None) -> None:
 
 
 def _expected(expected: setups.Expected) -> list[str]:
-    lines = [
+    told = {field.name: getattr(expected, field.name) for field in fields(expected)}
+    return [
         "",
         "[[expected]]",
-        f'files = "{expected.files}"',
-        f'what = "{expected.what}"',
-        f"least = {expected.least}",
+        *(f"{key} = {json.dumps(value)}" for key, value in told.items() if value not in (None, "")),
     ]
-    told = {key: getattr(expected, key) for key in ("parser", "source", "frame_rate", "unit", "gap")}
-    return lines + [f"{key} = {json.dumps(value)}" for key, value in told.items() if value]
 
 
 def _harp(setup: setups.SetupType) -> list[str]:

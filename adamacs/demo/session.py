@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from adamacs.core.setup_wiring import Align, Harp
 from adamacs.core.setups import Expected, SetupType
-from adamacs.demo import bpod, cameras, harp, head, rig, stimuli
+from adamacs.demo import bpod, cameras, harp, head, motive, rig, stimuli, video
 from adamacs.demo.rig import Rig
 from adamacs.demo.stimuli import Show
 
@@ -41,7 +41,9 @@ class Faults:
     Attributes
     ----------
     lost
-        Frames that are missing from the table of a source, by its name.
+        Frames that are missing from the table of a source, by its name; of a camera, from its video as well.
+    unfilmed
+        Frames that the video of a camera lacks although its table has them, by the camera's name.
     missing, extra
         Pulses that a channel lacks, and pulses that it has too many, by its name.
     swapped
@@ -51,6 +53,7 @@ class Faults:
     """
 
     lost: Mapping[str, int] = field(default_factory=dict)
+    unfilmed: Mapping[str, int] = field(default_factory=dict)
     missing: Mapping[str, int] = field(default_factory=dict)
     extra: Mapping[str, int] = field(default_factory=dict)
     swapped: tuple[str, str] | None = None
@@ -91,7 +94,11 @@ class Session:
     rig
         What the lines carried, faults included.
     films
-        Of cameras, and of HARP's table of two-photon frames, by source.
+        Of cameras, of motion capture, and of HARP's table of two-photon frames, by source.
+    videos
+        How many frames the video of each camera holds, by the camera.
+    take
+        What Motive recorded; None where the setup type reads no table of it.
     show
         What Bonsai showed; None where the setup type reads no log of it.
     head
@@ -104,6 +111,8 @@ class Session:
     start: datetime
     rig: Rig
     films: Mapping[str, Film]
+    videos: Mapping[str, int]
+    take: motive.Take | None
     show: Show | None
     head: head.Head | None
     truth: Mapping[str, Floats]
@@ -127,7 +136,10 @@ class Session:
         return found
 
     def write(self, folder: Path, stem: str) -> tuple[Path, ...]:
-        """Write every file that the setup type reads, each as its program would, and return them."""
+        """Write every file that the setup type reads, each as its program would, and return them.
+
+        Videos are written where PyAV is installed, and a take has its own file beside its table.
+        """
         written: dict[str, Path] = {}
         for expected in self.setup.expected:
             source = expected.told_by
@@ -144,6 +156,12 @@ class Session:
             bpod.write_bpod(path, replace(self.rig.task.session, start=self.start.replace(tzinfo=None)))
         elif expected.parser == "camera":
             cameras.write_bonsai(path, self.films[source].stamps, offset=60)
+        elif expected.parser == "video" and video.can_write():
+            film = self.films[expected.stamped_by]
+            video.write_video(path, self.videos[expected.stamped_by], rate=round(_rate(film.times)))
+        elif expected.parser == "motive" and self.take is not None:
+            motive.write_take(path, self.take)
+            motive.write_tak(path.with_suffix(".tak"))
         elif expected.parser == "harp_frames":
             stamps = self.films[source].stamps
             harp.write_frame_sync(path, np.arange(len(stamps)), stamps, offset=60)
@@ -215,6 +233,14 @@ def record(
         show = stimuli.show(ran, seed=seed)
         ran = show.rig
     films = _films(ran, seconds, faults, start, seed)
+    videos = {
+        one.stamped_by: len(films[one.stamped_by].times) - faults.unfilmed.get(one.stamped_by, 0)
+        for one in setup.expected
+        if one.stamped_by
+    }
+    take = None
+    for rule in (rule for rule in setup.align if setup.sources.get(rule.source) == "motive"):
+        films[rule.source], take = _take(ran, rule, faults, start, seed)
     moved = _head(ran, faults, seed) if "harp_imu" in setup.sources.values() else None
     truth: dict[str, Floats] = {film.event: film.times for film in films.values()}
     if ran.task is not None and (setup.placed_by("bpod") or setup.clock.stream == "bpod"):
@@ -225,7 +251,9 @@ def record(
     if pauses:
         ran, spoilt = (one.interrupted(*pauses, late=late) for one in (ran, spoilt))
         truth = {event: ran.told(times) for event, times in truth.items()}
-    return Session(start, spoilt, films, show, moved, {**replace(ran, pulses=_kept(ran, spoilt)).events, **truth})
+    return Session(
+        start, spoilt, films, videos, take, show, moved, {**replace(ran, pulses=_kept(ran, spoilt)).events, **truth}
+    )
 
 
 def _name(expected: Expected, stem: str, start: datetime) -> str:
@@ -233,7 +261,7 @@ def _name(expected: Expected, stem: str, start: datetime) -> str:
     time = f"{start:_%Y-%m-%dT%H_%M_%S}"
     name = re.sub(r"^\*(?=\w)", f"{stem}_", expected.files)
     name = re.sub(r"^\*", stem, name)
-    return name.replace("_20*", time).replace("_*", time).replace("*", "")
+    return name.replace("_20*", time).replace("_*[0-9]", time).replace("_*", time).replace("*", "")
 
 
 def _licks(ran: Rig, task: rig.Task, seed: int) -> NDArray[np.int64]:
@@ -275,6 +303,25 @@ def _films(ran: Rig, seconds: float, faults: Faults, start: datetime, seed: int)
             drift,
         )
     return films
+
+
+def _take(ran: Rig, rule: Align, faults: Faults, start: datetime, seed: int) -> tuple[Film, motive.Take]:
+    """Return the frames of motion capture, which Motive writes down as if its cameras had run at exactly their rate."""
+    rng = np.random.default_rng([seed, 23])
+    drift = _FASTEST * (2 * rng.random() - 1)
+    exposed = ran.pulses[rule.channel][:, 0] / ran.sample_rate
+    period, zero = np.polyfit(np.arange(len(exposed)), exposed, 1).tolist()
+    rate = round((1 + drift) / period, 6)
+    inner = np.arange(1, len(exposed) - 1)
+    lost = rng.choice(inner, min(faults.lost.get(rule.source, 0), len(inner)), replace=False)
+    stamps = round((start.timestamp() + zero) * 1e9) + np.round(1e9 * np.arange(len(exposed)) / rate).astype(np.int64)
+    film = Film(rule.events[0], np.delete(exposed, lost), np.delete(stamps, lost), zero, drift)
+    begun = (start + timedelta(seconds=zero)).replace(tzinfo=None)
+    return film, motive.Take(len(exposed), rate, tuple(sorted(lost.tolist())), start=begun)
+
+
+def _rate(times: Floats) -> float:
+    return (len(times) - 1) / float(times[-1] - times[0])
 
 
 def _head(ran: Rig, faults: Faults, seed: int) -> head.Head:

@@ -158,6 +158,16 @@ class EventImport(Footing, dj.Imported):
         gap_stop     : float64  # s, on the clock of the source: the pulse after
         """
 
+    class Tally(dj.Part):
+        definition = """
+        # What the files say of the frames in them without a time for each
+        -> master
+        tally_by : varchar(16)  # header or file
+        ---
+        tally_count = null : int64    # null where it was left open
+        tally_rate = null  : float64  # Hz, on the clock of the source
+        """
+
     @property
     def key_source(self):
         return BehaviorRecording.Source & [{"parser": parser} for parser in IMPORTERS]
@@ -172,7 +182,7 @@ class EventImport(Footing, dj.Imported):
         series = [self._series(key, one) for one in found.series]
         repairs = [_repair_row(one.event_type, n, gap) for one in found.series for n, gap in enumerate(one.repairs, 1)]
         rows = _channel_rows(found.channels), _stretch_rows(found.stretches), _event_rows(found.events)
-        return kinds, _about(found), *rows, series, repairs
+        return kinds, _about(found), *rows, series, repairs, _tally_rows(found.tallies)
 
     def _series(self, key, one):
         where = {**key, "event_type": one.event_type}
@@ -186,7 +196,7 @@ class EventImport(Footing, dj.Imported):
             "times": arrays.write("derived", arrays.path_of("EventSeries", where, "times"), times),
         }
 
-    def make_insert(self, key, kinds, about, channels, stretches, events, series, repairs):
+    def make_insert(self, key, kinds, about, channels, stretches, events, series, repairs, tallies):
         # Another import may have brought a type along meanwhile: it has the same name, and its own description.
         described = [{"event_type": name, "event_type_description": text[:255]} for name, text in kinds.items()]
         EventType.insert(described, skip_duplicates=True)
@@ -196,6 +206,7 @@ class EventImport(Footing, dj.Imported):
         self.Event.insert([{**key, **row} for row in events])
         self.EventSeries.insert([{**key, **row} for row in series])
         self.Repair.insert([{**key, **row} for row in repairs])
+        self.Tally.insert([{**key, **row} for row in tallies])
 
 
 def source_files(key, setup_type, rows):
@@ -247,6 +258,10 @@ def _repair_row(event_type, number, gap):
         "gap_start": gap.start,
         "gap_stop": gap.stop,
     }
+
+
+def _tally_rows(tallies):
+    return [{"tally_by": one.told_by, "tally_count": one.count, "tally_rate": one.rate} for one in tallies]
 
 
 def _about(found):

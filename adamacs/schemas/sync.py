@@ -18,7 +18,7 @@ from adamacs.core import failures, promises, settings, setups, streams
 from adamacs.core.clocks import alignment
 from adamacs.core.clocks.mapping import ClockModel
 from adamacs.core.errors import UnusableClock
-from adamacs.core.events import Repair, Series
+from adamacs.core.events import Repair, Series, Tally
 from adamacs.core.modality import named
 from adamacs.database import portable
 from adamacs.schemas import scan as scan_schema
@@ -172,22 +172,26 @@ class Promise(Footing, dj.Imported):
         others = [dj.AndList([{"teller": teller}, table]) for teller, (table, _) in TELLERS.items()]
         return Teller().restrict([imported, *others], semantic_check=False)
 
-    def make_fetch(self, key):  # promises; or, of a source, setup type, sources, its row, trains, events, when it ran
+    def make_fetch(
+        self, key
+    ):  # promises; or, of a source: setup type, sources, its row, trains, events, when it ran, tallies
         scan = {name: key[name] for name in ("session_id", "scan_id")}
         if key["teller"] in TELLERS:
-            return ([asdict(one) for one in named(TELLERS[key["teller"]][1])(scan)], "", [], None, [], [], ())
+            return ([asdict(one) for one in named(TELLERS[key["teller"]][1])(scan)], "", [], None, [], [], (), [])
         sources = {row["source"]: row for row in (BehaviorRecording.Source & scan).to_dicts()}
         own = {**scan, "source": key["teller"]}
         ran = stretches_of(own)
         about = scan_schema.setup_of(scan), sorted(sources), sources[key["teller"]]
-        return ([], *about, tuple(trains_of(own)), _spans_of(own, ran), ran)
+        tallies = (EventImport.Tally & own).to_dicts(order_by="tally_by")
+        return ([], *about, tuple(trains_of(own)), _spans_of(own, ran), ran, tallies)
 
-    def make_compute(self, key, told, setup_type, sources, source, trains, spans, ran):
+    def make_compute(self, key, told, setup_type, sources, source, trains, spans, ran, tallies):
         if source is None:
             return (told, None)
         setup = setups.load_usable(settings.active().home).find(setup_type, key)
         events = {row["event_type"]: streams.Span(row["told"], row["began"], row["ended"]) for row in spans}
-        seen = streams.Source(source["source"], source["clock"], trains, events, ran)
+        counts = tuple(Tally(row["tally_by"], row["tally_count"], row["tally_rate"]) for row in tallies)
+        seen = streams.Source(source["source"], source["clock"], trains, events, ran, counts)
         found = seen.promises(setup, sources, COUNTS[source["parser"]])
         return ([asdict(one) for one in found], source["source"])
 

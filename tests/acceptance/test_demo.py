@@ -73,10 +73,10 @@ def test_the_truth_is_recovered(demo):
 
 def test_events_and_clocks_of_every_stream_are_recovered_and_certified(demo):
     ((scan_id, clocks),) = demo.summary["events"].items()
-    assert set(clocks) == {"aux", "bpod", "camera_top", "camera_bottom", "camera_eye1", "camera_eye2", "harp"}
+    assert set(clocks) == {"aux", "bpod", "camera_top", "camera_bottom", "camera_eye1", "camera_eye2", "harp", "mocap"}
     for clock, found in clocks.items():
         assert found["events_found"] == found["events_true"] > 0, clock
-        assert found["most_us"] <= {"aux": 25, "bpod": 100, "harp": 500}.get(clock, 6000), clock
+        assert found["most_us"] <= {"aux": 25, "bpod": 100, "harp": 500, "mocap": 100}.get(clock, 6000), clock
         if clock != "aux":
             assert found["drift_ppm"] < 1 and found["offset_us"] < 1000, clock
     certificate = demo.summary["certificates"][scan_id]

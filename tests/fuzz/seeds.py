@@ -16,7 +16,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from adamacs.demo import bonsai, bpod, cameras, harp, scanimage, suite2p, wavesurfer
+from adamacs.demo import bonsai, bpod, cameras, harp, motive, scanimage, suite2p, video, wavesurfer
 
 PROGRAMS = 16  # random ones, beside the empty one, for what is fed values
 SUFFIXES = (".tif", ".h5", ".mat", ".npy", ".npz", ".csv", ".json", ".jsonl", ".xml", ".txt", ".mp4", ".avi", ".bin")
@@ -91,6 +91,24 @@ def camera_tables() -> Iterable[bytes]:
             )
         )
     yield ZERO + _written(lambda path: cameras.write_basler(path, exposed + 10**12))
+
+
+def videos() -> Iterable[bytes]:
+    """Videos of every container and codec, of few frames, behind whether frames are counted: 0 or 1."""
+    for name, frames in (("seed.mp4", 6), ("seed.avi", 4), ("seed.mkv", 4)):
+        yield bytes([frames % 2]) + _written(lambda path, n=frames: video.write_video(path, n), name)
+    yield b"\1" + _written(lambda path: video.write_video(path, 5, fragments=True), "seed.mp4")
+    yield b"\1" + _written(lambda path: video.write_video(path, 3, codec="libx264"), "seed.mp4")
+
+
+def takes() -> Iterable[bytes]:
+    """Motive's tables of a take, of both versions."""
+    for take in (
+        motive.Take(6),
+        motive.Take(9, lost=(4,), version="1.24", timecode=True),
+        motive.Take(8, first=3, last=6, markers=()),
+    ):
+        yield _written(lambda path, t=take: motive.write_take(path, t))
 
 
 def registers() -> Iterable[bytes]:

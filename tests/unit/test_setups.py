@@ -7,7 +7,7 @@ import fnmatch
 import json
 import re
 import tomllib
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -191,6 +191,25 @@ def test_a_pattern_means_what_a_shell_means_in_any_case(files, names):
     flat = [name for name in names if "/" not in name]
     expected = [name for name in flat if fnmatch.fnmatchcase(name.casefold(), files.casefold())]
     assert setups.Expected(files, "x").found(names) == expected
+
+
+def test_what_lies_beside_another_file_is_meant_by_its_name_and_a_file_without_it_is_a_warning():
+    setup = SHIPPED.find("mini2p1_openfield")
+    names = ["a.tif", "a.h5", "Take 1.tak", "take 1.CSV", "x_mini2p1_top_video_timestamps_1.csv", "below/take 1.csv"]
+    assert setup.files_of(names)["mocap"] == ["take 1.CSV"]
+    assert setup.problems(names) == []
+    (problem,) = setup.problems([*names, "Take 2.tak"], "a folder")
+    assert (problem.severity, problem.where) == ("warning", "a folder")
+    assert problem.what.startswith("Take 2.tak has no *.csv of its name beside it: the table of a take")
+    assert "Export the take in Motive" in problem.hint
+    assert "mocap" not in setup.files_of(["a.tif", "a.h5", "take 1.csv"])
+
+
+def test_a_video_is_meant_and_its_deinterlaced_copy_is_not():
+    names = ["x_left_eye1_video_2025-05-28T15_50_54.mp4", "x_left_eye1_video_2025-05-28T15_50_54_deinterlaced.mp4"]
+    names += ["x_mini2p1_top_video_2025-05-28T15_50_54.MP4", "x_mini2p1_top_video_timestamps_2025-05-28T15_50_54.csv"]
+    found = SHIPPED.find("mini2p1_openfield").files_of(names)
+    assert found == {"camera_top_video": [names[2]], "camera_top": [names[3]], "camera_eye1_video": [names[0]]}
 
 
 def test_a_name_that_would_command_a_terminal_is_spelt_out():
@@ -534,6 +553,19 @@ def test_what_is_said_of_a_camera_and_of_harp_s_frames_is_read_and_shown(home, m
     assert "top (camera, 50 Hz, filled beyond 1.5 periods), harp (harp_frames, numbers are in ms)" in shown
 
 
+VIDEO = '[[expected]]\nfiles = "*.mp4"\nwhat = "a video"\nparser = "video"\nsource = "film"\n'
+
+
+def test_what_is_said_of_a_video_and_of_what_lies_beside_a_file_is_read_and_shown(home, monkeypatch):
+    add(home, WIRED + CAMERA.replace("what", 'beside = "*.avi"\nwhat') + VIDEO + 'stamped_by = "top"\n')
+    setup = setups.load(home, modalities=pipeline.modalities()).find("own")
+    assert (setup.expected_of("film").stamped_by, setup.expected_of("top").beside) == ("top", "*.avi")
+    monkeypatch.setenv("ADAMACS_HOME", str(home))
+    shown = run("show", "own").output
+    assert "film (video, stamped by top)" in shown
+    assert "*.csv beside *.avi: frames" in shown
+
+
 def test_everything_that_is_said_of_harp_s_sensors_is_read_and_shown(home, monkeypatch):
     text = 'accelerometer = 0.002\ngyroscope = -0.061\nacceleration_unit = "g"\nsample_rate = 100\ngate = "gate"\n'
     add(home, HARP + text + 'verified = false\nmissing = "The magnetometer."\n')
@@ -683,6 +715,11 @@ def test_nobody_knows_the_wheels_and_inertial_sensors_of_what_ships():
         ),
         (WIRED + CAMERA + "frame_rate = 0", "expected 3, frame_rate: 0 does not fit. It takes a number above 0."),
         (WIRED + CAMERA + 'unit = "ms"', "expected 3, unit: Files of camera have none. It is for harp_frames."),
+        (
+            WIRED + CAMERA + VIDEO + 'stamped_by = "tap"',
+            "expected 4, stamped_by: No files are of a source tap. Did you mean top?",
+        ),
+        (WIRED + CAMERA + 'stamped_by = "top"', "expected 3, stamped_by: Files of camera have none. It is for video."),
         (WIRED + CAMERA + "gap = 1", "expected 3, gap: 1 does not fit. It takes a number above 1."),
         (SOUND + BPOD + "gap = 2", "expected 1, gap: Files of bpod have none. It is for harp_frames or camera."),
         (
@@ -829,6 +866,18 @@ def test_the_synthetic_lab_names_setups_that_are_known_and_its_home_expects_what
 
 
 # ---- one broken file among others
+
+
+def test_the_synthetic_lab_says_of_files_that_are_read_all_that_ships_says_but_how_many(home):
+    lab.write_setups(home)
+    for name, ships in SHIPPED.setups.items():
+        own = setups.load(home).find(name)
+        if own.channel and own.source.parent != setups.SHIPPED:
+            told = [expected for expected in own.expected if expected.parser]
+            assert told == [replace(expected, least=0) for expected in ships.expected if expected.parser]
+            break
+    else:
+        pytest.fail("No setup type of the synthetic lab has files beside the frames.")
 
 
 def test_a_broken_file_takes_away_what_it_describes_and_nothing_else(home):

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from adamacs.core import setups
 from adamacs.core.clocks import counters
-from adamacs.core.events import Repair, Series, SourceFiles, Stretch
-from adamacs.core.promises import FILE, PULSES, compare
+from adamacs.core.events import Repair, Series, SourceFiles, Stretch, Tally
+from adamacs.core.promises import FILE, HEADER, PULSES, Promise, compare
 from adamacs.core.settings import Settings, Sync
 from adamacs.core.streams import Source, Span, gaps_of, parted, without_repairs
 from adamacs.demo import bpod, rig
@@ -65,6 +65,58 @@ def test_a_table_of_frame_times_is_a_stream_of_its_own_beside_the_pulses_of_the_
     sources = {"aux", "harp"}
     assert set(told(pulses, sources=sources)) == {("two_photon_frames", PULSES), ("harp", PULSES)}
     assert set(told(found, setup=replace(OPENFIELD, align=()), source="harp")) == {("harp", FILE)}
+
+
+def test_a_video_has_the_rows_of_its_camera_s_table_whatever_gaps_are_between_them():
+    lost = np.delete(train(100, 50.0), [40, 41])
+    sources = {"aux", "camera_top", "camera_top_video", "camera_eye1_video"}
+    found = told(Series("camera_top_frames", lost), source="camera_top", sources=sources)
+    assert set(found) == {("camera_top", FILE), ("camera_top_video", FILE)}
+    own, video = found.values()
+    assert (own.count, own.missing, own.clock) == (98, 2, "camera_top")
+    assert (video.count, video.missing, video.first, video.last, video.rate, video.clock) == (
+        98,
+        0,
+        None,
+        None,
+        None,
+        "",
+    )
+    mended = counters.repair(lost, gaps_of(lost))
+    repairs = tuple(Repair(gap.index + 1, gap.missing, gap.start, gap.stop) for gap in mended.repairs)
+    filled = told(Series("camera_top_frames", mended.times, repairs=repairs), source="camera_top", sources=sources)
+    assert filled["camera_top_video", FILE].count == 98
+
+
+def test_a_video_without_its_table_is_told_of_by_the_pulses():
+    pulses = Series("aux_cam", train(100, 50.0))
+    found = told(pulses, sources={"aux", "camera_top_video", "camera_eye1_video"})
+    assert set(found) == {("camera_frames", PULSES), ("camera_top_video", PULSES)}
+    found = told(pulses, sources={"aux", "camera_top", "camera_top_video"})
+    assert set(found) == {("camera_frames", PULSES), ("camera_top", PULSES)}
+
+
+def test_what_files_say_of_their_frames_without_times_is_told_and_on_a_clock_where_it_has_a_rate():
+    sources = {"aux", "mocap", "camera_top_video"}
+    video = Source("camera_top_video", "aux", tallies=(Tally(FILE, 97),)).promises(OPENFIELD, sources, {})
+    assert video == (Promise("camera_top_video", "camera_top_video", FILE, 97),)
+    rows = (Series("mocap_frames", np.arange(90) / 240.0),)
+    take = Source("mocap", "mocap", rows, tallies=(Tally(HEADER, 100, 240.0), Tally("other", None)))
+    told = {(one.told_by): one for one in take.promises(OPENFIELD, sources, {})}
+    assert (told[HEADER].count, told[HEADER].rate, told[HEADER].clock) == (100, 240.0, "mocap")
+    assert (told[FILE].stream, told[FILE].count, told["other"].count, told["other"].clock) == ("mocap", 90, None, "")
+
+
+@pytest.mark.parametrize(("frames", "verdict"), [(100, "pass"), (99, "warn"), (98, "fail"), (103, "fail")])
+def test_a_table_with_more_or_fewer_rows_than_the_video_has_frames_is_seen(frames, verdict):
+    sources = {"camera_top", "camera_top_video"}
+    table = Source("camera_top", "camera_top", (Series("camera_top_frames", train(100, 50.0)),))
+    video = Source("camera_top_video", "aux", tallies=(Tally(FILE, frames),))
+    promises = [one for source in (table, video) for one in source.promises(OPENFIELD, sources, {})]
+    (found,) = (one for one in compare(promises, Sync()) if one.stream == "camera_top_video")
+    assert (found.verdict, found.is_compared, found.count_min, found.count_max) == (
+        *(verdict, True, min(frames, 100), max(frames, 100)),
+    )
 
 
 def test_trials_are_told_by_their_starts_and_stimuli_by_plateaus_and_log():

@@ -15,7 +15,7 @@ _HAS_INDEX = 0x10  # a flag of an AVI's header: an index stands at its end
 def check_mp4(source: Source) -> str:
     """Return `MP4` where every box lies inside the file, and both index and pictures are there."""
     kinds = set()
-    for kind, at, size in _boxes(source):
+    for kind, at, size in boxes(source):
         source.reaches(at, size, f"{kind} box")
         kinds.add(kind)
     if "moov" not in kinds:
@@ -25,22 +25,30 @@ def check_mp4(source: Source) -> str:
     return "MP4"
 
 
-def _boxes(source: Source) -> Iterator[tuple[str, int, int]]:
-    at = 0
+def boxes(source: Source, at: int = 0, end: int | None = None) -> Iterator[tuple[str, int, int]]:
+    """Yield kind, first byte and size of the boxes between two bytes of a file, by default of all.
+
+    The last one may reach beyond the file, and none of those within another beyond that one.
+    """
+    within, end = end is not None, source.size if end is None else end
     for number in count():
         size, name = struct.unpack(">I4s", source.read(at, 8, "next box"))
         least = 8
         if size == 1:
             size, least = struct.unpack(">Q", source.read(at + 8, 8, "next box"))[0], 16
-        elif size == 0:  # to the end of the file
-            size = source.size - at
+        elif size == 0:  # to the end
+            size = end - at
         if size < least or not all(32 <= letter < 127 or letter == 0xA9 for letter in name):
             raise source.fail(f"At byte {at} should stand a box, but there is {name!r} of {size} bytes.")
+        if within and at + size > end:
+            raise source.fail(
+                f"The {name.decode('latin1')} box at byte {at} reaches beyond the one it is in, to {end}."
+            )
         if number >= _MOST_BOXES:
             raise source.fail(f"The film has more than {_MOST_BOXES} boxes.", "The file is damaged.")
         yield name.decode("latin1"), at, size
         at += size
-        if at == source.size:
+        if at == end:
             return
 
 

@@ -6,6 +6,7 @@ import math
 from datetime import timedelta
 
 from adamacs.core import clocks, setups
+from adamacs.core.errors import ToolMissing
 from adamacs.core.events import Look, SourceFiles
 from adamacs.core.settings import Settings
 from adamacs.modalities.behavior.importers.bonsai import DIALECTS
@@ -13,8 +14,10 @@ from adamacs.modalities.behavior.importers.frames import read_camera, read_sync
 from adamacs.modalities.behavior.importers.wavesurfer import wiring_of
 from adamacs.modalities.behavior.reader.bonsai import read_stimuli
 from adamacs.modalities.behavior.reader.bpod import read_bpod
+from adamacs.modalities.behavior.reader.motive import read_head
 from adamacs.modalities.behavior.reader.sweeps import place_sweeps, said_of
 from adamacs.modalities.behavior.reader.timestamps import BONSAI
+from adamacs.modalities.behavior.reader.video import read_video
 from adamacs.modalities.behavior.reader.wavesurfer import read_wavesurfer
 
 _FIRST, _LAST = 1970, 2200  # years that a rig's clock may show
@@ -73,6 +76,27 @@ def look_at_frame_sync(recorded: SourceFiles, settings: Settings) -> Look:
     found = read_sync(path, _setup(recorded, settings).expected_of(recorded.source))
     seconds = float(found.time[-1] - found.time[0])
     return Look(f"HARP: {len(found.time)} frames", found.start, found.start, seconds, found.warnings)
+
+
+def look_at_take(recorded: SourceFiles, settings: Settings) -> Look:
+    """Look at the head of the table that Motive exported of a take."""
+    (path,) = recorded.files
+    head = read_head(path)
+    start = clocks.from_local(head.start, settings.zone) if head.start else None
+    frames = "an open number of" if head.exported is None else head.exported
+    seconds = head.exported / head.frame_rate if head.exported and head.frame_rate else None
+    return Look(f"{recorded.source}: {frames} frames of OptiTrack", start, start, seconds, head.warnings)
+
+
+def look_at_video(recorded: SourceFiles, settings: Settings) -> Look:
+    """Look at what the index of a camera's video tells; without PyAV nothing is known of it, which is no fault."""
+    try:
+        videos = [read_video(path, count=False) for path in recorded.files]
+    except ToolMissing as error:
+        return Look(f"{recorded.source}: frames are not counted here ({error.hint})", has_clock=False)
+    known = [video.frames for video in videos if video.frames is not None]
+    told = f"{sum(known)} frames" if len(known) == len(videos) else "frames are still to be counted"
+    return Look(f"{recorded.source}: {told}", has_clock=False)
 
 
 def look_at_imu(recorded: SourceFiles, settings: Settings) -> Look:

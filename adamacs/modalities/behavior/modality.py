@@ -7,6 +7,7 @@ from adamacs.core.streams import STIMULI
 
 _HERE = "adamacs.modalities.behavior"
 _CONTINUOUS = ("TreadmillRecording", "CamSyncRecording", "HarpRecording")
+_VIDEOS = ("*.mp4", "*.m4v", "*.mov", "*.avi", "*.mkv")
 _FIRST_STAMP = "first time stamp of its file"
 
 
@@ -68,13 +69,30 @@ PARSERS = {
         is_one_of_many=True,
         keys=("frame_rate", "gap"),
     ),
+    "video": Parser(
+        reads="the video of one camera, `.mp4`, `.mov`, `.avi` or `.mkv`: how many frames it holds",
+        look=f"{_HERE}.looks:look_at_video",
+        events=f"{_HERE}.importers.frames:import_video",
+        glance=f"{_HERE}.importers.frames:glance_at_video",
+        zero="first frame",
+        takes_many=True,
+        is_one_of_many=True,
+        keys=("stamped_by",),
+    ),
+    "motive": Parser(
+        reads="the table that OptiTrack's Motive exported of a take, `.csv`",
+        look=f"{_HERE}.looks:look_at_take",
+        events=f"{_HERE}.importers.frames:import_take",
+        zero="first frame of the take",
+    ),
 }
 
 MODALITY = Modality(
     name="behavior",
     tables=f"{_HERE}.tables",
-    patterns=("*.h5", "*.mat", "*.csv", "*.bin"),
+    patterns=("*.h5", "*.mat", "*.csv", "*.bin", "*.tak", *_VIDEOS),
     fills={"cpu": ("StimulusLog", "StimulusOnset", *_CONTINUOUS)},
     needs=dict.fromkeys(_CONTINUOUS, ("store:derived",)),
     parsers=PARSERS,
+    tools={"av": "video"},
 )

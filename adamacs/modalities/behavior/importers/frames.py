@@ -1,7 +1,8 @@
-"""Frames of cameras, and of the microscope as HARP saw them, as pulse trains on the clock that stamped them."""
+"""Frames of cameras, of motion capture, and of the microscope as HARP saw them, on the clock that stamped them."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +11,16 @@ from numpy.typing import NDArray
 from adamacs.core import setups
 from adamacs.core.clocks import counters
 from adamacs.core.clocks.counters import Gap
-from adamacs.core.errors import UnusableClock
-from adamacs.core.events import ImportedEvents, Series, SourceFiles, frames_of
+from adamacs.core.errors import ToolMissing, UnusableClock
+from adamacs.core.events import ImportedEvents, Series, SourceFiles, Tally, frames_of
+from adamacs.core.promises import FILE, HEADER
 from adamacs.core.settings import Settings
 from adamacs.core.setups import Expected
 from adamacs.modalities.behavior.importers import trains
 from adamacs.modalities.behavior.reader.cameras import CameraTimes, read_camera_times
 from adamacs.modalities.behavior.reader.harp import FrameSync, read_frame_sync
+from adamacs.modalities.behavior.reader.motive import read_take
+from adamacs.modalities.behavior.reader.video import read_video
 
 
 def read_camera(path: Path, said: Expected) -> CameraTimes:
@@ -55,6 +59,52 @@ def import_frame_sync(recorded: SourceFiles, settings: Settings) -> ImportedEven
     found = read_sync(path, said)
     remarks = (*found.warnings, f"Times are in {found.unit}.")
     return _train(recorded.source, found.time, found.frame, said, "a two-photon frame that HARP saw", remarks)
+
+
+def import_take(recorded: SourceFiles, settings: Settings) -> ImportedEvents:
+    """Return when each frame of motion capture was taken, s since the take's first one, as `<source>_frames`.
+
+    Raises
+    ------
+    UnreadableFile
+        The table is none that Motive exports, or a row of it is damaged.
+    """
+    (path,), said = recorded.files, _said(recorded, settings)
+    take = read_take(path)
+    found = _train(recorded.source, take.time, take.frame, said, "a frame of motion capture", take.warnings)
+    asked = Tally(HEADER, take.head.exported, take.head.frame_rate)
+    return replace(found, tallies=(asked,) if asked.count or asked.rate else ())
+
+
+def import_video(recorded: SourceFiles, settings: Settings) -> ImportedEvents:
+    """Return how many frames a camera's video holds; of several files together. Without PyAV that stays open.
+
+    Raises
+    ------
+    UnreadableFile
+        A file is no video, or was never ended.
+    """
+    return _video(recorded, count=True)
+
+
+def glance_at_video(recorded: SourceFiles, settings: Settings) -> ImportedEvents:
+    """Return the same where an index tells: else, all of a file would be read."""
+    return _video(recorded, count=False)
+
+
+def _video(recorded: SourceFiles, *, count: bool) -> ImportedEvents:
+    try:
+        videos = [read_video(path, count=count) for path in recorded.files]
+    except ToolMissing as error:
+        return ImportedEvents(remarks=(f"Its frames were not counted. {error.what} Run: {error.hint}",))
+    frames = [one.frames for one in videos if one.frames is not None]
+    if len(frames) < len(videos):
+        return ImportedEvents(remarks=("No index tells how many frames it holds.",))
+    how = (
+        f"{path.name}: {one.frames} frames by {'its packets' if one.is_counted else 'its index'}."
+        for path, one in zip(recorded.files, videos, strict=True)
+    )
+    return ImportedEvents(tallies=(Tally(FILE, sum(frames)),), remarks=tuple(how))
 
 
 def _said(recorded: SourceFiles, settings: Settings) -> Expected:
