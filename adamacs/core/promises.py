@@ -133,10 +133,17 @@ class Unplaced:
 
 @dataclass(frozen=True)
 class Silent:
-    """A teller of whom nothing could be read, and why: what it knows is not compared."""
+    """A teller of whom nothing could be read, and why.
+
+    Attributes
+    ----------
+    streams
+        Of which it would have told; empty where nobody knows.
+    """
 
     teller: str
     why: str
+    streams: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -217,7 +224,7 @@ def compare(
     unplaced
         Clocks that are not placed. What is told on one of them fails, or is warned of where no rule asks for more.
     silent
-        Tellers of whom nothing could be read. Each fails under its own name.
+        Tellers of whom nothing could be read. The streams of which they would have told fail, or their own names do.
 
     Returns
     -------
@@ -228,13 +235,16 @@ def compare(
         streams.setdefault(promise.stream, []).append(promise)
     placed = {one.model.source: one for one in placements}
     lost = {one.clock: one for one in unplaced}
-    mute = {one.teller: one for one in silent}
+    mute: dict[str, list[Silent]] = {}
+    for one in silent:
+        for name in one.streams or (one.teller,):
+            mute.setdefault(name, []).append(one)
     carried = _carried(streams, {one.model.target for one in placed.values()}, lost)
     judged = set(placed) | {clock for clock, one in lost.items() if one.has_rule}
     for clock in judged.difference(*carried.values()):  # no stream depends on it
         carried.setdefault(clock, []).append(clock)
-    for teller in mute:
-        carried.setdefault(teller, [])
+    for name in mute:
+        carried.setdefault(name, [])
     cases = (
         _Case(
             stream=name,
@@ -242,7 +252,7 @@ def compare(
             placed=placed,
             carried=tuple(placed[clock] for clock in clocks if clock in placed),
             lost=tuple(lost[clock] for clock in clocks if clock in lost),
-            silent=mute.get(name),
+            silent=tuple(mute.get(name, ())),
             limits=thresholds,
         )
         for name, clocks in sorted(carried.items())
@@ -280,7 +290,7 @@ class _Case:
     placed: Mapping[str, Placement]
     carried: tuple[Placement, ...]
     lost: tuple[Unplaced, ...]
-    silent: Silent | None
+    silent: tuple[Silent, ...]
     limits: Sync
 
     def judged(self) -> StreamVerdict:
@@ -434,8 +444,8 @@ class _Case:
     # ---- clocks
 
     def _clocks(self) -> Iterator[_Finding]:
-        if self.silent:
-            yield _Finding(2, f"Nothing could be read of {self.silent.teller}: {self.silent.why}")
+        for silent in self.silent:
+            yield _Finding(2, f"Nothing could be read of {silent.teller}: {silent.why}")
         for lost in self.lost:
             how, badness = ("could not be", 2) if lost.has_rule else ("is not", 1)
             yield _Finding(badness, f"Clock {lost.clock} {how} placed on {lost.target or 'scan time'}: {lost.why}")

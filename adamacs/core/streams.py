@@ -122,6 +122,13 @@ class Source:
         return [(kind, stream) for kind, stream in told if kind in found]
 
 
+def expected(setup: SetupType, source: str, sources: Collection[str], counts: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the streams that a source would tell of, whatever its files hold; parameters are those of `promises`."""
+    if source == AUX:
+        return tuple(dict.fromkeys(stream for _, stream in _of_channels(setup, sources)))
+    return tuple(dict.fromkeys(counts.values())) or (source,)
+
+
 def _of_channels(setup: SetupType, sources: Collection[str]) -> Iterator[tuple[str, str]]:
     """Yield the event types of an auxiliary recording, and the streams that they tell of."""
     for channel in setup.channel:

@@ -364,13 +364,14 @@ class Certificate(dj.Computed):
     ):  # what was promised; how clocks are placed; why others are not; who was asked; who is silent
         told = (Promise.Stream & key).to_dicts(order_by="stream, told_by, teller")
         placed = (ClockSync & key).proj(*_PLACED).to_dicts(order_by="clock")
-        return (told, placed, self._unplaced(key), (Promise & key).keys(order_by="teller"), self._silent(key))
+        return (told, placed, self._unplaced(key), (Promise & key).keys(order_by="teller"), *self._silent(key))
 
-    def _silent(self, key):
+    def _silent(self, key):  # setup type; readers by source; who is silent, and why
         untold = set((Teller - Promise & key).to_arrays("teller").tolist())
         jobs = [job for jobs in self._telling_jobs for job in (jobs & _FOR_GOOD & key).to_dicts()]
         said = {job["teller"]: _why_not(job) for job in jobs if job["teller"] in untold}
-        return sorted(said.items())
+        readers = {row["source"]: row["parser"] for row in (BehaviorRecording.Source & key).to_dicts()}
+        return scan_schema.setup_of(key), readers, sorted(said.items())
 
     def _unplaced(self, key):
         missing = (ClockSync().key_source & key).proj() - ClockSync.proj()
@@ -381,10 +382,10 @@ class Certificate(dj.Computed):
         own = BehaviorRecording.Source * Clock & key & {"is_scan_time": False, "placed_by": ""}
         return lost + [(row["clock"], target, _NO_RULE, False) for row in own.to_dicts(order_by="source")]
 
-    def make_compute(self, key, told, placed, unplaced, tellers, silent):
+    def make_compute(self, key, told, placed, unplaced, tellers, setup_type, readers, silent):
         limits = settings.active().sync
         lost = (promises.Unplaced(*one) for one in unplaced)
-        mute = (promises.Silent(*one) for one in silent)
+        mute = [promises.Silent(*one, self._expected(key, setup_type, readers, one[0])) for one in silent]
         verdicts = promises.compare(map(_promise, told), limits, map(_placement, placed), lost, mute)
         bad = [f"{one.stream}: {one.why}" for one in verdicts if one.verdict != "pass"]
         row = {
@@ -395,6 +396,13 @@ class Certificate(dj.Computed):
         }
         clocks = [{"source": one["source"]} for one in placed]
         return row, [_verdict_row(one) for one in verdicts], tellers, clocks, [teller for teller, _ in silent]
+
+    @staticmethod
+    def _expected(key, setup_type, readers, teller):
+        if teller not in readers:
+            return ()
+        setup = setups.load_usable(settings.active().home).find(setup_type, key)
+        return streams.expected(setup, teller, readers, COUNTS[readers[teller]])
 
     def make_insert(self, key, row, verdicts, tellers, clocks, silent):
         self.insert1({**key, **row})

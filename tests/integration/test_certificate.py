@@ -423,22 +423,22 @@ def cut_short(patch, place):
 BPOD = "adamacs.modalities.behavior.importers.bpod.import_bpod"
 
 
-def test_a_source_that_cannot_be_read_fails_under_its_name_and_holds_nothing_else_back(lab, recordings, monkeypatch):  # noqa: F811
+def test_a_source_that_cannot_be_read_fails_its_streams_and_holds_nothing_else_back(lab, recordings, monkeypatch):  # noqa: F811
     key = arrived(lab, recordings[0], recorded())
     with monkeypatch.context() as patch:
         cut_short(patch, BPOD)
         assert len(work(lab).failed) == 1
     found = verdicts()
-    assert {name: verdict for name, (verdict, _) in found.items() if verdict != "pass"} == {"bpod": "fail"}
-    assert found["bpod"][1].startswith("Nothing could be read of bpod: UnreadableFile: x: It ends too early.")
+    assert {name: verdict for name, (verdict, _) in found.items() if verdict != "pass"} == {"bpod_trials": "fail"}
+    assert found["bpod_trials"][1].startswith("Nothing could be read of bpod: UnreadableFile: x: It ends too early.")
     assert outdated(key) == ()
     require_pass(key, ["two_photon_frames"])
-    with pytest.raises(NotCertified, match=r"bpod \(fail\): Nothing could be read"):
+    with pytest.raises(NotCertified, match=r"bpod_trials \(fail\): Nothing could be read"):
         require_pass(key)
-    assert "FAIL   bpod " in command(lab, "sync", key["scan_id"], "--plot", str(lab.home / "page.png")).stdout
+    assert "FAIL   bpod_trials " in command(lab, "sync", key["scan_id"], "--plot", str(lab.home / "page.png")).stdout
     assert len(jobs.apply(jobs.plan_retry([(pipeline.event.EventImport, {})]))) == 1
     assert work(lab).failed == []
-    assert "bpod" not in verdicts() and verdicts()["bpod_trials"][0] == "pass"
+    assert verdicts()["bpod_trials"][0] == "pass"
     require_pass(key)
 
 
@@ -450,12 +450,12 @@ def test_a_source_that_may_still_be_read_is_waited_for(lab, recordings, monkeypa
     assert len(pipeline.sync.Certificate()) == 0
 
 
-def test_a_source_that_somebody_left_out_fails_under_its_name_and_says_so(lab, recordings):  # noqa: F811
+def test_a_source_that_somebody_left_out_fails_its_streams_and_says_so(lab, recordings):  # noqa: F811
     key = arrived(lab, recordings[0], recorded())
     where = [(pipeline.event.EventImport, {**key, "source": "bpod"})]
     jobs.apply(jobs.plan_exclude(where, reason="Bpod ran for another mouse."))
     assert work(lab).failed == []
-    verdict, why = verdicts()["bpod"]
+    verdict, why = verdicts()["bpod_trials"]
     assert (verdict, "it was left out by" in why, "another mouse" in why) == ("fail", True, True)
 
 
@@ -470,11 +470,14 @@ def test_headers_that_cannot_be_read_fail_under_the_name_of_their_program(lab, r
     assert outdated(key) == ()
 
 
-def test_where_the_clock_of_scan_time_cannot_be_read_all_that_is_told_is_certified(lab, recordings, monkeypatch):  # noqa: F811
+def test_where_the_auxiliary_recording_cannot_be_read_every_stream_of_its_pulses_fails(lab, recordings, monkeypatch):  # noqa: F811
     arrived(lab, recordings[0], recorded())
     with monkeypatch.context() as patch:
         cut_short(patch, "adamacs.modalities.behavior.importers.wavesurfer.import_wavesurfer")
         assert len(work(lab).failed) == 1
     found = verdicts()
-    assert (found["aux"][0], set(found)) == ("fail", {"aux", "bpod_trials", "two_photon_frames"})
-    assert found["two_photon_frames"][0] == "pass"
+    assert {name for name, (verdict, _) in found.items() if verdict == "fail"} == {
+        *("two_photon_frames", "optitrack_frames", "camera_frames"),
+    }
+    assert found["two_photon_frames"][1].startswith("Nothing could be read of aux: UnreadableFile: x: It ends too")
+    assert found["bpod_trials"][0] == "pass"
