@@ -60,7 +60,7 @@ def test_no_reader_is_brought_to_anything_but_a_result_or_a_typed_error(fuzz):
 
 
 def test_what_is_planted_is_found_and_written_down_with_its_seed_and_how_to_read_it_again(fuzz):
-    status, lines = fuzz("--readers=planted", "--runs=50000", "--seconds=120", "--memory=100", "--timeout=1")
+    status, lines = fuzz("--readers=planted", "--runs=50000", "--seconds=120", "--memory=100", "--timeout=5")
     found = [Path(path) for path in told(lines, "reader")["planted"]["findings"]]
     assert status == 1
     kinds = ["planted-BrokenPromise", "planted-KeyError", "planted-timeout"]
