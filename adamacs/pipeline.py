@@ -87,8 +87,8 @@ def _hand_down() -> None:
             sync.COUNTS[name] = parser.counts
             if parser.trials:
                 trial.IMPORTERS[name] = parser.trials
-        for teller, (table, function) in modality.tellers.items():
-            sync.TELLERS[teller] = (getattr(import_module(modality.tables), table), function)
+        for name, teller in modality.tellers.items():
+            sync.TELLERS[name] = (getattr(import_module(modality.tables), teller.table), teller)
 
 
 def modalities() -> tuple[Modality, ...]:

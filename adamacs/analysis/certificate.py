@@ -81,11 +81,11 @@ def outdated(key: Key) -> tuple[str, ...]:
 def _differs(key: Key, teller: str) -> bool:
     """Whether a teller that is no source of events would promise something else than is stored."""
     sync = pipeline.sync
-    table, function = sync.TELLERS[teller]
+    table, declared = sync.TELLERS[teller]
     stored = sync.Promise & key & {"teller": teller}
     if not stored:
         return False
-    return not table & key or set(named(function)(dict(key))) != set(sync.promises_of(stored))
+    return not table & key or set(named(declared.promises)(dict(key))) != set(sync.promises_of(stored))
 
 
 def demand(key: Key) -> dict[str, Any]:

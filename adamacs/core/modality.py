@@ -211,6 +211,26 @@ class Parser:
     table: str = ""
 
 
+@dataclass(frozen=True)
+class Teller:
+    """Who promises something of a scan's streams without being a source of events, such as `ScanImage`.
+
+    Attributes
+    ----------
+    table
+        Of the modality, that holds what it left.
+    promises
+        `module:function` of a key of that table, while the database can be asked, to a tuple of
+        `adamacs.core.promises.Promise`.
+    streams
+        Of which it tells of any scan; these fail where nothing of it can be read.
+    """
+
+    table: str
+    promises: str
+    streams: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, eq=False)
 class Modality:
     """One kind of data: its tables, who fills them, and how a recording folder becomes rows.
@@ -252,9 +272,7 @@ class Modality:
     parsers
         Its readers of sources of events, by the name that setup types give.
     tellers
-        Who promises something of a scan's streams without being a source of events, such as `ScanImage`: the table of
-        the modality that holds it, and the `module:function` of a key of that table, while the database can be asked,
-        to a tuple of `adamacs.core.promises.Promise`.
+        Who promises something of a scan's streams without being a source of events, by name.
     """
 
     name: str
@@ -272,7 +290,7 @@ class Modality:
     units: tuple[Unit, ...] = ()
     made: str = ""
     parsers: Mapping[str, Parser] = field(default_factory=dict)
-    tellers: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    tellers: Mapping[str, Teller] = field(default_factory=dict)
 
     @property
     def looks_at_folders(self) -> bool:

@@ -98,7 +98,10 @@ class Source:
             Promise(self.name, stream, told_by, clock=self.clock, **found[kind])
             for kind, stream in self.streams(setup, sources, counts)
         )
-        return (*timed, *self._tallied(), *self._rows(setup, sources, found))
+        told: dict[tuple[str, str], Promise] = {}  # once of each stream: two rules may name one source
+        for one in (*timed, *self._tallied(), *self._rows(setup, sources, found)):
+            told.setdefault((one.stream, one.told_by), one)
+        return tuple(told.values())
 
     def _tallied(self) -> Iterator[Promise]:
         """Yield what it says of its own frames; without a rate that is told on no clock."""
@@ -126,7 +129,7 @@ def expected(setup: SetupType, source: str, sources: Collection[str], counts: Ma
     """Return the streams that a source would tell of, whatever its files hold; parameters are those of `promises`."""
     if source == AUX:
         return tuple(dict.fromkeys(stream for _, stream in _of_channels(setup, sources)))
-    return tuple(dict.fromkeys(counts.values())) or (source,)
+    return (*(dict.fromkeys(counts.values()) or (source,)), *_videos(setup, source, sources))
 
 
 def _of_channels(setup: SetupType, sources: Collection[str]) -> Iterator[tuple[str, str]]:

@@ -18,7 +18,7 @@ def can_write() -> bool:
     return find_spec("av") is not None
 
 
-def write_video(path: Path, frames: int, *, rate: float = 30.0, codec: str = "mpeg4", fragments: bool = False) -> Path:
+def write_video(path: Path, frames: int, *, rate: float = 30.0, codec: str = "mpeg4", movflags: str = "") -> Path:
     """Write a video that grows brighter every second; about 20 bytes a frame.
 
     Parameters
@@ -31,14 +31,15 @@ def write_video(path: Path, frames: int, *, rate: float = 30.0, codec: str = "mp
         Hz, as the container tells it.
     codec
         As FFmpeg calls it.
-    fragments
-        Of an MP4: its index is spread over the file, and tells no count.
+    movflags
+        Of an MP4, as FFmpeg has them: with `frag_keyframe` its index tells of the first part alone, with `empty_moov`
+        beside it of none.
     """
     import av
 
     path.parent.mkdir(parents=True, exist_ok=True)
     told = Fraction(rate).limit_denominator(1001)
-    options = {"fflags": "+bitexact", **({"movflags": "frag_keyframe+empty_moov"} if fragments else {})}
+    options = {"fflags": "+bitexact", **({"movflags": movflags} if movflags else {})}
     with av.open(str(path), "w", options=options) as container:
         stream: Any = container.add_stream(codec, rate=told)
         stream.width = stream.height = _SIZE

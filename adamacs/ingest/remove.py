@@ -133,7 +133,6 @@ def _remove(plan: RemovalPlan, settings: Settings, run: Run) -> None:
     with arrivals.left_out(tokens, f"Its scan was removed from the database (run {run.run_id})."):
         _demand_unchanged(plan)
         target.delete(prompt=False)
-        _forget_jobs(plan)
     for store, path in plan.arrays:
         for file in (path, arrays.sums_path(path)):
             stores.named(store).remove(file)
@@ -141,6 +140,7 @@ def _remove(plan: RemovalPlan, settings: Settings, run: Run) -> None:
         if folder.exists():
             shutil.rmtree(folder)
         _remove_empty_parents(folder, processed)
+    _forget_jobs(plan)
     for scan_id in plan.scan_ids:
         run.note(Step("remove", "ok", "removed", session_id=plan.session_id, scan_id=scan_id))
 

@@ -19,6 +19,7 @@ from adamacs.core.clocks import alignment
 from adamacs.core.clocks.mapping import ClockModel
 from adamacs.core.errors import UnusableClock
 from adamacs.core.events import Repair, Series, Tally
+from adamacs.core.modality import Teller as TellerOf
 from adamacs.core.modality import named
 from adamacs.database import portable
 from adamacs.schemas import scan as scan_schema
@@ -29,7 +30,7 @@ from adamacs.storage import arrays
 
 schema = dj.Schema()
 
-TELLERS: dict[str, tuple[Any, str]] = {}
+TELLERS: dict[str, tuple[Any, TellerOf]] = {}
 """Per teller that is no source of events, the table of what it left, and `module:function` of a key of that to its
 promises; `adamacs.pipeline` hands down what the modalities declare."""
 
@@ -177,7 +178,8 @@ class Promise(Footing, dj.Imported):
     ):  # promises; or, of a source: setup type, sources, its row, trains, events, when it ran, tallies
         scan = {name: key[name] for name in ("session_id", "scan_id")}
         if key["teller"] in TELLERS:
-            return ([asdict(one) for one in named(TELLERS[key["teller"]][1])(scan)], "", [], None, [], [], (), [])
+            function = named(TELLERS[key["teller"]][1].promises)
+            return ([asdict(one) for one in function(scan)], "", [], None, [], [], (), [])
         sources = {row["source"]: row for row in (BehaviorRecording.Source & scan).to_dicts()}
         own = {**scan, "source": key["teller"]}
         ran = stretches_of(own)
@@ -364,7 +366,7 @@ class Certificate(dj.Computed):
     ):  # what was promised; how clocks are placed; why others are not; who was asked; who is silent
         told = (Promise.Stream & key).to_dicts(order_by="stream, told_by, teller")
         placed = (ClockSync & key).proj(*_PLACED).to_dicts(order_by="clock")
-        return (told, placed, self._unplaced(key), (Promise & key).keys(order_by="teller"), *self._silent(key))
+        return (told, placed, list(self._unplaced(key)), (Promise & key).keys(order_by="teller"), *self._silent(key))
 
     def _silent(self, key):  # setup type; readers by source; who is silent, and why
         untold = set((Teller - Promise & key).to_arrays("teller").tolist())
@@ -373,14 +375,22 @@ class Certificate(dj.Computed):
         readers = {row["source"]: row["parser"] for row in (BehaviorRecording.Source & key).to_dicts()}
         return scan_schema.setup_of(key), readers, sorted(said.items())
 
-    def _unplaced(self, key):
-        missing = (ClockSync().key_source & key).proj() - ClockSync.proj()
-        clocks = (BehaviorRecording.Source & missing).to_dicts(order_by="source")
-        target = "".join((Clock & key & {"is_scan_time": True}).to_arrays("clock"))
+    def _unplaced(self, key):  # clock, that of scan time, why, and whether there is a rule: of each that is not placed
+        rows = {row["source"]: row for row in (BehaviorRecording.Source * Clock & key).to_dicts(order_by="source")}
+        target = next((name for name, row in rows.items() if row["is_scan_time"] and name == row["clock"]), "")
+        placed, imported = (set((table & key).to_arrays("source").tolist()) for table in (ClockSync, EventImport))
         said = {row["source"]: _why_not(row) for row in (self._clock_jobs & key).to_dicts()}
-        lost = [(row["clock"], target, said.get(row["source"], ""), True) for row in clocks]
-        own = BehaviorRecording.Source * Clock & key & {"is_scan_time": False, "placed_by": ""}
-        return lost + [(row["clock"], target, _NO_RULE, False) for row in own.to_dicts(order_by="source")]
+        for source, row in rows.items():
+            guide = row["placed_by"]
+            if row["is_scan_time"] or source in placed or source != row["clock"]:
+                continue
+            if not guide:
+                yield row["clock"], target, _NO_RULE, False
+            elif target and source in imported and guide not in rows:
+                yield row["clock"], target, f"there are no files of {guide}, through which it is placed.", False
+            elif target and source in imported:
+                unread = [f"nothing could be read of {one}." for one in (guide, target) if one not in imported]
+                yield row["clock"], target, next(iter(unread), said.get(source, "")), True
 
     def make_compute(self, key, told, placed, unplaced, tellers, setup_type, readers, silent):
         limits = settings.active().sync
@@ -399,8 +409,8 @@ class Certificate(dj.Computed):
 
     @staticmethod
     def _expected(key, setup_type, readers, teller):
-        if teller not in readers:
-            return ()
+        if teller in TELLERS:
+            return TELLERS[teller][1].streams
         setup = setups.load_usable(settings.active().home).find(setup_type, key)
         return streams.expected(setup, teller, readers, COUNTS[readers[teller]])
 

@@ -97,7 +97,7 @@ def videos() -> Iterable[bytes]:
     """Videos of every container and codec, of few frames, behind whether frames are counted: 0 or 1."""
     for name, frames in (("seed.mp4", 6), ("seed.avi", 4), ("seed.mkv", 4)):
         yield bytes([frames % 2]) + _written(lambda path, n=frames: video.write_video(path, n), name)
-    yield b"\1" + _written(lambda path: video.write_video(path, 5, fragments=True), "seed.mp4")
+    yield b"\1" + _written(lambda path: video.write_video(path, 5, movflags="frag_keyframe"), "seed.mp4")
     yield b"\1" + _written(lambda path: video.write_video(path, 3, codec="libx264"), "seed.mp4")
 
 

@@ -15,6 +15,7 @@ from adamacs.analysis.certificate import outdated, require_pass
 from adamacs.core import settings as settings_module
 from adamacs.core.clocks import alignment
 from adamacs.core.errors import InvalidKey, MissingFile, NotCertified, PairingRefused, UnreadableFile
+from adamacs.core.modality import named
 from adamacs.core.settings import Sync
 from adamacs.database import portable
 from adamacs.demo import bpod, cameras, rig
@@ -459,14 +460,16 @@ def test_a_source_that_somebody_left_out_fails_its_streams_and_says_so(lab, reco
     assert (verdict, "it was left out by" in why, "another mouse" in why) == ("fail", True, True)
 
 
-def test_headers_that_cannot_be_read_fail_under_the_name_of_their_program(lab, recordings, monkeypatch):  # noqa: F811
+def test_headers_that_cannot_be_read_fail_the_frames(lab, recordings, monkeypatch):  # noqa: F811
     key = arrived(lab, recordings[0], recorded())
     with monkeypatch.context() as patch:
         cut_short(patch, "adamacs.modalities.imaging.tables.scan_info.ScanInfo.make_compute")
         assert len(work(lab).failed) == 1
     found = verdicts()
-    assert (found["ScanImage"][0], found["bpod_trials"][0]) == ("fail", "pass")
-    assert found["ScanImage"][1].startswith("Nothing could be read of ScanImage: UnreadableFile: x: It ends too early.")
+    assert (found["two_photon_frames"][0], found["bpod_trials"][0]) == ("fail", "pass")
+    assert found["two_photon_frames"][1].startswith(
+        "Nothing could be read of ScanImage: UnreadableFile: x: It ends too early."
+    )
     assert outdated(key) == ()
 
 
@@ -477,7 +480,32 @@ def test_where_the_auxiliary_recording_cannot_be_read_every_stream_of_its_pulses
         assert len(work(lab).failed) == 1
     found = verdicts()
     assert {name for name, (verdict, _) in found.items() if verdict == "fail"} == {
-        *("two_photon_frames", "optitrack_frames", "camera_frames"),
+        *("two_photon_frames", "optitrack_frames", "camera_frames", "bpod_trials"),
     }
     assert found["two_photon_frames"][1].startswith("Nothing could be read of aux: UnreadableFile: x: It ends too")
-    assert found["bpod_trials"][0] == "pass"
+    assert found["bpod_trials"][1].startswith("Clock bpod could not be placed on aux: nothing could be read of aux.")
+
+
+def test_what_is_placed_through_a_source_that_cannot_be_read_fails_with_it(lab, recordings, monkeypatch):  # noqa: F811
+    ran = recorded(task=None)
+    place = put(lab, recordings[0], OPENFIELD, ran)
+    stamps = np.round(1e9 * (1_700_000_000 + ran.pulses["camera_frames"][:, 0] / ran.sample_rate)).astype(np.int64)
+    for name in ("mini2p1_top_video", "left_eye1_video"):
+        cameras.write_bonsai(place / f"x_{name}_timestamps_2026-02-10T10_00_00.csv", stamps, offset=60)
+    ingest(lab, place)
+    importers = pipeline.event.IMPORTERS
+    reader = importers["camera"]
+
+    def stumble(files, settings):
+        if files.source == "camera_top":
+            raise UnreadableFile("It ends too early.", "x")
+        return named(reader)(files, settings)
+
+    monkeypatch.setitem(importers, "camera", "tests.integration.test_certificate:stumbling")
+    monkeypatch.setattr("tests.integration.test_certificate.stumbling", stumble, raising=False)
+    assert len(work(lab).failed) == 1
+    found = verdicts()
+    assert found["camera_top"][0] == found["camera_eye1"][0] == "fail"
+    assert (
+        "Clock camera_eye1 could not be placed on aux: nothing could be read of camera_top." in found["camera_eye1"][1]
+    )

@@ -100,7 +100,7 @@ def test_a_folder_with_files_of_a_further_modality_becomes_events_on_scan_time(l
     found = loop.drain(
         roles.named("cpu"),
         lab.settings,
-        [pipeline.imaging.ScanInfo, pipeline.event.EventImport, *(getattr(sync, n) for n in ("ClockSync", "Promise"))],
+        [pipeline.imaging.ScanInfo, event.EventImport, sync.ClockSync, sync.Promise, sync.Certificate],
     )
     assert found.failed == []
     clock = (pipeline.clock.Clock & {"clock": "nose"}).fetch1()
@@ -112,6 +112,8 @@ def test_a_folder_with_files_of_a_further_modality_becomes_events_on_scan_time(l
     assert events_between(key, event_types=["sniff"])["start"].tolist() == pytest.approx(truth.tolist(), abs=1e-4)
     told = (sync.Promise.Stream & {"stream": "sniffs"}).fetch1()
     assert (told["teller"], told["told_by"], told["told_count"]) == ("nose", "file", len(truth))
+    verdict = (sync.Certificate.Stream & {"stream": "sniffs"}).fetch1()
+    assert (verdict["stream_verdict"], verdict["sync_clock"]) == ("pass", "nose")
 
 
 def test_what_a_further_reader_says_of_its_files_is_told_where_they_are_planned(lab, recordings, sniffing):  # noqa: F811

@@ -15,7 +15,7 @@ from adamacs.core.clocks import counters
 from adamacs.core.events import Repair, Series, SourceFiles, Stretch, Tally
 from adamacs.core.promises import FILE, HEADER, PULSES, Promise, compare
 from adamacs.core.settings import Settings, Sync
-from adamacs.core.streams import Source, Span, gaps_of, parted, without_repairs
+from adamacs.core.streams import Source, Span, expected, gaps_of, parted, without_repairs
 from adamacs.demo import bpod, rig
 from adamacs.modalities.behavior.importers.bpod import import_bpod
 from adamacs.modalities.behavior.importers.wavesurfer import import_wavesurfer
@@ -55,6 +55,23 @@ def test_the_pulses_that_trigger_a_camera_tell_of_every_camera_that_was_recorded
     assert set(told(found, sources=sources)) == {("camera_frames", PULSES), ("camera_top", PULSES)}
     own = Series("camera_top_frames", train(100, 50.0))
     assert set(told(own, source="camera_top")) == {("camera_top", FILE)}
+
+
+def test_a_stream_is_promised_once_by_a_source_however_many_rules_name_it():
+    rule = next(rule for rule in OPENFIELD.align if rule.source == "camera_top")
+    twice = replace(OPENFIELD, align=(*OPENFIELD.align, replace(rule, anchor="last")))
+    source = Source("aux", "aux", (Series("aux_cam", train(100, 50.0)),))
+    promises = source.promises(twice, {"aux", "camera_top"}, {})
+    assert [one.stream for one in promises] == ["camera_frames", "camera_top"]
+
+
+def test_what_a_silent_source_would_have_told_of():
+    sources = {"aux", "bpod", "camera_top", "camera_top_video"}
+    assert expected(OPENFIELD, "camera_top", sources, {}) == ("camera_top", "camera_top_video")
+    assert expected(OPENFIELD, "bpod", sources, PARSERS["bpod"].counts) == ("bpod_trials",)
+    of_aux = expected(OPENFIELD, "aux", sources, {})
+    assert {"two_photon_frames", "optitrack_frames", "camera_frames", "camera_top"} <= set(of_aux)
+    assert "camera_bottom" not in of_aux
 
 
 def test_a_table_of_frame_times_is_a_stream_of_its_own_beside_the_pulses_of_the_same_frames():

@@ -38,12 +38,14 @@ def even(period, spans=SPANS):
     return np.arange(0.7, spans[-1][1] - 0.5, period)
 
 
-def place(source, target, stretches, anchors=None, jitter=JITTER):
+def place(source, target, stretches, anchors=None, jitter=JITTER, anchor=""):
     def by_intervals(part):
         return pairing.pair(source, target[part], jitter=jitter)
 
     names = ("own", "aux")
-    return pair_and_fit(source, target, stretches, by_intervals, names=names, anchors=anchors or {}, jitter=jitter)
+    return pair_and_fit(
+        source, target, stretches, by_intervals, names=names, anchors=anchors or {}, jitter=jitter, anchor=anchor
+    )
 
 
 def told(times, steps, spans=SPANS):
@@ -80,7 +82,7 @@ def test_even_pulses_are_placed_right_or_not_at_all(seed, period, step, is_gated
     source = own(times, rng)
     target, stretches = recorded(times, steps, spans)
     try:
-        _, fit = place(source, target, stretches, {"the first": (source[0], target[0])})
+        _, fit = place(source, target, stretches, {"the first": (source[0], target[0])}, anchor="first")
     except PairingRefused as refusal:
         assert not is_gated, refusal.what
         assert isinstance(refusal, AmbiguousPairing) == ("In stretch" in refusal.what), refusal.what
@@ -101,7 +103,8 @@ def test_even_pulses_that_went_on_over_the_pause_are_refused_with_the_stretch_an
     assert "record without a pause" in told.value.hint
 
 
-def test_as_many_of_both_are_not_in_order_where_the_source_did_not_pause():
+@pytest.mark.parametrize("anchor", ["", "first", "counts"])
+def test_as_many_of_both_are_not_in_order_where_the_source_did_not_pause(anchor):
     """A frame of the pause at one end makes up for one that the table lacks at the other."""
     rng, spans = np.random.default_rng(0), SPANS[:2]
     times = even(0.09, spans)
@@ -110,7 +113,32 @@ def test_as_many_of_both_are_not_in_order_where_the_source_did_not_pause():
     anchors = {"the first": (source[0], target[0])}
     for lost in range(4):  # one of these makes the counts equal
         with pytest.raises(AmbiguousPairing, match="In stretch 2"):
-            place(source[: len(source) - lost], target, stretches, anchors)
+            place(source[: len(source) - lost], target, stretches, anchors, anchor=anchor)
+
+
+def triggered(lost=()):
+    """Return even pulses that paused with the recording, without some that the source lost, in two stretches."""
+    rng, spans = np.random.default_rng(1), SPANS[:2]
+    times = even(1 / 30, spans)
+    times = times[inside(times, [Stretch(start + 0.3, stop - 0.3) for start, stop in spans])]
+    target, stretches = recorded(times, (0.0, 0.013), spans)
+    kept = np.delete(times, lost)
+    return own(kept, rng), target, stretches, told(kept, (0.0, 0.013), spans)
+
+
+def test_what_is_known_of_the_first_of_both_holds_behind_a_pause_of_both():
+    source, target, stretches, true = triggered(lost=[-1, -40])
+    _, fit = place(source, target, stretches, {"the first": (source[0], target[0])}, anchor="first")
+    np.testing.assert_allclose(fit.model.convert(source), true, atol=5e-4)
+
+
+def test_where_nothing_is_known_even_pulses_are_not_put_in_order_behind_a_pause():
+    source, target, stretches, _ = triggered()
+    with pytest.raises(AmbiguousPairing, match="In stretch 2"):
+        place(source, target, stretches, {"the first": (source[0], target[0])})
+    source, target, stretches, _ = triggered(lost=[-1])
+    with pytest.raises(AmbiguousPairing, match="In stretch 2"):
+        place(source, target, stretches, {"the first": (source[0], target[0])}, anchor="counts")
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])

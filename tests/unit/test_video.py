@@ -16,7 +16,8 @@ from adamacs.modalities.behavior.reader.video import read_video
 KINDS = {
     "MP4": ("top.mp4", {}, False),
     "MP4 of H.264": ("top.mp4", {"codec": "libx264"}, False),
-    "MP4 in fragments": ("top.mp4", {"fragments": True}, True),
+    "MP4 in fragments": ("top.mp4", {"movflags": "frag_keyframe+empty_moov"}, True),
+    "MP4 whose first fragment alone is in the index": ("top.mp4", {"movflags": "frag_keyframe"}, True),
     "QuickTime": ("top.mov", {}, False),
     "AVI": ("top.avi", {}, False),
     "Matroska": ("top.mkv", {}, True),

@@ -161,7 +161,15 @@ def _aligned(
         return _unanchored(rule, channel, ours, theirs[part])
 
     times = ours[:, 0], theirs[:, 0]
-    paired, fit = pair_and_fit(*times, stretches, by_themselves, names=names, anchors=anchors, jitter=rule.jitter)
+    paired, fit = pair_and_fit(
+        *times,
+        stretches,
+        by_themselves,
+        names=names,
+        anchors=anchors,
+        jitter=rule.jitter,
+        anchor=rule.anchor,
+    )
     here, there = times[0][paired.source_index], times[1][paired.target_index]
     return Alignment(rule, paired, fit, np.stack([here, there, there - fit.model.convert(here)]))
 

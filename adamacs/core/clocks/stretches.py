@@ -67,6 +67,7 @@ def pair_and_fit(
     names: tuple[str, str],
     anchors: Anchors,
     jitter: float,
+    anchor: str = "",
 ) -> tuple[Pairing, ClockFit]:
     """Pair the pulses of a clock with those of another, which may have paused, and fit the mapping.
 
@@ -82,6 +83,9 @@ def pair_and_fit(
         Of both clocks.
     anchors, jitter
         As for `pairing.pair`. A stretch with an anchor is the one to begin with.
+    anchor
+        What is known of the ends of both, as a rule `[[align]]` says it. It holds of every stretch at whose ends the
+        source paused as well, and is asked where intervals leave it open.
 
     Raises
     ------
@@ -105,7 +109,7 @@ def pair_and_fit(
     nothing = ClockModel(names[1], names[1], "offset", (0.0,), (0.0,))
     rejected = np.array(base.rejected, np.int64)
     found = [_Part(first, paired.source_index, paired.target_index + part.start, rejected, nothing, paired.tolerance)]
-    told = _Told(source, target, base.model, source[paired.source_index], jitter)
+    told = _Told(source, target, base.model, source[paired.source_index], jitter, anchor)
     for which, stretch in enumerate(stretches):
         if which != first and parts[which].stop > parts[which].start:
             off = stretch.within + stretches[first].within
@@ -133,6 +137,7 @@ class _Told:
     model: ClockModel
     paired: Floats  # s: the source's pulses that it stands on
     jitter: float
+    anchor: str
 
     def part(self, which: int, stretch: Stretch, part: slice, off: float, anchors: Anchors) -> _Part | None:
         """Pair the pulses of another stretch, whose times may be off; None where the source tells of none then."""
@@ -167,16 +172,20 @@ class _Told:
         return _Part(which, *indices, np.array(fit.rejected, np.int64), fit.model, paired.tolerance)
 
     def _paired(self, low: int, high: int, theirs: Floats, anchors: Anchors, accuracy: float) -> Pairing:
-        """Pair by intervals; where these leave it open, in order, if the source paused, too, and both have as many."""
+        """Pair by intervals; where these leave it open, by what is known of the ends of both."""
         ours = self.source[low:high]
         try:
             return pairing.pair(ours, theirs, anchors=anchors, anchor_accuracy=accuracy, jitter=self.jitter)
         except AmbiguousPairing:
-            if len(ours) != len(theirs) or not (self._pauses_before(low) and self._pauses_before(high)):
+            paused = {at for at, pulse in ((0, low), (-1, high)) if self._pauses_before(pulse)}
+            known = _ENDS.get(self.anchor, {0, -1})
+            if not self.anchor or not known <= paused or (self.anchor == "counts" and len(ours) != len(theirs)):
                 raise
-            ends = {f"pulse {at + 1} of both": (float(ours[at]), float(theirs[at])) for at in {0, len(ours) - 1}}
+            ends = {_SAID[at]: (float(ours[at]), float(theirs[at])) for at in sorted(known)}
+            if any(abs(there - self.model.convert(here)) > accuracy + self.jitter for here, there in ends.values()):
+                raise
             found = pairing.pair(ours, theirs, anchors=ends, jitter=self.jitter)
-            if not np.array_equal(found.source_index, found.target_index):
+            if self.anchor == "counts" and not np.array_equal(found.source_index, found.target_index):
                 raise
             return found
 
@@ -187,6 +196,8 @@ class _Told:
         return bool(self.source[pulse] - self.source[pulse - 1] > _SILENCE * np.median(np.diff(self.source)))
 
 
+_ENDS = {"first": {0}, "last": {-1}}  # of which pulses an anchor speaks; else of both
+_SAID = {0: "the first of both", -1: "the last of both"}
 _HINT = (
     "A recording that was interrupted knows by the computer's clock alone when it went on, and even pulses that did "
     "not pause may fit in several ways then: record without a pause, or wire a line with uneven pulses to both."

@@ -36,7 +36,6 @@ _LOST_POSTGRESQL = {None, "57P01", "57P02", "57P03"}  # no answer, shut down, cr
 _IDLE_IN_TRANSACTION = "25P03"
 _LOST_MYSQL = {1053, 1927, 4031}  # shutting down, killed (MariaDB), idle for too long (MySQL)
 _STILL_REFERRED_TO = "23001"
-LEAST_URGENT = 127  # the greatest priority that a job row holds
 _BYTEA = 17  # PostgreSQL's number of the type
 
 Method = Callable[..., Any]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from adamacs.core.modality import Modality
+from adamacs.core.modality import Modality, Teller
 
 MODALITY = Modality(
     name="imaging",
@@ -36,7 +36,11 @@ MODALITY = Modality(
         "imaging.ProcessingTask": "adamacs ingest apply FOLDER --paramset INDEX",
         "imaging.Curation": "adamacs curate add KEY",
     },
-    tellers={"ScanImage": ("ScanInfo", "adamacs.modalities.imaging.tables.scan_info:promises_of")},
+    tellers={
+        "ScanImage": Teller(
+            "ScanInfo", "adamacs.modalities.imaging.tables.scan_info:promises_of", ("two_photon_frames",)
+        )
+    },
     tools={"suite2p": "imaging", "cellpose": "imaging", "torch": "imaging", "tifffile": "", "blosc2": ""},
     imports={"suite2p": "adamacs.modalities.imaging.engine.tool:import_suite2p"},
 )

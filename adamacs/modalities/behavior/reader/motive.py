@@ -45,7 +45,7 @@ class Head:
     taken, exported
         Frames that the take has, and that Motive says to have exported; None where it is not told.
     frame_rate
-        Hz, at which the cameras were to run; None where it is not told.
+        Hz, at which rows were exported, or else captured; None where neither is told.
     start
         When the take began, as the clock of Motive's computer showed it, without zone; None where it is not told.
     warnings
@@ -144,7 +144,7 @@ def _told(source: Source, told: Mapping[str, str]) -> Head:
         warnings.append(f"Of the {taken} frames of the take, {exported} were exported.")
     if capture and export and capture != export:
         warnings.append(f"It was captured at {capture:g} Hz and exported at {export:g} Hz.")
-    return Head(told, taken, exported, capture, start, tuple(warnings))
+    return Head(told, taken, exported, export or capture, start, tuple(warnings))
 
 
 def _rows(

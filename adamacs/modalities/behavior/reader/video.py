@@ -27,6 +27,7 @@ _BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")  # one of which 
 _EBML = b"\x1a\x45\xdf\xa3"  # a Matroska's first bytes
 _NESTED = {"moov", "trak", "mdia", "minf", "stbl", "moof", "traf"}  # boxes that lead to those of the next line
 _CLAIMS = {"stsz": 16, "stz2": 16, "trun": 12}  # boxes that tell of so many frames, and where their number stands
+_FRAGMENTED = {"moof"}  # boxes, at the top, of what an index leaves out
 _DEEPEST = 8
 _MOST = 10_000_000  # frames: more than two days at 50 Hz
 _HINT = "Is this the camera's video, and did its copy from the rig finish?"
@@ -81,14 +82,14 @@ def read_video(path: Path, *, count: bool = True) -> Video:
         PyAV is not installed here.
     """
     with opened(Path(path)) as source:
-        form = _form(source)
+        form, is_whole = _form(source)
         av = _tool(path)
         try:
             with (
                 open(source.number, "rb", buffering=0, closefd=False) as file,
                 av.open(file, format=form, options=_PROBE, metadata_errors="replace") as container,
             ):
-                return _facts(source, container, count)
+                return _facts(source, container, count, is_whole)
         except av.FFmpegError as error:
             raise source.fail(f"FFmpeg cannot read it: {error.strerror}.", _HINT) from error
 
@@ -101,20 +102,23 @@ def _tool(path: Path) -> Any:
     return av
 
 
-def _form(source: Source) -> str:
-    """Return FFmpeg's name of a container by its first bytes, once its own end is found: FFmpeg reads no other."""
+def _form(source: Source) -> tuple[str, bool]:
+    """Return FFmpeg's name of a container by its first bytes, once its own end is found: FFmpeg reads no other.
+
+    And whether its index tells of every frame: that of a fragmented MP4 tells of the first fragment at most.
+    """
     if not source.size:
         raise source.fail("The file is empty.", "Was the camera's program stopped before its first frame?")
     head = source.head(12)
     if head[4:8] in _BOXES:
         check_mp4(source)
         _refuse_more_than(_MOST, sum(_claims(source)), source)  # FFmpeg would make room for them
-        return "mov"
+        return "mov", not any(kind in _FRAGMENTED for kind, _, _ in boxes(source))
     if head[:4] == b"RIFF" and head[8:] == b"AVI ":
         check_avi(source)
-        return "avi"
+        return "avi", True
     if head[:4] == _EBML:
-        return "matroska"
+        return "matroska", True
     raise source.fail(f"This is no MP4, AVI or Matroska: it begins with {head[:8]!r}.", _HINT)
 
 
@@ -134,13 +138,13 @@ def _refuse_more_than(most: int, frames: int, source: Source) -> None:
         raise source.fail(f"Its index tells of {frames} frames, in {source.size} bytes.", "The file is damaged.")
 
 
-def _facts(source: Source, container: InputContainer, count: bool) -> Video:
+def _facts(source: Source, container: InputContainer, count: bool, is_whole: bool) -> Video:
     if not container.streams.video:
         raise source.fail("It holds no video, but sound or text alone.", _HINT)
     stream = container.streams.video[0]
     rate = float(stream.average_rate) if stream.average_rate else None
     codec = stream.codec_context.name if stream.codec_context else ""
-    frames = stream.frames or None
+    frames = stream.frames or None if is_whole else None
     _refuse_more_than(source.size, frames or 0, source)
     first, last = _times(stream, rate)
     is_counted = frames is None and count
