@@ -75,11 +75,11 @@ def run(path, home):
     pipeline._hand_down()
     stat = Path(path).stat()
     scan.require_unchanged = lambda row: Path(path)  # no row of a file is at hand
-    key = {"session_id": "sess9FY6AIRM", "scan_id": "scan9FY6AIRM", "source": "aux"}
+    key = {"session_id": "sess9FY6AIRM", "scan_id": "scan9FY6AIRM", "source": "aux", "stretch_id": 1}
     told = {}
     for table in (event.EventImport, tables.TreadmillRecording, tables.CamSyncRecording):
         began = time.perf_counter()
-        made = table().make_compute(key, SETUP, [{}])
+        made = table().make_compute(key, "wavesurfer", SETUP, [{}])
         told[table.__name__] = round(time.perf_counter() - began, 3)
     return told
 """
