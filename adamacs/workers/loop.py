@@ -36,6 +36,7 @@ log = logging.getLogger("adamacs.worker")
 _PATIENCE = 2.0  # s at most between two tries to reach the database again
 _KEPT = 3600.0  # s that a result is kept while the database answers and yet does not take it: full, read-only
 BEGINS = "begins"  # the stage of a key that has reported none yet
+WAITS = "waiting for the database"  # the stage of a key whose result is there and cannot be landed yet
 _DEAR = 0.1  # s: what took longer to compute is written down before it is landed, as is what names arrays
 _SHORTLY = 0.1  # s between the first two of them
 _TOGETHER: tuple[type[Exception], ...] = (Fenced, *portable.FAILURES)  # what keys in one transaction may fail of
@@ -288,11 +289,10 @@ class Slot:
                 if not is_lost and (not _passes(error) or self.stopping or time.monotonic() > refused):
                     raise
                 log.warning("The result of %s waits for the database: %s", queue.name, failures.describe(error))
-                self._pulse.stage, self._pulse.fraction = "waiting for the database", None
                 is_in_doubt |= is_lost
                 time.sleep(pause * random.random())  # those that deadlocked do not meet again
                 pause = min(2 * pause, _PATIENCE)
-                self._await_database(even_when_stopping=True)
+                self._await_database(with_result=True)
 
     def _land(
         self, queue: Queue, claim: Claim, parts: portable.Parts, fetched: Any, computed: Any, began: float
@@ -456,9 +456,12 @@ class Slot:
             self._next_look = float("-inf")
             return
 
-    def _await_database(self, *, even_when_stopping: bool = False) -> None:
+    def _await_database(self, *, with_result: bool = False) -> None:
+        """Return when the database answers; without a result that waits for it, also when told to stop."""
         began, pause = time.monotonic(), _SHORTLY
-        while even_when_stopping or not self.stopping:
+        while with_result or not self.stopping:
+            if with_result:
+                progress.report(WAITS)  # again and again: a supervisor would take silence for a standstill
             try:
                 database.open_connection(self._settings)
             except portable.UNREACHABLE as error:
