@@ -39,7 +39,6 @@ BEGINS = "begins"  # the stage of a key that has reported none yet
 WAITS = "waiting for the database"  # the stage of a key whose result is there and cannot be landed yet
 _DEAR = 0.1  # s: what took longer to compute is written down before it is landed, as is what names arrays
 _SHORTLY = 0.1  # s between the first two of them
-_TOGETHER: tuple[type[Exception], ...] = (Fenced, *portable.FAILURES)  # what keys in one transaction may fail of
 _T = TypeVar("_T")
 
 
@@ -317,7 +316,14 @@ class Slot:
         except portable.LOST:
             self._suspects = (queue, taken)  # the server may have ended a transaction in which one of them stood still
             raise
-        except _TOGETHER as error:
+        except Fenced:
+            held = queue.still_held(self.identity.worker_id, taken)
+            lost = "; ".join(describe(claim.key) for claim in taken if claim not in held)
+            log.info("fenced  %s %s: lost, the %d keys beside are tried again", queue.name, lost, len(held))
+            queue.requeue(self.identity.worker_id, held)
+            self._is_scattered = True
+            return
+        except portable.FAILURES as error:
             why = f"[{failures.classify(error).name}] {failures.describe(error)}"
             log.info("%s: %d keys together failed, each is tried alone: %s", queue.name, len(taken), why)
             queue.requeue(self.identity.worker_id, taken, 0.0, why)

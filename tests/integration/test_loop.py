@@ -296,6 +296,31 @@ def test_who_lost_a_claim_meanwhile_lands_nothing(items, computes, settings, mou
         assert sorted(table.to_arrays("item").tolist()) == [0, 2]
 
 
+@pytest.mark.parametrize("way", ["stolen", "cancelled"])
+def test_who_lost_one_key_of_a_batch_blames_no_other(items, computes, settings, mouse_lab, at_point, caplog, way):
+    caplog.set_level(logging.INFO, "adamacs")
+    other = new_worker(mouse_lab.connection, machine="elsewhere")
+    change = {"stolen": f"connection_id = {other.worker_id}", "cancelled": "status = 'ignore'"}[way]
+    blamed = []
+
+    def lose():
+        with another_connection(mouse_lab.server) as own:
+            own.query(f"UPDATE {items.Cheap.jobs.full_table_name} SET {change} WHERE item = 1")
+
+    def look(key):
+        with another_connection(mouse_lab.server) as own:
+            text = f"SELECT error_message FROM {items.Cheap.jobs.full_table_name} WHERE item <> 1"
+            blamed.extend(message for (message,) in own.query(text) if message)
+
+    computes.before = look
+    at_point("after claim", lose)
+    assert drain(settings, items.Cheap).failed == []
+    assert sorted(items.Cheap.to_arrays("item").tolist()) == [0, 2]
+    assert computes == {0: 1, 2: 1}
+    assert blamed == []
+    assert "fenced  work.Cheap item=1: lost, the 2 keys beside are tried again" in caplog.messages
+
+
 # ---- the database goes away
 
 
