@@ -396,7 +396,7 @@ class Slot:
         self.needs_new_process |= failure.name in ("gpu", "memory")
         what = self._until_said(lambda: self._write_failure(queue, claim, error, seconds))
         where = f"{queue.name} {describe(claim.key)}"
-        if what in ("dropped", "elsewhere"):
+        if what in ("dropped", "elsewhere", "fenced"):
             log.info("%s %s: %s", what, where, text)
             return
         fields = {"table": queue.name, "key": claim.key, "failure": failure.name}
@@ -405,7 +405,10 @@ class Slot:
         self.tally.add(queue.name, seconds)
 
     def _write_failure(self, queue: Queue, claim: Claim, error: Exception, seconds: float) -> str:
-        """Return what becomes of the key: `later`, `failed`, `elsewhere` (computed), or `dropped` with its parents."""
+        """Return what becomes of the key.
+
+        `later`, `failed`, `elsewhere` (computed), `dropped` with its parents, or `fenced`: it is another's by now.
+        """
         failure = failures.classify(error)
         text = failures.describe(error)
         stack = logs.masked("".join(traceback.format_exception(error)))
@@ -418,12 +421,14 @@ class Slot:
                 queue.forget(me, claim)
                 return "dropped"
             tries = queue.failures(claim.key) + 1
-            self._record(queue, [Ending(claim.key, "failed", seconds, failure.name, text, stack, memory.peak())])
             if failure.policy == "wait" or (failure.policy == "retry" and tries < self._workers.attempts):
-                queue.requeue(me, [claim], failures.delay(failure, tries), f"[{failure.name}] {text}")
-                return "later"
-            queue.fail(me, claim, f"[{failure.name}] {text}", stack)
-            return "failed"
+                what = "later"
+                is_held = bool(queue.requeue(me, [claim], failures.delay(failure, tries), f"[{failure.name}] {text}"))
+            else:
+                what, is_held = "failed", queue.fail(me, claim, f"[{failure.name}] {text}", stack)
+            outcome = "failed" if is_held else "fenced"  # of another's key nothing is said that counts against it
+            self._record(queue, [Ending(claim.key, outcome, seconds, failure.name, text, stack, memory.peak())])
+            return what if is_held else "fenced"
 
     def _record(self, queue: Queue, endings: Sequence[Ending]) -> None:
         first = self._attempts + 1

@@ -321,6 +321,26 @@ def test_who_lost_one_key_of_a_batch_blames_no_other(items, computes, settings, 
     assert "fenced  work.Cheap item=1: lost, the 2 keys beside are tried again" in caplog.messages
 
 
+@pytest.mark.parametrize("error", [ValueError("no number"), FileNotFoundError(errno.ENOENT, "gone", "a.tif")])
+def test_an_error_over_a_key_that_is_anothers_by_then_is_no_failure_of_it(
+    items, computes, settings, mouse_lab, no_hurry, error
+):
+    (items.Item & "item != 1").delete_quick()
+    other = new_worker(mouse_lab.connection, machine="elsewhere")
+
+    def fail(key):
+        with another_connection(mouse_lab.server) as own:
+            own.query(f"UPDATE {items.Costly.jobs.full_table_name} SET connection_id = {other.worker_id}")
+        raise error
+
+    computes.before = fail
+    assert drain(settings, items.Costly).failed == []
+    assert outcomes() == ["fenced"]
+    assert Queue(items.Costly).failures({"item": 1}) == 0
+    job = items.Costly.jobs.fetch1()
+    assert (job["status"], job["connection_id"], job["error_message"]) == ("reserved", other.worker_id, "")
+
+
 # ---- the database goes away
 
 
