@@ -442,6 +442,11 @@ class _Statements:
         return f"INSERT INTO {self.jobs} ({target}) {first} {twice}"
 
 
+def concerned(tables: Sequence[Any], restriction: Mapping[str, Any] | None) -> list[Any]:
+    """Return the tables that a restriction speaks of: those whose key has one of its columns; without one, all."""
+    return [table for table in tables if not restriction or set(restriction) & set(table.primary_key)]
+
+
 def look(queues: Sequence[Queue]) -> Iterator[tuple[Queue, bool, bool]]:
     """Ask in one statement what there is to do, and yield (queue, keys are missing, one can be claimed now)."""
     if not queues:

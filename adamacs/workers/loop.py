@@ -509,9 +509,9 @@ def at_work(
     tables
         Fill only these; by default all of the role.
     restriction
-        Compute these keys only.
+        Compute these keys only; tables whose key has none of its columns are left out.
     """
-    tables = role.tables() if tables is None else tables
+    tables = claims.concerned(role.tables() if tables is None else tables, restriction)
     names = [pipeline.table_name(table) for table in tables]
     identity = liveness.identify(role.name, roles.tool_versions(), fills=names, keeps_to=restriction)
     pulse = Pulse(identity.worker_id)

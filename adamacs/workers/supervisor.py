@@ -30,7 +30,7 @@ from adamacs.core.progress import Progress
 from adamacs.database import connect as database
 from adamacs.database import portable
 from adamacs.storage import sweep
-from adamacs.workers import liveness, roles
+from adamacs.workers import claims, liveness, roles
 from adamacs.workers.claims import Locked, Queue
 from adamacs.workers.liveness import Ending
 from adamacs.workers.loop import BEGINS, Tally
@@ -126,7 +126,7 @@ class Supervisor:
     slots
         Keys computed at once; 0: what the role says, and one per GPU where it needs CUDA.
     restriction
-        Compute these keys only.
+        Compute these keys only; tables whose key has none of its columns are left out.
     command
         What starts a child.
     """
@@ -149,7 +149,7 @@ class Supervisor:
         self._is_stopping = False
         self._restriction = dict(restriction or {})
         self._command = command
-        self._tables = role.tables()
+        self._tables = claims.concerned(role.tables(), restriction)
         self._queues = [Queue(table) for table in roles.computing_tables()]
         self._connection = self._queues[0].connection
         portable.limit_idle_transactions(self._connection, settings.workers.lease)
