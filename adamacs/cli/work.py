@@ -21,12 +21,18 @@ if TYPE_CHECKING:
     from adamacs.workers.supervisor import Supervisor
 
 
+_RESTRICT = (
+    "Compute only keys like this: name=value[,name=value]. Tables whose key has none of the columns are left out; the "
+    "others go by those that they have."
+)
+
+
 @click.command()
 @click.option("--role", default="cpu", show_default=True, help="Kind of host: decides which tables are filled.")
 @click.option("--drain", "mode", flag_value="drain", help="Stop when nothing is left that can be computed now.")
 @click.option("--once", "mode", flag_value="once", help="Give each table one turn, then stop.")
 @click.option("--tables", multiple=True, metavar="TABLE", help="Fill only this table of the role; may be repeated.")
-@click.option("--restrict", metavar="KEY", help="Compute only keys like this: name=value[,name=value].")
+@click.option("--restrict", metavar="KEY", help=_RESTRICT)
 @click.option("--slots", type=click.IntRange(1), help="Keys computed at once, each in a process of its own.")
 @json_option
 def work(

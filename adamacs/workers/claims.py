@@ -178,6 +178,11 @@ class Queue:
         text = f"SELECT 1 FROM {self._sql.jobs} WHERE {self._sql.held} LIMIT 1"
         return self.connection.query(text, (worker_id,)).fetchone() is not None
 
+    def still_held(self, worker_id: int, claims: Sequence[Claim]) -> list[Claim]:
+        """Return those of some claims that are the worker's now, and lock none."""
+        found = [claim.key for claim in self._claims_where(self._sql.held, (worker_id,)).get(worker_id, [])]
+        return [claim for claim in claims if claim.key in found]
+
     def held(self, worker_id: int) -> list[tuple[Claim, float]]:
         """Lock and return the claims of a worker, each with the seconds since it was made.
 
@@ -225,8 +230,7 @@ class Queue:
         """
         where, arguments = self._of(claims)
         text = f"SELECT 1 FROM {self._sql.by_key} WHERE {self._sql.held} AND ({where}) FOR UPDATE"
-        if self.connection.query(text, (worker_id, *arguments)).rowcount != len(claims):
-            raise Fenced("Some claims were given to another worker, or taken back.", claims[0].key)
+        self._demand_all(claims, self.connection.query(text, (worker_id, *arguments)).rowcount)
 
     def acknowledge(self, worker_id: int, claims: Sequence[Claim]) -> None:
         """Delete the claims, before or after the results are inserted in the same transaction.
@@ -238,8 +242,14 @@ class Queue:
         """
         where, arguments = self._of(claims)
         text = f"{self._sql.deleting} WHERE {self._sql.held} AND ({where})"
-        if self.connection.query(text, (worker_id, *arguments)).rowcount != len(claims):
-            raise Fenced("The claim was given to another worker, or taken back.", claims[0].key)
+        self._demand_all(claims, self.connection.query(text, (worker_id, *arguments)).rowcount)
+
+    @staticmethod
+    def _demand_all(claims: Sequence[Claim], held: int) -> None:
+        """Refuse where fewer are held than were claimed. Which of several they are, `still_held` tells afterwards."""
+        if held != len(claims):
+            what = f"{len(claims) - held} of {len(claims)} claims were given to another worker, or taken back."
+            raise Fenced(what, claims[0].key if len(claims) == 1 else None)
 
     @contextmanager
     def landing(self, worker_id: int, claim: Claim, attempt: int, ending: Ending) -> Iterator[None]:
@@ -430,6 +440,11 @@ class _Statements:
             else f"ON DUPLICATE KEY UPDATE {self.columns[0]} = {self.jobs}.{self.columns[0]}"
         )
         return f"INSERT INTO {self.jobs} ({target}) {first} {twice}"
+
+
+def concerned(tables: Sequence[Any], restriction: Mapping[str, Any] | None) -> list[Any]:
+    """Return the tables that a restriction speaks of: those whose key has one of its columns; without one, all."""
+    return [table for table in tables if not restriction or set(restriction) & set(table.primary_key)]
 
 
 def look(queues: Sequence[Queue]) -> Iterator[tuple[Queue, bool, bool]]:

@@ -265,7 +265,7 @@ def bury(
     kills
         A key that was in the hands of so many dying workers becomes an error.
     outcome
-        `killed` or `stalled`, which count towards the limit; `cancelled` or `stopped`, which do not.
+        `killed` or `stalled`, which count towards the limit; `cancelled`, `fenced` or `stopped`, which do not.
     failure
         Class of the failure; by default the outcome.
     because

@@ -36,9 +36,9 @@ log = logging.getLogger("adamacs.worker")
 _PATIENCE = 2.0  # s at most between two tries to reach the database again
 _KEPT = 3600.0  # s that a result is kept while the database answers and yet does not take it: full, read-only
 BEGINS = "begins"  # the stage of a key that has reported none yet
+WAITS = "waiting for the database"  # the stage of a key whose result is there and cannot be landed yet
 _DEAR = 0.1  # s: what took longer to compute is written down before it is landed, as is what names arrays
 _SHORTLY = 0.1  # s between the first two of them
-_TOGETHER: tuple[type[Exception], ...] = (Fenced, *portable.FAILURES)  # what keys in one transaction may fail of
 _T = TypeVar("_T")
 
 
@@ -288,11 +288,10 @@ class Slot:
                 if not is_lost and (not _passes(error) or self.stopping or time.monotonic() > refused):
                     raise
                 log.warning("The result of %s waits for the database: %s", queue.name, failures.describe(error))
-                self._pulse.stage, self._pulse.fraction = "waiting for the database", None
                 is_in_doubt |= is_lost
                 time.sleep(pause * random.random())  # those that deadlocked do not meet again
                 pause = min(2 * pause, _PATIENCE)
-                self._await_database(even_when_stopping=True)
+                self._await_database(with_result=True)
 
     def _land(
         self, queue: Queue, claim: Claim, parts: portable.Parts, fetched: Any, computed: Any, began: float
@@ -317,7 +316,14 @@ class Slot:
         except portable.LOST:
             self._suspects = (queue, taken)  # the server may have ended a transaction in which one of them stood still
             raise
-        except _TOGETHER as error:
+        except Fenced:
+            held = queue.still_held(self.identity.worker_id, taken)
+            lost = "; ".join(describe(claim.key) for claim in taken if claim not in held)
+            log.info("fenced  %s %s: lost, the %d keys beside are tried again", queue.name, lost, len(held))
+            queue.requeue(self.identity.worker_id, held)
+            self._is_scattered = True
+            return
+        except portable.FAILURES as error:
             why = f"[{failures.classify(error).name}] {failures.describe(error)}"
             log.info("%s: %d keys together failed, each is tried alone: %s", queue.name, len(taken), why)
             queue.requeue(self.identity.worker_id, taken, 0.0, why)
@@ -390,7 +396,7 @@ class Slot:
         self.needs_new_process |= failure.name in ("gpu", "memory")
         what = self._until_said(lambda: self._write_failure(queue, claim, error, seconds))
         where = f"{queue.name} {describe(claim.key)}"
-        if what in ("dropped", "elsewhere"):
+        if what in ("dropped", "elsewhere", "fenced"):
             log.info("%s %s: %s", what, where, text)
             return
         fields = {"table": queue.name, "key": claim.key, "failure": failure.name}
@@ -399,7 +405,10 @@ class Slot:
         self.tally.add(queue.name, seconds)
 
     def _write_failure(self, queue: Queue, claim: Claim, error: Exception, seconds: float) -> str:
-        """Return what becomes of the key: `later`, `failed`, `elsewhere` (computed), or `dropped` with its parents."""
+        """Return what becomes of the key.
+
+        `later`, `failed`, `elsewhere` (computed), `dropped` with its parents, or `fenced`: it is another's by now.
+        """
         failure = failures.classify(error)
         text = failures.describe(error)
         stack = logs.masked("".join(traceback.format_exception(error)))
@@ -412,12 +421,14 @@ class Slot:
                 queue.forget(me, claim)
                 return "dropped"
             tries = queue.failures(claim.key) + 1
-            self._record(queue, [Ending(claim.key, "failed", seconds, failure.name, text, stack, memory.peak())])
             if failure.policy == "wait" or (failure.policy == "retry" and tries < self._workers.attempts):
-                queue.requeue(me, [claim], failures.delay(failure, tries), f"[{failure.name}] {text}")
-                return "later"
-            queue.fail(me, claim, f"[{failure.name}] {text}", stack)
-            return "failed"
+                what = "later"
+                is_held = bool(queue.requeue(me, [claim], failures.delay(failure, tries), f"[{failure.name}] {text}"))
+            else:
+                what, is_held = "failed", queue.fail(me, claim, f"[{failure.name}] {text}", stack)
+            outcome = "failed" if is_held else "fenced"  # of another's key nothing is said that counts against it
+            self._record(queue, [Ending(claim.key, outcome, seconds, failure.name, text, stack, memory.peak())])
+            return what if is_held else "fenced"
 
     def _record(self, queue: Queue, endings: Sequence[Ending]) -> None:
         first = self._attempts + 1
@@ -456,9 +467,12 @@ class Slot:
             self._next_look = float("-inf")
             return
 
-    def _await_database(self, *, even_when_stopping: bool = False) -> None:
+    def _await_database(self, *, with_result: bool = False) -> None:
+        """Return when the database answers; without a result that waits for it, also when told to stop."""
         began, pause = time.monotonic(), _SHORTLY
-        while even_when_stopping or not self.stopping:
+        while with_result or not self.stopping:
+            if with_result:
+                progress.report(WAITS)  # again and again: a supervisor would take silence for a standstill
             try:
                 database.open_connection(self._settings)
             except portable.UNREACHABLE as error:
@@ -495,9 +509,9 @@ def at_work(
     tables
         Fill only these; by default all of the role.
     restriction
-        Compute these keys only.
+        Compute these keys only; tables whose key has none of its columns are left out.
     """
-    tables = role.tables() if tables is None else tables
+    tables = claims.concerned(role.tables() if tables is None else tables, restriction)
     names = [pipeline.table_name(table) for table in tables]
     identity = liveness.identify(role.name, roles.tool_versions(), fills=names, keeps_to=restriction)
     pulse = Pulse(identity.worker_id)

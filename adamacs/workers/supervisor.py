@@ -30,7 +30,7 @@ from adamacs.core.progress import Progress
 from adamacs.database import connect as database
 from adamacs.database import portable
 from adamacs.storage import sweep
-from adamacs.workers import liveness, roles
+from adamacs.workers import claims, liveness, roles
 from adamacs.workers.claims import Locked, Queue
 from adamacs.workers.liveness import Ending
 from adamacs.workers.loop import BEGINS, Tally
@@ -126,7 +126,7 @@ class Supervisor:
     slots
         Keys computed at once; 0: what the role says, and one per GPU where it needs CUDA.
     restriction
-        Compute these keys only.
+        Compute these keys only; tables whose key has none of its columns are left out.
     command
         What starts a child.
     """
@@ -149,7 +149,7 @@ class Supervisor:
         self._is_stopping = False
         self._restriction = dict(restriction or {})
         self._command = command
-        self._tables = role.tables()
+        self._tables = claims.concerned(role.tables(), restriction)
         self._queues = [Queue(table) for table in roles.computing_tables()]
         self._connection = self._queues[0].connection
         portable.limit_idle_transactions(self._connection, settings.workers.lease)
@@ -392,7 +392,7 @@ class Supervisor:
         if self.mode != "once":  # there every key of a dead child is told already
             self.tally.failed += burial.failed
         self._last_end = time.monotonic()  # what was handed back is work again
-        if not burial.count and child.table and outcome == "cancelled":  # its claim was taken away before
+        if not burial.count and child.table and outcome in ("cancelled", "fenced"):  # its claim was taken away before
             ending = Ending(child.key, outcome, 0.0, failure, because)
             liveness.record_after_death(self._connection, worker_id, child.table, [ending])
 
@@ -413,21 +413,29 @@ class Supervisor:
         elif child.table and child.stale_after and time.monotonic() - child.moved > child.stale_after:
             because = f"The computation did not come further for {child.stale_after:g} s."
             self._end_child(child, "stalled", "stalled", because)
-        elif look_at_claims and child.table and child.count == 1 and not self._holds(child):
+        elif look_at_claims and child.table and child.count == 1 and (lost := self._lost(child)):
             if child.unheld == child.began:
-                self._end_child(child, "cancelled", "", "The key was taken back while it was computed.")
+                self._end_child(child, *lost)
             child.unheld = child.began
 
-    def _holds(self, child: Child) -> bool:
-        """Whether a child still holds the claim on what it computes; True where nobody can tell."""
+    def _lost(self, child: Child) -> Verdict | None:
+        """Return the verdict on a child without the claim on what it computes; None while it holds it, or in doubt.
+
+        The job row tells whether a person left the key out; else its lease was over, and the key is handed on.
+        """
         found = next((q for q in self._queues if q.name == child.table), None)
         if found is None or child.worker_id is None:
-            return True
+            return None
         try:
-            return found.holds(child.worker_id)
+            if found.holds(child.worker_id):
+                return None
+            is_left_out = bool(found.jobs & child.key & {"status": "ignore"})
         except portable.FAILURES as error:
             log.debug("Nobody can tell whether a claim is held: %s", error)
-            return True
+            return None
+        if is_left_out:
+            return "cancelled", "", "The key was taken back while it was computed."
+        return "fenced", "", "The claim on the key was lost while it was computed."
 
     # ---- the end
 

@@ -310,7 +310,10 @@ class _Inquiry:
         before = _before(job, counted)
         alive = state.is_alive(job["connection_id"], self._workers)
         if alive is None:
-            return Answer(name, key, "running", f"{before}A notebook or script on {place} computes it {since}.")
+            sentence = f"{before}A notebook or script on {place} computes it {since}."
+            return Answer(
+                name, key, "running", sentence, f"If it is gone: {_cancel(name, key)}, then {_retry(name, key)}"
+            )
         worker = self._workers.get(job["connection_id"])
         log = f"{worker.host}:{worker.log_file}" if worker and worker.log_file else ""
         if worker is None or not alive:
@@ -381,6 +384,10 @@ def _cure_of(failure: str) -> str:
 
 def _retry(name: str, key: Mapping[str, Any]) -> str:
     return shlex.join(["adamacs", "jobs", "retry", name, spell(key)])
+
+
+def _cancel(name: str, key: Mapping[str, Any]) -> str:
+    return shlex.join(["adamacs", "jobs", "cancel", name, spell(key)])
 
 
 def _start(role: str) -> str:

@@ -150,8 +150,9 @@ class Suite:
 
     @staticmethod
     def _is_odd(outcome: str, fault: Fault) -> bool:
+        """Whether no attempt should end like this: here nothing stands still, and nobody cancels anything."""
         kind, _, failure = outcome.partition(" ")
-        return kind == "failed" and failure not in fault.tolerated
+        return kind in ("stalled", "cancelled") or (kind == "failed" and failure not in fault.tolerated)
 
     @contextmanager
     def _hosts(self, hours: float) -> Iterator[tuple[list[Host], Observer]]:

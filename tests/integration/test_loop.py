@@ -6,16 +6,20 @@ import errno
 import logging
 import subprocess
 import sys
+import time
 from collections import Counter
+from dataclasses import asdict
 
 import pytest
 from datajoint.errors import LostConnectionError
 
+from adamacs.core import progress
 from adamacs.core.errors import DatabaseUnavailable
 from adamacs.schemas import operations
 from adamacs.workers import loop, pauses
 from adamacs.workers.claims import Queue
 from adamacs.workers.roles import Role
+from adamacs.workers.supervisor import Child, Supervisor
 from tests.integration.workplace import ROOT, another_connection, new_worker, once, terminate, with_workers
 
 
@@ -120,6 +124,7 @@ from adamacs.core import settings
 from adamacs.database import connect
 from adamacs.workers import loop
 from adamacs.workers.roles import Role
+from adamacs.workers.supervisor import Child, Supervisor
 from tests.labs import fresh_module
 
 lab = settings.load(Path(sys.argv[1]))
@@ -291,6 +296,51 @@ def test_who_lost_a_claim_meanwhile_lands_nothing(items, computes, settings, mou
         assert sorted(table.to_arrays("item").tolist()) == [0, 2]
 
 
+@pytest.mark.parametrize("way", ["stolen", "cancelled"])
+def test_who_lost_one_key_of_a_batch_blames_no_other(items, computes, settings, mouse_lab, at_point, caplog, way):
+    caplog.set_level(logging.INFO, "adamacs")
+    other = new_worker(mouse_lab.connection, machine="elsewhere")
+    change = {"stolen": f"connection_id = {other.worker_id}", "cancelled": "status = 'ignore'"}[way]
+    blamed = []
+
+    def lose():
+        with another_connection(mouse_lab.server) as own:
+            own.query(f"UPDATE {items.Cheap.jobs.full_table_name} SET {change} WHERE item = 1")
+
+    def look(key):
+        with another_connection(mouse_lab.server) as own:
+            text = f"SELECT error_message FROM {items.Cheap.jobs.full_table_name} WHERE item <> 1"
+            blamed.extend(message for (message,) in own.query(text) if message)
+
+    computes.before = look
+    at_point("after claim", lose)
+    assert drain(settings, items.Cheap).failed == []
+    assert sorted(items.Cheap.to_arrays("item").tolist()) == [0, 2]
+    assert computes == {0: 1, 2: 1}
+    assert blamed == []
+    assert "fenced  work.Cheap item=1: lost, the 2 keys beside are tried again" in caplog.messages
+
+
+@pytest.mark.parametrize("error", [ValueError("no number"), FileNotFoundError(errno.ENOENT, "gone", "a.tif")])
+def test_an_error_over_a_key_that_is_anothers_by_then_is_no_failure_of_it(
+    items, computes, settings, mouse_lab, no_hurry, error
+):
+    (items.Item & "item != 1").delete_quick()
+    other = new_worker(mouse_lab.connection, machine="elsewhere")
+
+    def fail(key):
+        with another_connection(mouse_lab.server) as own:
+            own.query(f"UPDATE {items.Costly.jobs.full_table_name} SET connection_id = {other.worker_id}")
+        raise error
+
+    computes.before = fail
+    assert drain(settings, items.Costly).failed == []
+    assert outcomes() == ["fenced"]
+    assert Queue(items.Costly).failures({"item": 1}) == 0
+    job = items.Costly.jobs.fetch1()
+    assert (job["status"], job["connection_id"], job["error_message"]) == ("reserved", other.worker_id, "")
+
+
 # ---- the database goes away
 
 
@@ -401,6 +451,41 @@ def test_a_result_outlasts_an_outage(items, computes, settings, mouse_lab, conne
     assert drain(settings, items.Costly).failed == []
     assert_all_done(items.Costly)
     assert computes == {0: 1, 1: 1, 2: 1}
+
+
+def test_an_outage_while_a_result_waits_is_no_standstill(items, settings, mouse_lab, connection, at_point, monkeypatch):
+    """The supervisor hears of it for as long as it lasts: no key is blamed for the database."""
+    (items.Item & "item > 0").delete_quick()
+    monkeypatch.setattr(loop, "_PATIENCE", 0.1)
+    original, ends = loop.database.open_connection, time.monotonic() + 600
+    daemon = Supervisor(Role("cpu"), settings)
+
+    def open_connection(settings):
+        daemon._inspect(child, look_at_claims=False)
+        if time.monotonic() < ends:
+            raise DatabaseUnavailable("away")
+        return original(settings)
+
+    def lose():
+        nonlocal ends
+        ends = time.monotonic() + 2
+        terminate(connection, mouse_lab.server)
+
+    def hear(step):
+        with progress.listening(None):  # the daemon would tell it on
+            daemon._take_in(child, {"event": "progress", **asdict(step)})
+
+    at_point("computed", lose)
+    with subprocess.Popen(["sleep", "600"]) as process, progress.listening(hear):
+        child = Child(process, time.monotonic())
+        began = {"event": "began", "table": "work.Costly", "keys": [{"item": 0}], "count": 1, "stale_after": 0.5}
+        with loop.at_work(Role("cpu"), settings, [items.Costly]) as slot:
+            monkeypatch.setattr(loop.database, "open_connection", open_connection)
+            daemon._take_in(child, began)
+            assert slot.round() == 1
+        process.kill()
+    assert child.verdict is None
+    assert_all_done(items.Costly, 1)
 
 
 def test_a_deadlock_at_the_insert_costs_no_result(items, computes, settings, monkeypatch):

@@ -206,6 +206,21 @@ def test_a_claim_of_a_notebook_is_told_as_such(items, tables, mouse_lab):
     assert "notebook" in running.describe()
 
 
+def test_a_claim_of_a_notebook_elsewhere_tells_the_cure_that_frees_the_key(items, tables, mouse_lab):
+    items.Cheap.jobs.refresh()
+    assert items.Cheap.jobs.reserve({"item": 1})
+    items.Cheap.jobs.update1({"item": 1, "host": "elsewhere"})
+    (answer,) = why("work.Cheap", {"item": 1}, mouse_lab.settings, tables)
+    lines = [f"adamacs jobs {verb} work.Cheap item=1" for verb in ("cancel", "retry")]
+    assert answer.cure == f"If it is gone: {lines[0]}, then {lines[1]}"
+    selection = [(items.Cheap, {"item": 1})]
+    for plan in (jobs.plan_cancel, jobs.plan_retry):
+        assert len(jobs.apply(plan(selection))) == 1
+    worker = liveness.identify("cpu")
+    liveness.register(connection(), worker, 30.0)
+    assert {"item": 1} in [claim.key for claim in Queue(items.Cheap).take(worker, 9)]
+
+
 @pytest.mark.parametrize("scope", ["all", "table:work.Cheap"])
 def test_a_pause_is_told_with_who_made_it(tables, mouse_lab, scope):
     pauses.pause(scope, "the disk is changed")

@@ -132,6 +132,17 @@ def test_a_key_that_people_take_back_is_ended(daemon, items):
     assert portable.job_table(items.Costly).fetch1("status") == "ignore"
 
 
+def test_a_key_that_was_handed_on_is_ended_and_nobody_is_said_to_have_cancelled_it(daemon, items):
+    items.Item.insert1({"item": 1, "seconds": 60})
+    with daemon(kills=1):
+        claim = until(lambda: running(items.Costly))
+        portable.job_table(items.Costly).update1({"item": 1, "connection_id": TOKEN_FLOOR})
+        until(lambda: is_gone(claim["pid"]))
+        until(lambda: outcomes())
+    assert outcomes() == ["fenced"]
+    assert portable.job_table(items.Costly).fetch1("connection_id") == TOKEN_FLOOR
+
+
 def test_a_key_that_stands_still_is_ended_though_its_worker_beats(daemon, items):
     items.Item.insert1({"item": 1, "seconds": 60})
     with daemon(kills=1):

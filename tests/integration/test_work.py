@@ -59,6 +59,14 @@ def test_a_key_restricts_what_is_computed(work, ingested):
     assert imaging.ScanInfo.to_arrays("scan_id").tolist() == [name]
 
 
+def test_a_table_without_any_of_the_columns_is_left_out(work, ingested):
+    tables = ("--tables", "imaging.ScanInfo", "--tables", "imaging.Fluorescence")
+    assert work("--drain", *tables, "--restrict", "paramset_idx=2").returncode == 0
+    assert len(imaging.ScanInfo()) == 0
+    assert work("--drain", *tables, "--restrict", f"paramset_idx=2,scan_id={ingested[0].scan_id}").returncode == 0
+    assert imaging.ScanInfo.to_arrays("scan_id").tolist() == [ingested[0].scan_id]
+
+
 def test_a_number_where_a_text_is_expected_is_a_text(work, ingested):
     assert work("--drain", "--tables", "imaging.ScanInfo", "--restrict", "session_id=12345").returncode == 0
     assert len(imaging.ScanInfo()) == 0

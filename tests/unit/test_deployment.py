@@ -191,6 +191,17 @@ def test_services_run_as_an_ordinary_account_that_can_gain_no_rights() -> None:
         assert values(path.name, "ProtectSystem") == ["strict"], path.name
 
 
+@pytest.mark.parametrize("unit", sorted(path.name for path in UNITS.glob("*.service")))
+def test_what_a_unit_writes_for_itself_lies_in_its_own_folders(unit: str) -> None:
+    """The rest of the disk is read-only, and folders of another unit are there only where that one runs."""
+    homes = {"StateDirectory": "/var/lib", "CacheDirectory": "/var/cache"}
+    own = [Path(home, name) for option, home in homes.items() for name in values(unit, option)]
+    given = [variable.partition("=") for line in values(unit, "Environment") for variable in line.split()]
+    for name, _, value in given:
+        if value.startswith("/"):
+            assert any(Path(value).is_relative_to(folder) for folder in own), f"{name}={value}"
+
+
 def test_what_the_units_start_are_commands_that_there_are() -> None:
     lines = [line for path in UNITS.glob("*.service") for line in values(path.name, "ExecStart")]
     started = [match[1].split() for line in lines if (match := re.search(r"bin/adamacs ([^'\"]*)", line))]
