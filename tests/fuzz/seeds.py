@@ -151,7 +151,8 @@ def aux_files() -> list[bytes]:
     sweep = wavesurfer.Sweep(rng.integers(0, 4, 60).astype("u1"), rng.normal(0, 1, (2, 60)), 0.25)
     rigs = [replace(rig, version=version) for version in ("0.982", "0.97", "1.0.2", "0.912", "0.801")]
     rigs += [replace(rig, objects=True, compression="gzip"), replace(rig, wrapped=False, start=None)]
-    sweeps = [(sweep,), (sweep, sweep), (sweep,), (sweep,), (sweep,), (sweep,), (sweep,)]
+    later = [replace(sweep, time=time) for time in (0.5, 0.52, 1.0, 2.0, 3.0, 4.0, 5.0)]  # pauses, and one too early
+    sweeps = [(sweep, *later), (sweep, sweep), (sweep,), (sweep,), (sweep,), (sweep,), (sweep,)]
     files = [
         _written(lambda path, r=one, s=of: wavesurfer.write_wavesurfer(path, s, r))
         for one, of in zip(rigs, sweeps, strict=True)

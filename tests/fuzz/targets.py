@@ -24,7 +24,7 @@ from adamacs.demo.suite2p import save_object
 from adamacs.modalities.behavior.reader import bonsai, bpod_events, cameras, harp, imu, motive, video
 from adamacs.modalities.behavior.reader.bpod import read_bpod
 from adamacs.modalities.behavior.reader.bpod_blocks import setting_blocks
-from adamacs.modalities.behavior.reader.sweeps import place_sweeps
+from adamacs.modalities.behavior.reader.sweeps import place_sweeps, said_of
 from adamacs.modalities.behavior.reader.wavesurfer import read_wavesurfer
 from adamacs.modalities.imaging import reader as imaging
 from adamacs.modalities.imaging.reader import matlab, suite2p
@@ -167,7 +167,10 @@ def _aux(path: Path) -> None:
             kinds += [file.all_volts(number)] if recording.channels else []
             for blocks in kinds:
                 assert sum(block.shape[-1] for block in blocks) == sweep.samples
-    assert all(one.start < one.stop <= later.start for one, later in pairwise(place_sweeps(recording)))
+    placed = place_sweeps(recording)
+    assert all(one.start < one.stop <= later.start for one, later in pairwise(placed))
+    assert all(one.stretch.stop - one.stretch.start > 0 for one in placed)
+    assert len(said_of(recording, placed)) == (len(placed) > 1) + (len(placed) < len(recording.sweeps))
 
 
 def _wavesurfer(folder: Path, data: bytes) -> None:
