@@ -121,7 +121,7 @@ def _ran(scan: Mapping[str, Any]) -> tuple[Stretch, ...]:
     """Return when pulses were recorded, s of scan time."""
     event = pipeline.event
     rows = (event.EventImport.Stretch * event.BehaviorRecording.Source & scan).to_dicts(order_by="stretch_start")
-    ends = ((on_scan_time(scan, row["clock"], [row["stretch_start"], row["stretch_stop"]])) for row in rows)
+    ends = (on_scan_time(scan, row["clock"], [row["stretch_start"], row["stretch_stop"]]) for row in rows)
     return tuple(Stretch(float(start), float(stop)) for start, stop in ends)
 
 

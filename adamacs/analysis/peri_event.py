@@ -219,7 +219,8 @@ def _recorded_by(scan: Key, source: str) -> list[tuple[float, float]]:
     here = {**scan, "source": source}
     clock = (pipeline.event.BehaviorRecording.Source & here).fetch1("clock")
     if stretches := pipeline.event.stretches_of(here):
-        starts, stops = (on_scan_time(scan, clock, [getattr(one, end) for one in stretches]) for end in _ENDS)
+        starts = on_scan_time(scan, clock, [one.start for one in stretches])
+        stops = on_scan_time(scan, clock, [one.stop for one in stretches])
         return list(zip(starts.tolist(), stops.tolist(), strict=True))
     trials = (pipeline.trial.TrialImport.Trial & here).to_dicts(order_by="trial_id")
     lasted = (pipeline.event.BehaviorRecording & scan).fetch1("recording_duration")
@@ -229,6 +230,3 @@ def _recorded_by(scan: Key, source: str) -> list[tuple[float, float]]:
     if lasted and (pipeline.clock.Clock & scan & {"clock": clock, "is_scan_time": True}):
         return [(0.0, float(lasted))]
     return [(-np.inf, np.inf)]
-
-
-_ENDS = ("start", "stop")

@@ -31,8 +31,8 @@ from adamacs.storage import arrays
 schema = dj.Schema()
 
 TELLERS: dict[str, tuple[Any, TellerOf]] = {}
-"""Per teller that is no source of events, the table of what it left, and `module:function` of a key of that to its
-promises; `adamacs.pipeline` hands down what the modalities declare."""
+"""Per teller that is no source of events, the table of what it left, and what its modality declares of it, which
+`adamacs.pipeline` hands down."""
 
 COUNTS: dict[str, Mapping[str, str]] = {}
 """Per parser, the stream of each type of events that are one of a stream each; handed down likewise."""
@@ -173,9 +173,7 @@ class Promise(Footing, dj.Imported):
         others = [dj.AndList([{"teller": teller}, table]) for teller, (table, _) in TELLERS.items()]
         return Teller().restrict([imported, *others], semantic_check=False)
 
-    def make_fetch(
-        self, key
-    ):  # promises; or, of a source: setup type, sources, its row, trains, events, when it ran, tallies
+    def make_fetch(self, key):  # promises; or, of a source: setup type, sources, its row, trains, events, runs, tallies
         scan = {name: key[name] for name in ("session_id", "scan_id")}
         if key["teller"] in TELLERS:
             function = named(TELLERS[key["teller"]][1].promises)

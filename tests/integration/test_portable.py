@@ -402,7 +402,12 @@ def newcomer(lab):
 @on_mysql
 def test_an_account_that_the_server_never_saw_connects(newcomer):
     """MySQL asks such a one for its password itself, which travels over TLS alone."""
-    portable.separate_connection(newcomer).close()
+    connection = portable.separate_connection(newcomer)
+    try:
+        (account,) = connection.query("SELECT CURRENT_USER()").fetchone()
+    finally:
+        connection.close()
+    assert account.partition("@")[0] == newcomer.user
 
 
 def test_a_password_that_may_not_travel_in_the_open_is_an_error_of_the_server(monkeypatch):
