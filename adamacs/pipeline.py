@@ -79,7 +79,9 @@ def initialise(settings: Settings) -> None:
 
 
 def _hand_down() -> None:
-    """Tell the tables of the spine what the modalities declare: they know none of them."""
+    """Tell the layers below what the modalities declare: they know none of them."""
+    from adamacs.database import portable
+
     event, trial, sync = (import_module(f"adamacs.schemas.{name}") for name in ("event", "trial", "sync"))
     for modality in modalities():
         for name, parser in modality.parsers.items():
@@ -89,6 +91,9 @@ def _hand_down() -> None:
                 trial.IMPORTERS[name] = parser.trials
         for name, teller in modality.tellers.items():
             sync.TELLERS[name] = (getattr(import_module(modality.tables), teller.table), teller)
+    named = {table_name(table): table.full_table_name for table in tables()}
+    lines = (pair for modality in modalities() for pair in modality.staged_by.items())
+    portable.staged_by.update({named[table]: line for table, line in lines})
 
 
 def modalities() -> tuple[Modality, ...]:

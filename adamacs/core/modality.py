@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -9,6 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from adamacs.core.errors import describe
 from adamacs.core.promises import Promise
 from adamacs.core.tokens import ParsedFolder
 
@@ -315,3 +317,13 @@ def named(place: str) -> Callable[..., Any]:
     module, _, function = place.partition(":")
     found: Callable[..., Any] = getattr(import_module(module), function)
     return found
+
+
+def staging_line(line: str, key: Mapping[str, Any], folder: str = "FOLDER") -> str:
+    """Return a line of `Modality.staged_by` with what is known filled in, every word quoted for the shell.
+
+    >>> staging_line("adamacs ingest apply FOLDER --paramset INDEX", {"paramset_idx": 3}, "/share/my folder")
+    "adamacs ingest apply '/share/my folder' --paramset 3"
+    """
+    known = {"KEY": describe(key) or "KEY", "INDEX": str(key.get("paramset_idx", "INDEX")), "FOLDER": folder}
+    return shlex.join(known.get(word, word) for word in line.split())

@@ -202,8 +202,8 @@ class Catalogue:
         return f"SELECT * FROM {' NATURAL JOIN '.join(parts)}"
 
     def key_columns(self, name: str) -> list[str]:
-        """Return the columns of a table's key that come from its parents: those of its job rows."""
-        return list(dict.fromkeys(column for _, columns in self._edges(self.filled[name]) for column in columns))
+        """Return the columns of a table's key that come from its parents: those of its job rows, if workers fill it."""
+        return list(dict.fromkeys(column for _, columns in self._edges(self.tables[name]) for column in columns))
 
     def jobs_name(self, name: str) -> str:
         """Return the quoted name of a table's job table."""

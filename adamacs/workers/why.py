@@ -15,6 +15,7 @@ from adamacs.core import failures
 from adamacs.core import settings as _settings
 from adamacs.core.errors import describe as spell
 from adamacs.core.errors import visible
+from adamacs.core.modality import staging_line
 from adamacs.core.settings import Settings
 from adamacs.database import portable, statements
 from adamacs.schemas.operations import Pause
@@ -224,10 +225,9 @@ class _Inquiry:
         line = _staging_lines().get(name, "")
         if not line:
             return f"Insert a row into {name}."
-        if name == "imaging.Curation":
-            key = {column: value for column, value in key.items() if column != "curation_id"}
-        known = {"KEY": spell(key), "INDEX": str(key.get("paramset_idx", "INDEX")), "FOLDER": self._folder(key)}
-        return shlex.join(known.get(word, word) for word in line.split())
+        inherited = self._catalogue.key_columns(name)  # the others are given by whoever stages
+        of_parents = {column: value for column, value in key.items() if column in inherited}
+        return staging_line(line, of_parents, self._folder(key))
 
     def _folder(self, key: dict[str, Any]) -> str:
         """Return where a scan lies, if it is known."""

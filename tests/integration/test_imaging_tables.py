@@ -17,9 +17,11 @@ from matplotlib.figure import Figure
 
 from adamacs import cli, pipeline
 from adamacs.analysis.report import write_report
+from adamacs.core import settings as lab_settings
 from adamacs.core.errors import (
     CorruptArray,
     InvalidParameters,
+    InvalidRequest,
     PlanRefused,
     ProcessingFailed,
     UnreadableFile,
@@ -635,3 +637,23 @@ def test_references_are_cheap_for_deep_hashing(mouse_lab, scans):
     reference = (imaging.Fluorescence.Field & key).fetch1("fluorescence")
     assert isinstance(reference, arrays.ArrayReference)
     assert len(list(DeepHash(reference).keys())) < 60
+
+
+@pytest.mark.parametrize(
+    ("table", "key", "line"),
+    [
+        ("Processing", {"paramset_idx": 3}, "adamacs ingest apply FOLDER --paramset 3"),
+        ("Processing", {}, "adamacs ingest apply FOLDER --paramset INDEX"),
+        ("Segmentation", {"scan_id": "scan9FY", "curation_id": 0}, "adamacs curate add scan_id=scan9FY"),
+        ("ScanInfo", {"scan_id": "scan9FY"}, "adamacs ingest apply FOLDER"),
+    ],
+)
+def test_where_only_workers_write_the_line_that_stages_is_that_of_the_nearest_request(
+    mouse_lab, monkeypatch, table, key, line
+):
+    settings = mouse_lab.settings
+    workers = replace(settings.workers, only_workers_write=True)
+    monkeypatch.setattr(lab_settings, "_active", replace(settings, workers=workers))
+    with pytest.raises(InvalidRequest, match=rf"only workers fill imaging\.{table}") as refused:
+        getattr(imaging, table).populate(*[key] * bool(key))
+    assert refused.value.hint.startswith(f"A worker computes what is staged, by: {line}. ")

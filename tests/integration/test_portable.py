@@ -734,10 +734,9 @@ def test_where_only_workers_write_populate_names_the_line_that_stages(
     with pytest.raises(InvalidRequest, match=r"only workers fill colony\.Growth") as refused:
         table.populate(weighing, **options)
     assert not colony.Growth & weighing
-    line, _, otherwise = refused.value.hint.partition(": ")[2].partition(". ")
-    assert line == "colony.Growth.jobs.refresh({'animal': 40, 'day': 1}, priority=1)"
-    assert "ProcessingTask" in otherwise
-    assert otherwise.endswith("adamacs jobs prioritize colony.Growth animal=40,day=1")
+    assert refused.value.hint.startswith("A key that waits already is taken next after ")  # no line stages a weighing
+    assert "after colony.Growth.jobs.refresh({'animal': 40, 'day': 1}, priority=1), or" in refused.value.hint
+    assert refused.value.hint.endswith("adamacs jobs prioritize colony.Growth animal=40,day=1")
     assert table.jobs.refresh(weighing, priority=1)["added"] == 1
     assert (colony.Growth.jobs & weighing).fetch1("status", "priority") == ("pending", 1)
     with pytest.raises(InvalidRequest, match=r"refresh\(KEY, priority=1\)"):

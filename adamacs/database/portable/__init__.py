@@ -12,7 +12,7 @@ restricts a query.
 from adamacs.database.portable.drivers import FAILURES, LOST, UNREACHABLE, limit_idle_transactions
 from adamacs.database.portable.mends import apply, withdrawn
 from adamacs.database.portable.queries import counting, has_default_source, without
-from adamacs.database.portable.queues import job_table, raise_priority
+from adamacs.database.portable.queues import job_table, raise_priority, staged_by
 from adamacs.database.portable.session import (
     configure,
     connect,
@@ -44,6 +44,7 @@ __all__ = [
     "reconnect",
     "scrambled",
     "separate_connection",
+    "staged_by",
     "store_spec",
     "table_names",
     "withdrawn",

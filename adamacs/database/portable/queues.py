@@ -12,10 +12,8 @@ from datajoint import condition, jobs
 from datajoint.heading import Heading
 
 from adamacs.core import settings
-from adamacs.core.errors import (
-    InvalidRequest,
-    describe,
-)
+from adamacs.core.errors import InvalidRequest, describe
+from adamacs.core.modality import staging_line
 
 LEAST_URGENT = 127  # the greatest priority that a job row holds
 
@@ -23,6 +21,7 @@ Method = Callable[..., Any]
 
 
 filled: set[str] = set()  # full names of the tables of the lab that compute: a role fills each of them
+staged_by: dict[str, str] = {}  # full name of a table that people fill to the line that does it
 
 
 def raising_priority(original: Method) -> Method:
@@ -51,16 +50,27 @@ def left_to_workers(original: Method) -> Method:
     def populate(self: Any, *restrictions: Any, **options: Any) -> Any:
         if self.full_table_name in filled and (lab := settings.active()).workers.only_workers_write:
             name = f"{self.database.removeprefix(f'{lab.database.prefix}_')}.{type(self).__name__}"
-            key = restrictions[0] if len(restrictions) == 1 and isinstance(restrictions[0], Mapping) else "KEY"
+            key = restrictions[0] if len(restrictions) == 1 and isinstance(restrictions[0], Mapping) else {}
             hint = (
-                f"Let a worker do it next: {name}.jobs.refresh({key}, priority=1). A student's account has no right to "
-                "that: insert the row that stages it, such as one of imaging.ProcessingTask, and a worker takes it up; "
-                f"or ask the operator for: adamacs jobs prioritize {name} {shlex.quote(describe(key))}"
+                f"{_staged(self, key)}A key that waits already is taken next after {name}.jobs.refresh({key or 'KEY'}, "
+                "priority=1), or, where your account may not, after the operator's: adamacs jobs prioritize "
+                f"{name} {shlex.quote(describe(key) or 'KEY')}"
             )
             raise InvalidRequest(f"In this lab only workers fill {name}.", hint=hint)
         return original(self, *restrictions, **options)
 
     return populate
+
+
+def _staged(table: Any, key: Mapping[str, Any]) -> str:
+    """Return the line that stages a key of a table, as a sentence; empty where no person stages what it stands on."""
+    nearest = next((name for name in table.ancestors() if name in staged_by), None)
+    if nearest is None:
+        return ""
+    edges = table.connection.dependencies.parents(nearest)
+    inherited = {column for _, edge in edges for column in edge["attr_map"]}
+    line = staging_line(staged_by[nearest], {name: value for name, value in key.items() if name in inherited})
+    return f"A worker computes what is staged, by: {line}. "
 
 
 def job_table(table: Any, connection: dj.Connection | None = None) -> Any:
