@@ -182,12 +182,10 @@ class Slot:
             if claim.done:
                 queue.forget(self.identity.worker_id, claim)
         left = [claim for claim in taken if not claim.done]
-        together = [claim for claim in left if not claim.before]
-        others = [claim for claim in left if claim.before]
-        if len(together) < 2:
-            together, others = left[:1], left[1:]
-        # What failed before is tried alone, and held alone: if it kills this worker, no other key is suspected.
-        queue.requeue(self.identity.worker_id, others)
+        # What failed before is tried alone, when it is the most urgent one, and held alone: if it kills this worker, no
+        # other key is suspected.
+        together = left[:1] if left and left[0].before else [claim for claim in left if not claim.before]
+        queue.requeue(self.identity.worker_id, [claim for claim in left if claim not in together])
         if len(together) > 1:
             self._compute_together(queue, together)
         elif together:

@@ -214,6 +214,17 @@ def test_a_key_is_tried_again_alone_and_only_so_often(items, computes, settings,
     assert outcomes() == ["failed"] * 6
 
 
+def test_a_key_that_failed_before_does_not_wait_for_those_that_came_later(items, computes, settings):
+    items.Item.insert([{"item": n} for n in range(3, 200)])
+    with loop.at_work(Role("cpu"), settings, [items.Cheap]) as slot:
+        slot._look()
+        items.Cheap.jobs.update1({"item": 2, "error_message": "[file] gone", "scheduled_time": "2020-01-01"})
+        slot._turns()
+        assert items.Cheap.keys() == [{"item": 2}] and set(items.Cheap.jobs.to_arrays("status").tolist()) == {"pending"}
+        slot._turns()
+        assert len(items.Cheap()) == 51
+
+
 def test_what_waits_for_a_store_waits_longer_than_the_limit_of_attempts(items, computes, settings, no_hurry):
     (items.Item & "item > 0").delete_quick()
 
