@@ -128,20 +128,36 @@ def names_arrays(value: Any) -> bool:
     return isinstance(value, ArrayReference) or (isinstance(value, list | tuple) and any(map(names_arrays, value)))
 
 
-def sweep(root: Path, older_than: float, drafts_older_than: float) -> list[str]:
-    """Remove what nobody came back for, and return what that was.
+def sweep(
+    root: Path, older_than: float, drafts_older_than: float, waits: Callable[[str, Mapping[str, Any]], bool]
+) -> list[str]:
+    """Remove what nobody will come back for, and return what that was.
 
     Parameters
     ----------
     older_than, drafts_older_than
         s since 1970: results, and half-written ones, that were written before go.
+    waits
+        Whether a key of a table still waits to be computed or landed: its result stays, however old.
     """
     store = _store(root)
-    dead = [found.path for found in store.listing() if found.modified < older_than]
+    old = (found.path for found in store.listing() if found.modified < older_than)
+    dead = [path for path in old if not (about := _about(store, path)) or not waits(*about)]
     dead += [found.path for found in store.listing(partial=True) if found.modified < drafts_older_than]
     for path in dead:
         store.remove(path)
     return [store.locate(path) for path in dead]
+
+
+def _about(store: FileStore, path: str) -> tuple[str, dict[str, Any]] | None:
+    """Return the table and the key of a result; None where the file does not tell."""
+    try:
+        told = json.loads(store.read(path, 0, LARGEST))
+        return str(told["table"]), dict(_value(told["key"], set()))
+    except (*_DAMAGED, FileNotFoundError) as error:
+        if isinstance(error, StoreUnavailable):
+            raise
+        return None
 
 
 @lru_cache
@@ -154,7 +170,7 @@ def _store(root: Path) -> FileStore:
 
 def _dumped(table: str, key: Mapping[str, Any], value: Any) -> bytes:
     spelt = _spelt(value)
-    about = {"table": table, "key": describe(key), "blake3": blake3(_text(spelt)).hexdigest(), "computed": spelt}
+    about = {"table": table, "key": _spelt(dict(key)), "blake3": blake3(_text(spelt)).hexdigest(), "computed": spelt}
     content = _text(about)
     if len(content) > LARGEST:
         raise NotKept(f"{len(content)} bytes are more than {LARGEST}.")

@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from adamacs.core.errors import AdamacsError
 from adamacs.core.settings import Settings
@@ -17,18 +18,23 @@ from adamacs.storage.attempts import DAY, sweep_attempts
 log = logging.getLogger(__name__)
 
 
-def sweep(settings: Settings, grace: float = DAY) -> list[str]:
+Waits = Callable[[str, Mapping[str, Any]], bool]
+
+
+def sweep(settings: Settings, waits: Waits, grace: float = DAY) -> list[str]:
     """Clear away the dead staging of a lab, and return what was cleared.
 
     That is, below the root `processed` and on the scratch disk, attempts that nobody holds; in file stores, drafts of
-    arrays; both only after a time of silence. Bulk outputs of failed attempts, and results that nobody came back for,
-    go when `workers.keep_failed_days` are over. No link is followed. A place that does not answer is told in the log
-    and passed over.
+    arrays; both only after a time of silence. Bulk outputs of failed attempts go when `workers.keep_failed_days` are
+    over, and so do results whose key does not wait for them any more. No link is followed. A place that does not answer
+    is told in the log and passed over.
 
     Parameters
     ----------
     settings
         Of the lab.
+    waits
+        Whether a key of a table still waits to be computed.
     grace
         s of silence after which something is taken for dead.
     """
@@ -43,7 +49,7 @@ def sweep(settings: Settings, grace: float = DAY) -> list[str]:
                 cleared += _sweep_drafts(stores.named(name, settings), grace)
     with _passing_over():
         now = time.time()
-        cleared += computed.sweep(root, now - max(days * DAY, grace), now - grace)
+        cleared += computed.sweep(root, now - max(days * DAY, grace), now - grace, waits)
     with _passing_over():
         if count := failed.prune(root, days):
             cleared.append(f"{count} files of failed attempts")
@@ -79,12 +85,15 @@ class Sweeper:
     ----------
     settings
         Of the lab.
+    waits
+        Whether a key of a table still waits to be computed; asked in that thread.
     every
         s between two sweeps.
     """
 
-    def __init__(self, settings: Settings, every: float = DAY) -> None:
+    def __init__(self, settings: Settings, waits: Waits, every: float = DAY) -> None:
         self._settings = settings
+        self._waits = waits
         self._every = every
         self._next = float("-inf")
         self._thread: threading.Thread | None = None
@@ -98,5 +107,5 @@ class Sweeper:
         self._thread.start()
 
     def _sweep(self) -> None:
-        for what in sweep(self._settings):
+        for what in sweep(self._settings, self._waits):
             log.info("Cleared away: %s", what)

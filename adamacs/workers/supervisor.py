@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Any, cast
 
@@ -155,7 +155,7 @@ class Supervisor:
         portable.limit_idle_transactions(self._connection, settings.workers.lease)
         self._watch = Watch(self._queues, settings.workers, self._reconnect)
         self._events: queue.Queue[tuple[Child, dict[str, Any]]] = queue.Queue()
-        self._sweeper = sweep.Sweeper(settings)
+        self._sweeper = sweep.Sweeper(settings, self._waits)
         self._to_bury: list[Child] = []
         self._last_end = float("-inf")
         self._claims_seen = float("-inf")
@@ -172,6 +172,18 @@ class Supervisor:
 
     def _reconnect(self) -> None:
         database.open_connection(self.settings)
+
+    def _waits(self, table_name: str, key: Mapping[str, Any]) -> bool:
+        """Whether a job row speaks of a key, or nobody can tell. The sweeper asks, in a thread of its own."""
+        found = next((q for q in self._queues if q.name == table_name), None)
+        if found is None:
+            return False
+        try:
+            with closing(portable.separate_connection(database.running_server(self.settings))) as own:
+                return bool(portable.job_table(found.table, own) & dict(key))
+        except (*portable.UNREACHABLE, *portable.FAILURES) as error:
+            log.debug("Nobody can tell whether a key waits: %s", error)
+            return True
 
     # ---- the loop
 

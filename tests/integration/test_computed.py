@@ -10,9 +10,12 @@ import sys
 import numpy as np
 import pytest
 
+from adamacs.core.errors import DatabaseUnavailable
+from adamacs.database import portable
 from adamacs.schemas import operations
-from adamacs.workers import loop
+from adamacs.workers import loop, roles
 from adamacs.workers.roles import Role
+from adamacs.workers.supervisor import Supervisor
 from tests.integration.workplace import ROOT
 
 # A worker of a process of its own: it notes every key that it computes, and dies where the environment says.
@@ -84,6 +87,27 @@ def test_what_a_killed_worker_computed_is_landed_by_the_next(items, lab, place):
     if place != "after commit":  # then it is the sweep's
         assert kept(lab) == []
         assert outcomes() == ["done", "killed"]
+
+
+@pytest.mark.parametrize(
+    ("place", "is_away", "stays"),
+    [("computed", False, True), ("after commit", False, False), ("after commit", True, True)],
+)
+def test_however_long_nobody_worked_a_result_stays_while_its_key_waits(items, lab, monkeypatch, place, is_away, stays):
+    """As when a daemon begins again after three weeks: it sweeps before anybody lands something."""
+
+    def refuse(server):
+        raise DatabaseUnavailable("It is away.")
+
+    assert drain(lab, items.Costly, place) == -signal.SIGKILL
+    (file,) = (lab.root("processed") / "computed").rglob("*.json")
+    os.utime(file, (0, 0))
+    monkeypatch.setattr(roles, "computing_tables", lambda: [items.Costly])
+    daemon = Supervisor(Role("cpu"), lab)
+    if is_away:
+        monkeypatch.setattr(portable, "separate_connection", refuse)
+    daemon._sweeper._sweep()
+    assert file.exists() == stays
 
 
 def test_what_was_not_finished_is_computed_again(items, lab):

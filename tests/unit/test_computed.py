@@ -8,7 +8,7 @@ import os
 import time
 from collections import OrderedDict
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 
@@ -227,25 +227,47 @@ def test_a_disk_that_takes_nothing_costs_the_result_only(lab, caplog):
 # ---- the sweep
 
 
-def test_what_nobody_came_back_for_goes_after_some_days(lab, place):
-    place.write((1,))
-    assert sweep.sweep(lab) == []
+def nothing_waits(table, key):
+    """No key waits to be computed."""
+    return False
+
+
+def age(lab, place):
     long_ago = time.time() - (lab.workers.keep_failed_days + 1) * 86400
     os.utime(path_of(place), (long_ago, long_ago))
+
+
+def test_what_nobody_will_come_back_for_goes_after_some_days(lab, place):
+    place.write((1,))
+    assert sweep.sweep(lab, nothing_waits) == []
+    age(lab, place)
     young = place_in(lab, fetched=())
     young.write((2,))
-    assert sweep.sweep(lab) == [str(path_of(place))]
+    assert sweep.sweep(lab, nothing_waits) == [str(path_of(place))]
     assert young.read() == (2,)
+
+
+def test_a_result_whose_key_waits_stays_however_old(lab):
+    day = {"day": date(2026, 2, 10), "size": Decimal("1.50")}
+    waiting, gone, unreadable = place_in(lab), place_in(lab, key=day), place_in(lab, fetched=("b",))
+    for place in (waiting, gone, unreadable):
+        place.write((1,))
+    path_of(unreadable).write_text("{")
+    for place in (waiting, gone, unreadable):
+        age(lab, place)
+    asked = []
+
+    def waits(table, key):
+        asked.append((table, key))
+        return key == KEY
+
+    assert set(sweep.sweep(lab, waits)) == {str(path_of(gone)), str(path_of(unreadable))}
+    assert ("imaging.Dff", KEY) in asked and ("imaging.Dff", day) in asked and len(asked) == 2
+    assert waiting.read() == (1,)
 
 
 def test_where_nothing_of_failed_attempts_is_kept_a_result_stays_for_a_day(lab, place):
     place.write((1,))
     spare = replace(lab, workers=replace(lab.workers, keep_failed_days=0))
-    assert sweep.sweep(spare) == []
+    assert sweep.sweep(spare, nothing_waits) == []
     assert place.read() == (1,)
-
-
-def test_the_dates_of_a_key_are_told(lab):
-    place = place_in(lab, key={"day": date(2026, 2, 10), "step": timedelta(1), "size": Decimal("1.50")})
-    place.write((1,))
-    assert json.loads(path_of(place).read_text())["key"].startswith("day=2026-02-10")

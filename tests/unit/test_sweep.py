@@ -25,6 +25,11 @@ def lab(tmp_path):
     return replace(settings, workers=replace(settings.workers, scratch="scratch"))
 
 
+def nothing_waits(table, key):
+    """No key waits to be computed."""
+    return False
+
+
 def age(folder):
     for path in (*folder.rglob("*"), folder):
         os.utime(path, (DAYS_AGO, DAYS_AGO))
@@ -51,16 +56,16 @@ def kept(lab):
 @posix_only
 def test_a_dead_attempt_is_kept_with_the_failed_ones(lab):
     folder = dead(lab.root("processed") / "sess" / "scan")
-    assert sweep.sweep(lab) == [str(folder)]
+    assert sweep.sweep(lab, nothing_waits) == [str(folder)]
     assert not folder.exists()
     assert kept(lab) == ["attempt.json", "data.bin", "run.log"]
-    assert sweep.sweep(lab) == []
+    assert sweep.sweep(lab, nothing_waits) == []
 
 
 @posix_only
 def test_a_dead_attempt_that_does_not_say_its_key_is_removed(lab):
     folder = dead(lab.root("processed"), key=False)
-    assert sweep.sweep(lab) == [str(folder)]
+    assert sweep.sweep(lab, nothing_waits) == [str(folder)]
     assert list(lab.root("processed").iterdir()) == []
 
 
@@ -69,16 +74,16 @@ def test_one_attempt_on_two_disks_is_kept_once(lab):
     dead(lab.home / "scratch")
     (dead(lab.root("processed")) / "data.bin").unlink()
     age(next(lab.root("processed").iterdir()))
-    assert len(sweep.sweep(lab)) == 2
+    assert len(sweep.sweep(lab, nothing_waits)) == 2
     assert kept(lab) == ["attempt.json", "data.bin", "run.log"]
 
 
 @posix_only
 def test_what_fell_silent_today_is_left_alone(lab):
     folder = dead(lab.root("processed"), old=False)
-    assert sweep.sweep(lab) == []
+    assert sweep.sweep(lab, nothing_waits) == []
     (folder / "data.bin").touch()
-    assert sweep.sweep(lab, grace=-1) == [str(folder)]
+    assert sweep.sweep(lab, nothing_waits, grace=-1) == [str(folder)]
 
 
 @posix_only
@@ -90,7 +95,7 @@ def test_a_living_attempt_is_left_alone_however_silent(lab):
         asked = [sys.executable, "-c", code, str(attempt.work)]
         seen = subprocess.run(asked, capture_output=True, text=True, check=True)
         assert seen.stdout == "False\n"
-        assert sweep.sweep(lab, grace=-1) == []
+        assert sweep.sweep(lab, nothing_waits, grace=-1) == []
         assert attempt.work.exists()
 
 
@@ -99,7 +104,7 @@ def test_results_and_what_failed_before_are_not_searched(lab):
     root = lab.root("processed")
     (dead(root / "done" / "plane0"), dead(root / "failed" / "2026-01-01"))
     (root / "done" / "manifest.json").touch()
-    assert sweep.sweep(lab) == []
+    assert sweep.sweep(lab, nothing_waits) == []
 
 
 @posix_only
@@ -109,7 +114,7 @@ def test_no_link_is_followed(lab, tmp_path):
     (lab.home / "stores" / "derived" / "there").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "elsewhere" / ".0123.part").touch()
     age(tmp_path / "elsewhere")
-    assert sweep.sweep(lab) == []
+    assert sweep.sweep(lab, nothing_waits) == []
     assert elsewhere.exists()
 
 
@@ -120,7 +125,7 @@ def test_half_written_arrays_are_removed_after_a_day_and_whole_ones_never(lab):
         (folder / name).touch()
     age(folder)
     (folder / ".fresh.part").touch()
-    assert sweep.sweep(lab) == [stores.named("derived", lab).locate("Costly/.dead.part")]
+    assert sweep.sweep(lab, nothing_waits) == [stores.named("derived", lab).locate("Costly/.dead.part")]
     assert sorted(path.name for path in folder.iterdir()) == [".fresh.part", ".hidden", "trace.b2nd"]
 
 
@@ -129,7 +134,7 @@ def test_bulk_of_failed_attempts_goes_after_the_days_of_the_setting(lab):
     place.mkdir(parents=True)
     (place / "data.bin").touch()
     (place / "run.log").touch()
-    assert sweep.sweep(lab) == ["1 files of failed attempts"]
+    assert sweep.sweep(lab, nothing_waits) == ["1 files of failed attempts"]
     assert [path.name for path in place.iterdir()] == ["run.log"]
 
 
@@ -142,15 +147,15 @@ def test_a_place_that_does_not_answer_does_not_stop_the_others(lab, monkeypatch,
     folder.mkdir(parents=True, exist_ok=True)
     (folder / ".dead.part").touch()
     age(folder)
-    assert len(sweep.sweep(lab)) == 1
+    assert len(sweep.sweep(lab, nothing_waits)) == 1
     assert "the share is gone" in caplog.text
 
 
 def test_a_sweeper_sweeps_at_once_and_not_again_before_its_time(lab, monkeypatch, caplog):
     caplog.set_level(logging.INFO, "adamacs")
     swept = []
-    monkeypatch.setattr(sweep, "sweep", lambda settings: swept.append(settings) or ["a folder"])
-    daily, often = sweep.Sweeper(lab), sweep.Sweeper(lab, every=0)
+    monkeypatch.setattr(sweep, "sweep", lambda settings, waits: swept.append(settings) or ["a folder"])
+    daily, often = sweep.Sweeper(lab, nothing_waits), sweep.Sweeper(lab, nothing_waits, every=0)
     for _ in range(3):
         daily.tick()
         daily._thread.join()
