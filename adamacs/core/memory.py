@@ -24,21 +24,29 @@ def forget_peak() -> None:
             os.close(file)
 
 
-def peak() -> int | None:
-    """Return the greatest resident size since `forget_peak`, or since the process began, bytes; None if unknown."""
+def peak(pid: int | None = None) -> int | None:
+    """Return the greatest resident size since `forget_peak`, or since the process began, bytes; None if unknown.
+
+    Parameters
+    ----------
+    pid
+        Of another process. Where the system does not tell its greatest size (all but Linux), this is its present one.
+    """
     with suppress(OSError):
-        file = os.open("/proc/self/status", os.O_RDONLY)
+        file = os.open(f"/proc/{pid or 'self'}/status", os.O_RDONLY)
         try:
             _, found, rest = os.read(file, _ENOUGH).partition(b"VmHWM:")
         finally:
             os.close(file)
         if found:
             return int(rest.split(maxsplit=1)[0]) * 1024
+    if pid is not None:
+        return used(family(pid)[:1]) or None
     with suppress(ImportError):
         import resource
 
-        used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return used if sys.platform == "darwin" else used * 1024
+        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return most if sys.platform == "darwin" else most * 1024
     return None
 
 

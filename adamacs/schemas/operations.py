@@ -61,7 +61,7 @@ class Attempt(dj.Manual):
     failure = ''  : varchar(16)     # class of the failure, see docs/reference/failures.md
     message = ''  : varchar(2047)   # one line
     traceback = '' : varchar(8000)  # its end
-    peak_memory = null : int64      # bytes, resident
+    peak_memory = null : int64      # bytes, resident; of one that was killed, as its daemon saw it last
     index (table_name, key_hash)
     """
 

@@ -15,7 +15,7 @@ import os
 import platform
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from adamacs.core import processes
@@ -252,6 +252,7 @@ def bury(
     outcome: str = "killed",
     failure: str = "",
     because: str = "",
+    peak_memory: int | None = None,
     expired_only: bool = False,
 ) -> Burial:
     """Hand back what a dead worker held, and record how it ended.
@@ -270,6 +271,8 @@ def bury(
         Class of the failure; by default the outcome.
     because
         What happened, for the record.
+    peak_memory
+        bytes that it took at most, where somebody saw.
     expired_only
         Only if its lease has still run out.
 
@@ -285,25 +288,26 @@ def bury(
     with statements.transaction(connection):
         if connection.query(text, (worker_id,)).rowcount != 1:
             return Burial()
-        given = [_bury_claims(q, worker_id, kills, outcome, failure or outcome, because) for q in queues]
+        how = Ending({}, outcome, 0.0, failure or outcome, because, peak_memory=peak_memory)
+        given = [_bury_claims(q, worker_id, kills, how) for q in queues]
     count = sum(burial.count for burial in given)
     level = logging.WARNING if count or outcome in DEATHS else logging.DEBUG
     log.log(level, "Worker %s is gone (%s); %d keys handed back.", worker_id, because or outcome, count)
     return Burial(count, tuple(sentence for burial in given for sentence in burial.failed))
 
 
-def _bury_claims(queue: Queue, worker_id: int, kills: int, outcome: str, failure: str, because: str) -> Burial:
+def _bury_claims(queue: Queue, worker_id: int, kills: int, how: Ending) -> Burial:
     held = queue.held(worker_id)
     if not held:
         return Burial()
     among = f" It held {len(held)} keys of the table at once." if len(held) > 1 else ""
-    message = f"{because or 'The worker died while it computed this.'}{among}"
-    endings = [Ending(claim.key, outcome, seconds, failure, message) for claim, seconds in held]
+    message = f"{how.message or 'The worker died while it computed this.'}{among}"
+    endings = [replace(how, key=claim.key, seconds=seconds, message=message) for claim, seconds in held]
     record_after_death(queue.connection, worker_id, queue.name, endings)
     failed = []
     for claim, _ in held:
-        text = f"[{failure}] {message}"
-        if outcome not in DEATHS:
+        text = f"[{how.failure}] {message}"
+        if how.outcome not in DEATHS:
             queue.requeue(worker_id, [claim])
         elif _deaths(queue, claim.key) >= kills:
             queue.fail(worker_id, claim, text)

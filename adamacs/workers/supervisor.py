@@ -65,6 +65,7 @@ class Child:
     key: dict[str, Any] = field(default_factory=dict)
     count: int = 0  # keys that it computes together
     began: int = 0  # how often it began something
+    peak: int = 0  # bytes that it took at most, as far as it was seen, since it last began something
     moved: float = 0.0  # when it last said that it came further
     stale_after: float | None = None
     idle_since: float = float("-inf")  # when the look began after which it had nothing to do
@@ -291,6 +292,7 @@ class Supervisor:
             self._watch.pulses[event["worker_id"]] = child.pulse
         elif kind == "began":
             child.began += 1
+            child.peak = 0
             child.table, child.count, child.stale_after = event["table"], event["count"], event["stale_after"]
             child.key = event["keys"][0] if event["keys"] else {}
             child.moved = time.monotonic()
@@ -399,13 +401,21 @@ class Supervisor:
             self._watch.pulses.pop(cast(int, child.worker_id), None)
 
     def _bury_child(self, child: Child, worker_id: int, outcome: str, failure: str, because: str) -> None:
-        kills = self.settings.workers.kills
-        burial = liveness.bury(worker_id, self._queues, kills, outcome=outcome, failure=failure, because=because)
+        peak = child.peak or None
+        burial = liveness.bury(
+            worker_id,
+            self._queues,
+            self.settings.workers.kills,
+            outcome=outcome,
+            failure=failure,
+            because=because,
+            peak_memory=peak,
+        )
         if self.mode != "once":  # there every key of a dead child is told already
             self.tally.failed += burial.failed
         self._last_end = time.monotonic()  # what was handed back is work again
         if not burial.count and child.table and outcome in ("cancelled", "fenced"):  # its claim was taken away before
-            ending = Ending(child.key, outcome, 0.0, failure, because)
+            ending = Ending(child.key, outcome, 0.0, failure, because, peak_memory=peak)
             liveness.record_after_death(self._connection, worker_id, child.table, [ending])
 
     def _end_child(self, child: Child, outcome: str, failure: str, because: str) -> None:
@@ -417,8 +427,11 @@ class Supervisor:
     # ---- what a child may not do
 
     def _inspect(self, child: Child, look_at_claims: bool) -> None:
+        if child.table:
+            child.peak = max(child.peak, memory.peak(child.process.pid) or 0)
         limit = (self.role.memory or self.settings.workers.memory) * 1e9
         if limit and (used := child.memory(limit)) > limit:
+            child.peak = max(child.peak, used)
             took = f"The worker took {used / 1e9:.2f} GB with what it started"
             because = f"{took}, more than the {limit / 1e9:g} GB that it may."
             self._end_child(child, "killed", "memory", because)

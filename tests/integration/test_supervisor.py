@@ -79,10 +79,12 @@ def outcomes(table="work.Costly"):
 
 
 def test_a_killed_worker_is_replaced_and_its_key_computed_at_once(daemon, items):
-    items.Item.insert1({"item": 1, "seconds": 2})
+    items.Item.insert1({"item": 1, "seconds": 2, "megabytes": 300})
     with daemon():
         claim = until(lambda: running(items.Costly))
         assert claim["connection_id"] >= TOKEN_FLOOR
+        until(lambda: psutil.Process(claim["pid"]).memory_info().rss > 300e6)
+        time.sleep(1)  # several looks
         os.kill(claim["pid"], signal.SIGKILL)
         began = time.monotonic()
         until(lambda: "killed" in outcomes())
@@ -92,6 +94,7 @@ def test_a_killed_worker_is_replaced_and_its_key_computed_at_once(daemon, items)
     killed = (operations.Attempt & {"outcome": "killed"}).fetch1()
     assert "SIGKILL" in killed["message"]
     assert killed["job_key"] == {"item": 1}
+    assert 300e6 < killed["peak_memory"] < 600e6
 
 
 def test_told_to_stop_it_finishes_the_key_in_work_and_takes_up_no_other(daemon, items):
@@ -160,8 +163,9 @@ def test_a_key_that_takes_too_much_memory_is_ended_and_stops_after_a_limit(daemo
         until(lambda: set(portable.job_table(items.Costly).to_arrays("status")) == {"error"})
         until(lambda: len(items.Total()) == 1)  # the others go on
     assert sorted(outcomes()) == ["done", "killed", "killed"]
-    failures = set((operations.Attempt & {"outcome": "killed"}).to_arrays("failure"))
-    assert failures == {"memory"}
+    killed = (operations.Attempt & {"outcome": "killed"}).to_dicts()
+    assert {one["failure"] for one in killed} == {"memory"}
+    assert all(one["peak_memory"] > 1e9 for one in killed)
 
 
 def test_memory_of_a_tool_that_a_worker_started_counts_and_the_tool_ends_with_it(daemon, items):
@@ -171,7 +175,9 @@ def test_memory_of_a_tool_that_a_worker_started_counts_and_the_tool_ends_with_it
         (tool,) = until(worker.children)
         until(lambda: outcomes())
         until(lambda: is_gone(tool.pid))
-    assert (operations.Attempt & {"outcome": "killed"}).fetch1("failure") == "memory"
+    killed = (operations.Attempt & {"outcome": "killed"}).fetch1()
+    assert killed["failure"] == "memory"
+    assert killed["peak_memory"] > 1e9  # of which the worker itself has a small part
     assert "with what it started" in portable.job_table(items.Costly).fetch1("error_message")
 
 

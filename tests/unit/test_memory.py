@@ -50,9 +50,12 @@ def test_what_a_process_started_counts_however_far_down():
         assert family[0].pid == process.pid
         assert memory.used(family[:1]) < 100 * MB
         assert 200 * MB < memory.used(family) < 300 * MB
+        assert memory.peak(process.pid) < 100 * MB
+        assert 200 * MB < memory.peak(family[1].pid) < 500 * MB
         assert 200 * MB < memory.used(family, limit=1e9) < 300 * MB
     assert memory.used(family) == 0
     assert memory.family(process.pid) == []
+    assert memory.peak(process.pid) is None
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux forks by itself and tells shares")
