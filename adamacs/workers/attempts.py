@@ -26,8 +26,8 @@ class Tried:
     failure
         Class of the failure, as `docs/reference/failures.md` lists them.
     peak_memory
-        bytes, resident, of the worker's process; of one that was killed as its daemon saw it last, and where it was for its
-        memory with all that it started. None where nobody measured it: its daemon died, too.
+        bytes, resident, of the worker's process; of one that was killed, as its daemon saw it last, and of one that was
+        ended for its memory, with all that it started. None where nobody measured it: its daemon died, too.
     log_file
         On `host`; empty for a worker without one.
     """

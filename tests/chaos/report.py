@@ -24,7 +24,10 @@ def main() -> None:
 def page(text: str, records: str) -> str:
     """Return the page with the tables of these records."""
     lines = [json.loads(line) for line in records.splitlines()]
-    return "\n".join([text.partition(MARK)[0] + MARK, "", *sums(lines), "", "## Every run", "", *runs(lines), ""])
+    latest = [line for line in lines if line.get("version") == lines[-1].get("version")]
+    tables = [("Of the last version", sums(latest)), ("Of all", sums(lines)), ("Every run", runs(lines))]
+    parts = [part for title, table in tables for part in (f"### {title}", "", *table, "")]
+    return "\n".join([text.partition(MARK)[0] + MARK, "", *parts])
 
 
 def sums(lines: Iterable[Mapping[str, Any]]) -> list[str]:
@@ -47,10 +50,12 @@ def sums(lines: Iterable[Mapping[str, Any]]) -> list[str]:
 
 def runs(lines: Iterable[Mapping[str, Any]]) -> list[str]:
     """Return a table with a row per scenario of every run."""
-    head = ["date", "server", "fault", "seed", "faults", "keys", "longest claim of the dead, s", "longest return, s"]
-    table = [f"| {' | '.join([*head, 'wrong'])} |", f"|{'---|' * (len(head) + 1)}"]
+    head = ["date", "server", "adamacs", "fault", "seed", "faults", "keys"]
+    head += ["longest claim of the dead, s", "longest return, s", "wrong"]
+    table = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
     for line in lines:
-        cells = [line["date"], _server(line), line["fault"], line["seed"], sum(line["delivered"].values())]
+        cells = [line["date"], _server(line), line.get("version", "")]
+        cells += [line["fault"], line["seed"], sum(line["delivered"].values())]
         cells += [line["keys"], line["longest_claim_without_worker_s"], line["longest_until_back_s"] or ""]
         table.append(f"| {' | '.join(map(str, [*cells, len(line['violations'])]))} |")
     return table

@@ -16,13 +16,14 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 
 import numpy as np
 
+from adamacs.core import processes
 from adamacs.database import ping
 from tests.chaos import worker
 from tests.chaos.checks import Checker
@@ -131,10 +132,11 @@ class Suite:
         violations += [*observer.stuck.values(), *(crash for host in hosts for crash in host.crashes)]
         violations += self._checker.violations([host.log for host in hosts])
         attempts = {name: n - before.get(name, 0) for name, n in self._checker.attempts().items()}
-        violations += [f"{n} attempts {name}" for name, n in attempts.items() if self._is_odd(name, fault) and n]
+        violations += [f"{n} attempts {name}" for name, n in attempts.items() if n and is_odd(name, fault.tolerated)]
         return {
             "backend": self._options.backend,
             "server": ping.version(self._server.address),
+            "version": processes.version(),
             "fault": kind,
             "seed": self._options.seed,
             "delivered": dict(sorted(fault.delivered.items())),
@@ -147,12 +149,6 @@ class Suite:
             "seconds": round(time.monotonic() - began),
             "violations": violations[:20],
         }
-
-    @staticmethod
-    def _is_odd(outcome: str, fault: Fault) -> bool:
-        """Whether no attempt should end like this: here nothing stands still, and nobody cancels anything."""
-        kind, _, failure = outcome.partition(" ")
-        return kind in ("stalled", "cancelled") or (kind == "failed" and failure not in fault.tolerated)
 
     @contextmanager
     def _hosts(self, hours: float) -> Iterator[tuple[list[Host], Observer]]:
@@ -201,6 +197,12 @@ class Suite:
             elif done == fault.delivered.total():
                 time.sleep(0.05)
         return violations, longest
+
+
+def is_odd(outcome: str, tolerated: Collection[str]) -> bool:
+    """Whether no attempt should end like this: here nothing stands still, and nobody cancels anything."""
+    kind, _, failure = outcome.partition(" ")
+    return kind in ("stalled", "cancelled") or (kind == "failed" and failure not in tolerated)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from tests import servers
 class PostgreSQL:
     """The embedded server of a throw-away home. What it acknowledged outlives its process, as everywhere."""
 
-    ways = (signal.SIGKILL, signal.SIGQUIT, signal.SIGINT)  # the last two: immediate, and in order
+    ways = (signal.SIGKILL, signal.SIGKILL, signal.SIGQUIT, signal.SIGINT)  # the last two: at once, and in order
 
     def __init__(self, home: Path) -> None:
         self._server = EmbeddedServer(home)
@@ -51,7 +51,7 @@ class PostgreSQL:
 class MySQL:
     """A private server of the MySQL family. What it acknowledged is with the system, and outlives its process."""
 
-    ways = (signal.SIGKILL, signal.SIGTERM)
+    ways = (signal.SIGKILL, signal.SIGKILL, signal.SIGKILL, signal.SIGTERM)
 
     def __init__(self, program: str) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="adamacs-mysql-"))

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from tests.chaos import report
+from tests.chaos.faults import BrokenStore, Kill, Outage
+from tests.chaos.run import is_odd
 
 
 def test_the_page_holds_the_figures_of_every_recorded_run():
@@ -22,3 +26,24 @@ def test_faults_of_several_runs_add_up():
     table = report.sums([line, line, embedded, {**line, "server": "MySQL 9.7.4"}])
     assert table[0] == "| fault | what | PostgreSQL | MariaDB | MySQL | together |"
     assert "| kill | child | 3 | 4 | 2 | 9 |" in table
+
+
+@pytest.mark.parametrize(
+    ("outcome", "odd_while_killing", "odd_without_database", "odd_without_store"),
+    [
+        ("done", False, False, False),
+        ("killed", False, False, False),
+        ("fenced", False, False, False),
+        ("failed database", True, False, True),
+        ("failed store", True, True, False),
+        ("failed permission", True, True, False),
+        ("failed bug", True, True, True),
+        ("stalled", True, True, True),
+        ("cancelled", True, True, True),
+    ],
+)
+def test_an_attempt_may_fail_of_what_is_away_and_none_is_stalled_or_cancelled(
+    outcome, odd_while_killing, odd_without_database, odd_without_store
+):
+    odd = [is_odd(outcome, fault.tolerated) for fault in (Kill, Outage, BrokenStore)]
+    assert odd == [odd_while_killing, odd_without_database, odd_without_store]
