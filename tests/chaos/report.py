@@ -24,8 +24,8 @@ def main() -> None:
 def page(text: str, records: str) -> str:
     """Return the page with the tables of these records."""
     lines = [json.loads(line) for line in records.splitlines()]
-    latest = [line for line in lines if line.get("version") == lines[-1].get("version")]
-    tables = [("Of the last version", sums(latest)), ("Of all", sums(lines)), ("Every run", runs(lines))]
+    known = [line for line in lines if "version" in line]
+    tables = [("Runs whose revision is on record", sums(known)), ("All runs", sums(lines)), ("Each run", runs(lines))]
     parts = [part for title, table in tables for part in (f"### {title}", "", *table, "")]
     return "\n".join([text.partition(MARK)[0] + MARK, "", *parts])
 
