@@ -41,7 +41,11 @@ def peak(pid: int | None = None) -> int | None:
         if found:
             return int(rest.split(maxsplit=1)[0]) * 1024
     if pid is not None:
-        return used(family(pid)[:1]) or None
+        import psutil
+
+        with suppress(psutil.Error):
+            return int(psutil.Process(pid).memory_info().rss) or None
+        return None
     with suppress(ImportError):
         import resource
 

@@ -17,7 +17,7 @@ import json
 import logging
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
@@ -128,36 +128,39 @@ def names_arrays(value: Any) -> bool:
     return isinstance(value, ArrayReference) or (isinstance(value, list | tuple) and any(map(names_arrays, value)))
 
 
-def sweep(
-    root: Path, older_than: float, drafts_older_than: float, waits: Callable[[str, Mapping[str, Any]], bool]
-) -> list[str]:
+Waiting = Callable[[str], Iterable[Mapping[str, Any]] | None]
+
+
+def sweep(root: Path, older_than: float, drafts_older_than: float, waiting: Waiting) -> list[str]:
     """Remove what nobody will come back for, and return what that was.
 
     Parameters
     ----------
     older_than, drafts_older_than
         s since 1970: results, and half-written ones, that were written before go.
-    waits
-        Whether a key of a table still waits to be computed or landed: its result stays, however old.
+    waiting
+        Returns the keys of a table that wait to be computed or landed, or None where nobody can tell. The newest result
+        of each stays, however old.
     """
     store = _store(root)
-    old = (found.path for found in store.listing() if found.modified < older_than)
-    dead = [path for path in old if not (about := _about(store, path)) or not waits(*about)]
-    dead += [found.path for found in store.listing(partial=True) if found.modified < drafts_older_than]
+    listed = {found.path: found.modified for found in store.listing()}
+    newest = {_key_of(path): path for path in sorted(listed, key=lambda path: (listed[path], path))}
+    old = {path for path, modified in listed.items() if modified < older_than}
+    for table in {path.partition("/")[0] for path in old}:
+        keys = waiting(table)
+        if keys is None:
+            old = {path for path in old if not path.startswith(f"{table}/")}
+        for key in keys or ():
+            old.discard(newest.get(f"{table}/{name_of(key)}", ""))
+    dead = [*old, *(found.path for found in store.listing(partial=True) if found.modified < drafts_older_than)]
     for path in dead:
         store.remove(path)
     return [store.locate(path) for path in dead]
 
 
-def _about(store: FileStore, path: str) -> tuple[str, dict[str, Any]] | None:
-    """Return the table and the key of a result; None where the file does not tell."""
-    try:
-        told = json.loads(store.read(path, 0, LARGEST))
-        return str(told["table"]), dict(_value(told["key"], set()))
-    except (*_DAMAGED, FileNotFoundError) as error:
-        if isinstance(error, StoreUnavailable):
-            raise
-        return None
+def _key_of(path: str) -> str:
+    """Return the part of a result's path that is the same for all results of its key."""
+    return path.rpartition("-")[0]
 
 
 @lru_cache
@@ -170,7 +173,7 @@ def _store(root: Path) -> FileStore:
 
 def _dumped(table: str, key: Mapping[str, Any], value: Any) -> bytes:
     spelt = _spelt(value)
-    about = {"table": table, "key": _spelt(dict(key)), "blake3": blake3(_text(spelt)).hexdigest(), "computed": spelt}
+    about = {"table": table, "key": describe(key), "blake3": blake3(_text(spelt)).hexdigest(), "computed": spelt}
     content = _text(about)
     if len(content) > LARGEST:
         raise NotKept(f"{len(content)} bytes are more than {LARGEST}.")

@@ -5,23 +5,20 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from adamacs.core.errors import AdamacsError
 from adamacs.core.settings import Settings
 from adamacs.storage import computed, failed, stores
 from adamacs.storage.attempts import DAY, sweep_attempts
+from adamacs.storage.computed import Waiting
 
 log = logging.getLogger(__name__)
 
 
-Waits = Callable[[str, Mapping[str, Any]], bool]
-
-
-def sweep(settings: Settings, waits: Waits, grace: float = DAY) -> list[str]:
+def sweep(settings: Settings, waiting: Waiting, grace: float = DAY) -> list[str]:
     """Clear away the dead staging of a lab, and return what was cleared.
 
     That is, below the root `processed` and on the scratch disk, attempts that nobody holds; in file stores, drafts of
@@ -33,8 +30,8 @@ def sweep(settings: Settings, waits: Waits, grace: float = DAY) -> list[str]:
     ----------
     settings
         Of the lab.
-    waits
-        Whether a key of a table still waits to be computed.
+    waiting
+        As `computed.sweep` takes it.
     grace
         s of silence after which something is taken for dead.
     """
@@ -49,7 +46,7 @@ def sweep(settings: Settings, waits: Waits, grace: float = DAY) -> list[str]:
                 cleared += _sweep_drafts(stores.named(name, settings), grace)
     with _passing_over():
         now = time.time()
-        cleared += computed.sweep(root, now - max(days * DAY, grace), now - grace, waits)
+        cleared += computed.sweep(root, now - max(days * DAY, grace), now - grace, waiting)
     with _passing_over():
         if count := failed.prune(root, days):
             cleared.append(f"{count} files of failed attempts")
@@ -85,15 +82,15 @@ class Sweeper:
     ----------
     settings
         Of the lab.
-    waits
-        Whether a key of a table still waits to be computed; asked in that thread.
+    waiting
+        As `computed.sweep` takes it; asked in that thread.
     every
         s between two sweeps.
     """
 
-    def __init__(self, settings: Settings, waits: Waits, every: float = DAY) -> None:
+    def __init__(self, settings: Settings, waiting: Waiting, every: float = DAY) -> None:
         self._settings = settings
-        self._waits = waits
+        self._waiting = waiting
         self._every = every
         self._next = float("-inf")
         self._thread: threading.Thread | None = None
@@ -107,5 +104,5 @@ class Sweeper:
         self._thread.start()
 
     def _sweep(self) -> None:
-        for what in sweep(self._settings, self._waits):
+        for what in sweep(self._settings, self._waiting):
             log.info("Cleared away: %s", what)

@@ -27,7 +27,8 @@ class Tried:
         Class of the failure, as `docs/reference/failures.md` lists them.
     peak_memory
         bytes, resident, of the worker's process; of one that was killed, as its daemon saw it last, and of one that was
-        ended for its memory, with all that it started. None where nobody measured it: its daemon died, too.
+        ended for its memory, with all that it started. None where nobody measured it: in a batch, or where another than
+        its daemon noticed the death.
     log_file
         On `host`; empty for a worker without one.
     """

@@ -173,6 +173,11 @@ class Queue:
                 query(text, (*values, *arguments), reconnect=False)
         return rows
 
+    def keys(self, connection: dj.Connection) -> list[dict[str, Any]]:
+        """Return the keys of all rows, whatever their status, over a connection that the caller's thread may use."""
+        rows = connection.query(f"SELECT {', '.join(self._sql.columns)} FROM {self._sql.jobs}")
+        return [dict(zip(self.key_columns, row, strict=True)) for row in rows]
+
     def holds(self, worker_id: int) -> bool:
         """Whether a worker holds a claim here."""
         text = f"SELECT 1 FROM {self._sql.jobs} WHERE {self._sql.held} LIMIT 1"

@@ -184,8 +184,10 @@ class Slot:
         left = [claim for claim in taken if not claim.done]
         # What failed before is tried alone, when it is the most urgent one, and held alone: if it kills this worker, no
         # other key is suspected.
-        together = left[:1] if left and left[0].before else [claim for claim in left if not claim.before]
-        queue.requeue(self.identity.worker_id, [claim for claim in left if claim not in together])
+        fresh = [claim for claim in left if not claim.before]
+        alone = left[:1] if left and left[0].before else []
+        together = alone or fresh
+        queue.requeue(self.identity.worker_id, left[1:] if alone else [claim for claim in left if claim.before])
         if len(together) > 1:
             self._compute_together(queue, together)
         elif together:

@@ -156,7 +156,8 @@ class Supervisor:
         portable.limit_idle_transactions(self._connection, settings.workers.lease)
         self._watch = Watch(self._queues, settings.workers, self._reconnect)
         self._events: queue.Queue[tuple[Child, dict[str, Any]]] = queue.Queue()
-        self._sweeper = sweep.Sweeper(settings, self._waits)
+        self._sweeper = sweep.Sweeper(settings, self._waiting)
+        self._has_looked = False  # somebody put into the queues what is missing: a result may be of a key that was
         self._to_bury: list[Child] = []
         self._last_end = float("-inf")
         self._claims_seen = float("-inf")
@@ -174,17 +175,20 @@ class Supervisor:
     def _reconnect(self) -> None:
         database.open_connection(self.settings)
 
-    def _waits(self, table_name: str, key: Mapping[str, Any]) -> bool:
-        """Whether a job row speaks of a key, or nobody can tell. The sweeper asks, in a thread of its own."""
+    def _waiting(self, table_name: str) -> list[dict[str, Any]] | None:
+        """Return the keys that wait in a table's queue, or None where nobody can tell.
+
+        The sweeper asks, in a thread of its own; a table that this release does not know may be one of a newer release.
+        """
         found = next((q for q in self._queues if q.name == table_name), None)
         if found is None:
-            return False
+            return None
         try:
             with closing(portable.separate_connection(database.running_server(self.settings))) as own:
-                return bool(portable.job_table(found.table, own) & dict(key))
+                return found.keys(own)
         except (*portable.UNREACHABLE, *portable.FAILURES) as error:
-            log.debug("Nobody can tell whether a key waits: %s", error)
-            return True
+            log.debug("Nobody can tell which keys of %s wait: %s", table_name, error)
+            return None
 
     # ---- the loop
 
@@ -197,7 +201,8 @@ class Supervisor:
                 self._watch.tick()
                 self._bury()
                 self._look_after_children()
-                self._sweeper.tick()
+                if self._has_looked:
+                    self._sweeper.tick()
                 if self._is_drained():
                     self._order("stop")
         finally:
@@ -291,6 +296,7 @@ class Supervisor:
             child.pulse = Pulse(event["worker_id"], is_alive=child.is_beating)
             self._watch.pulses[event["worker_id"]] = child.pulse
         elif kind == "began":
+            self._has_looked = True
             child.began += 1
             child.peak = 0
             child.table, child.count, child.stale_after = event["table"], event["count"], event["stale_after"]
@@ -298,7 +304,7 @@ class Supervisor:
             child.moved = time.monotonic()
             self._pulse(child, BEGINS, None)
         elif kind == "ended":
-            child.table, child.key, child.count = "", {}, 0
+            child.table, child.key, child.count, child.peak = "", {}, 0, 0
             self._last_end = max(self._last_end, event["at"])
             self._pulse(child, "", None)
         elif kind == "progress":
@@ -308,6 +314,7 @@ class Supervisor:
             if listener := progress.listener():
                 listener(step)
         elif kind == "idle":
+            self._has_looked = True
             child.idle_since = event["since"]
         elif kind == "log":
             log.log(event["level"], "%s", event["text"], extra=logs.fields(**event["fields"]))

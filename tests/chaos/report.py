@@ -26,7 +26,7 @@ def page(text: str, records: str) -> str:
     lines = [json.loads(line) for line in records.splitlines()]
     known = [line for line in lines if "version" in line]
     tables = [("Runs whose revision is on record", sums(known)), ("All runs", sums(lines)), ("Each run", runs(lines))]
-    parts = [part for title, table in tables for part in (f"### {title}", "", *table, "")]
+    parts = [part for title, table in tables if len(table) > 2 for part in (f"### {title}", "", *table, "")]
     return "\n".join([text.partition(MARK)[0] + MARK, "", *parts])
 
 

@@ -17,8 +17,10 @@ import pytest
 from adamacs.core import processes
 from adamacs.database import portable
 from adamacs.schemas import operations
-from adamacs.workers import jobs, liveness
+from adamacs.workers import jobs, liveness, roles
 from adamacs.workers.liveness import TOKEN_FLOOR
+from adamacs.workers.roles import Role
+from adamacs.workers.supervisor import Child, Supervisor
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 60  # s
@@ -95,6 +97,31 @@ def test_a_killed_worker_is_replaced_and_its_key_computed_at_once(daemon, items)
     assert "SIGKILL" in killed["message"]
     assert killed["job_key"] == {"item": 1}
     assert 300e6 < killed["peak_memory"] < 600e6
+
+
+def test_results_are_swept_once_somebody_saw_what_is_missing(daemon, items, mouse_lab):
+    """A key that no job row speaks of, as after a restore, may be one whose result lies there."""
+    items.Item.insert1({"item": 1, "seconds": 2})
+    place = mouse_lab.settings.root("processed") / "computed" / "work.Costly"
+    place.mkdir(parents=True)
+    files = [place / f"item={number}-{'0' * 32}.json" for number in (1, 2)]
+    for file in files:
+        file.write_text("{}")
+        os.utime(file, (0, 0))
+    with daemon():
+        until(lambda: len(items.Total()) == 1)
+        until(lambda: not files[1].exists())
+    assert files[0].exists()
+
+
+def test_a_child_that_dies_between_two_keys_took_no_memory_for_either(mouse_lab, items, monkeypatch):
+    monkeypatch.setattr(roles, "computing_tables", lambda: [items.Costly])
+    child = Child(process=None, started=0.0)
+    daemon = Supervisor(Role("cpu"), mouse_lab.settings)
+    daemon._take_in(child, {"event": "began", "table": "work.Costly", "keys": [], "count": 1, "stale_after": None})
+    child.peak = 400_000_000
+    daemon._take_in(child, {"event": "ended", "at": 0.0})
+    assert child.peak == 0
 
 
 def test_told_to_stop_it_finishes_the_key_in_work_and_takes_up_no_other(daemon, items):

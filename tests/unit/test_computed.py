@@ -8,7 +8,7 @@ import os
 import time
 from collections import OrderedDict
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -40,8 +40,8 @@ def place(lab):
     return place_in(lab)
 
 
-def place_in(lab, fetched=("a", 1.5), key=KEY, version=VERSION):
-    return computed.kept(lab.root("processed"), "imaging.Dff", key, fetched, version)
+def place_in(lab, fetched=("a", 1.5), key=KEY, version=VERSION, table="imaging.Dff"):
+    return computed.kept(lab.root("processed"), table, key, fetched, version)
 
 
 def write_array(values):
@@ -227,13 +227,13 @@ def test_a_disk_that_takes_nothing_costs_the_result_only(lab, caplog):
 # ---- the sweep
 
 
-def nothing_waits(table, key):
+def nothing_waits(table):
     """No key waits to be computed."""
-    return False
+    return []
 
 
-def age(lab, place):
-    long_ago = time.time() - (lab.workers.keep_failed_days + 1) * 86400
+def age(lab, place, days=1):
+    long_ago = time.time() - (lab.workers.keep_failed_days + days) * 86400
     os.utime(path_of(place), (long_ago, long_ago))
 
 
@@ -247,23 +247,35 @@ def test_what_nobody_will_come_back_for_goes_after_some_days(lab, place):
     assert young.read() == (2,)
 
 
-def test_a_result_whose_key_waits_stays_however_old(lab):
-    day = {"day": date(2026, 2, 10), "size": Decimal("1.50")}
-    waiting, gone, unreadable = place_in(lab), place_in(lab, key=day), place_in(lab, fetched=("b",))
-    for place in (waiting, gone, unreadable):
+def test_of_a_key_that_waits_the_newest_result_stays_however_old_and_unreadable(lab):
+    day = {"day": date(2026, 2, 10), "size": Decimal("1.50"), "name": "a\\b/\udce4 '"}
+    waiting, gone, before, last = (
+        *(place_in(lab), place_in(lab, key={"item": 9})),
+        *(place_in(lab, key=day, fetched=(name,)) for name in ("x", "y")),
+    )
+    for days, place in enumerate((last, waiting, gone, before), 1):
         place.write((1,))
-    path_of(unreadable).write_text("{")
-    for place in (waiting, gone, unreadable):
-        age(lab, place)
+        age(lab, place, days)
+    path_of(last).write_text("{")
+    age(lab, last)
     asked = []
 
-    def waits(table, key):
-        asked.append((table, key))
-        return key == KEY
+    def waits(table):
+        asked.append(table)
+        return [KEY, day]
 
-    assert set(sweep.sweep(lab, waits)) == {str(path_of(gone)), str(path_of(unreadable))}
-    assert ("imaging.Dff", KEY) in asked and ("imaging.Dff", day) in asked and len(asked) == 2
+    assert set(sweep.sweep(lab, waits)) == {str(path_of(gone)), str(path_of(before))}
+    assert asked == ["imaging.Dff"]
     assert waiting.read() == (1,)
+    assert path_of(last).exists()
+
+
+def test_where_nobody_can_tell_what_waits_every_result_of_the_table_stays(lab, place):
+    other = place_in(lab, table="imaging.Dff2")
+    for one in (place, other):
+        one.write((1,))
+        age(lab, one)
+    assert sweep.sweep(lab, lambda table: None if table == "imaging.Dff" else []) == [str(path_of(other))]
 
 
 def test_where_nothing_of_failed_attempts_is_kept_a_result_stays_for_a_day(lab, place):
@@ -271,3 +283,9 @@ def test_where_nothing_of_failed_attempts_is_kept_a_result_stays_for_a_day(lab, 
     spare = replace(lab, workers=replace(lab.workers, keep_failed_days=0))
     assert sweep.sweep(spare, nothing_waits) == []
     assert place.read() == (1,)
+
+
+def test_the_dates_of_a_key_are_told(lab):
+    place = place_in(lab, key={"day": date(2026, 2, 10), "step": timedelta(1), "size": Decimal("1.50")})
+    place.write((1,))
+    assert json.loads(path_of(place).read_text())["key"].startswith("day=2026-02-10")

@@ -25,9 +25,9 @@ def lab(tmp_path):
     return replace(settings, workers=replace(settings.workers, scratch="scratch"))
 
 
-def nothing_waits(table, key):
+def nothing_waits(table):
     """No key waits to be computed."""
-    return False
+    return []
 
 
 def age(folder):
