@@ -15,7 +15,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
@@ -78,9 +78,18 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):  # a terminal or a scheduler sends them to everybody
         signal.signal(number, signal.SIG_IGN)  # the supervisor decides
     channel = Channel(_take_over_output())
-    orders = json.loads(sys.stdin.readline())
-    settings = lab_settings.load(Path(orders["home"]))
-    _Worker(channel, settings, orders).run()
+    said = _said()
+    orders = next(said, None)
+    if orders is not None:
+        settings = lab_settings.load(Path(orders["home"]))
+        _Worker(channel, settings, orders, said).run()
+
+
+def _said() -> Iterator[dict[str, Any]]:
+    """Yield what the supervisor says until it is gone; a killed one may stop in the middle of a word."""
+    for line in sys.stdin:
+        if line.endswith("\n"):
+            yield json.loads(line)
 
 
 def _take_over_output() -> TextIO:
@@ -93,10 +102,13 @@ def _take_over_output() -> TextIO:
 class _Worker:
     """What this process is, between its first order and its last word."""
 
-    def __init__(self, channel: Channel, settings: Settings, orders: dict[str, Any]) -> None:
+    def __init__(
+        self, channel: Channel, settings: Settings, orders: dict[str, Any], said: Iterator[dict[str, Any]]
+    ) -> None:
         self.channel = channel
         self.settings = settings
         self.orders = orders
+        self._said = said
         self.until_empty = orders["mode"] == "drain"
         self.wake = threading.Event()
         self.slot: Slot | None = None
@@ -105,8 +117,8 @@ class _Worker:
         threading.Thread(target=self._obey, name="adamacs-orders", daemon=True).start()
 
     def _obey(self) -> None:
-        for line in sys.stdin:
-            if json.loads(line).get("order") == "stop":
+        for order in self._said:
+            if order.get("order") == "stop":
                 self.stopping = True
                 if self.slot is not None:
                     self.slot.stopping = True

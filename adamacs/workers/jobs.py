@@ -145,7 +145,9 @@ class Change:
         }[self.verb]
         queued = [f"already queued: {self.queued}"] if self.queued else []
         if not self.jobs:
-            return "\n".join([f"{sentence} nothing", *queued])
+            return "\n".join(
+                [f"{sentence} nothing", *(queued or ["`adamacs why TABLE KEY` tells where a key stands."])]
+            )
         lines = [f"  {job.describe()}" for job in self.jobs[:_SHOWN]]
         lines += [f"  and {len(self.jobs) - _SHOWN} more"] if len(self.jobs) > _SHOWN else []
         reason = [visible(f"reason: {self.reason}")] if self.reason else []

@@ -26,6 +26,7 @@ from adamacs.core.errors import (
     ProcessingFailed,
     UnreadableFile,
     UnsafePath,
+    describe,
 )
 from adamacs.database import portable
 from adamacs.demo import lab as synthetic
@@ -639,21 +640,38 @@ def test_references_are_cheap_for_deep_hashing(mouse_lab, scans):
     assert len(list(DeepHash(reference).keys())) < 60
 
 
-@pytest.mark.parametrize(
-    ("table", "key", "line"),
-    [
-        ("Processing", {"paramset_idx": 3}, "adamacs ingest apply FOLDER --paramset 3"),
-        ("Processing", {}, "adamacs ingest apply FOLDER --paramset INDEX"),
-        ("Segmentation", {"scan_id": "scan9FY", "curation_id": 0}, "adamacs curate add scan_id=scan9FY"),
-        ("ScanInfo", {"scan_id": "scan9FY"}, "adamacs ingest apply FOLDER"),
-    ],
-)
-def test_where_only_workers_write_the_line_that_stages_is_that_of_the_nearest_request(
-    mouse_lab, monkeypatch, table, key, line
-):
+def test_where_only_workers_write_the_refusal_tells_the_line_that_stages_what_is_lacking(mouse_lab, scans, monkeypatch):
     settings = mouse_lab.settings
     workers = replace(settings.workers, only_workers_write=True)
     monkeypatch.setattr(lab_settings, "_active", replace(settings, workers=workers))
-    with pytest.raises(InvalidRequest, match=rf"only workers fill imaging\.{table}") as refused:
-        getattr(imaging, table).populate(*[key] * bool(key))
-    assert refused.value.hint.startswith(f"A worker computes what is staged, by: {line}. ")
+
+    def refusal(table, *key):
+        with pytest.raises(InvalidRequest, match=rf"only workers fill imaging\.{table.__name__}") as refused:
+            table.populate(*key)
+        return refused.value.hint
+
+    def staged_by(line):
+        return f"A worker computes what is staged, by: {line}. A key that waits already"
+
+    imaging.ProcessingParamSet.insert_new({"tau": 1.5}, paramset_idx=3)
+    key = {**key_of(scans[0]), "paramset_idx": 3}
+    first = {**key, "curation_id": 1}  # which the computation makes, and no person
+    ingest = staged_by("adamacs ingest apply FOLDER --paramset 3")
+    assert refusal(imaging.Processing, key).startswith(ingest)
+    assert refusal(imaging.Segmentation, first).startswith(ingest)
+    assert refusal(imaging.Processing).startswith(staged_by("adamacs ingest apply FOLDER --paramset INDEX"))
+    assert refusal(imaging.ScanInfo, {"scan_id": "scan9FY"}).startswith(staged_by("adamacs ingest apply FOLDER"))
+    assert refusal(imaging.Processing, {**key, "paramset_idx": 4}).startswith(
+        staged_by("adamacs paramset add FILE.toml")
+    )
+
+    row = {**key, "processing_output_dir": "x", "task_mode": "trigger"}
+    imaging.ProcessingTask.insert1(row)
+    for table, asked in ((imaging.Processing, key), (imaging.Segmentation, first), (imaging.Fluorescence, first)):
+        assert refusal(table, asked).startswith("A key that waits already")
+
+    (imaging.ProcessingTask & key).delete_quick()
+    done, _ = load(mouse_lab, scans[1])
+    again = {**done, "curation_id": 2}
+    add = f"adamacs curate add {describe(done)}"
+    assert refusal(imaging.Fluorescence, again).startswith(staged_by(add))

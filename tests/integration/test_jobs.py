@@ -248,7 +248,7 @@ def test_a_key_that_another_worker_took_meanwhile_is_not_cancelled(items, worker
 def test_a_table_without_keys_in_work_has_nothing_to_cancel(mixed):
     change = jobs.plan_cancel(every(mixed.Cheap))
     assert change.jobs == ()
-    assert "nothing" in change.describe()
+    assert change.describe().endswith("nothing\n`adamacs why TABLE KEY` tells where a key stands.")
 
 
 def test_a_plan_to_cancel_says_what_is_ended_and_what_goes_on(items, worker):

@@ -63,13 +63,17 @@ def left_to_workers(original: Method) -> Method:
 
 
 def _staged(table: Any, key: Mapping[str, Any]) -> str:
-    """Return the line that stages a key of a table, as a sentence; empty where no person stages what it stands on."""
-    nearest = next((name for name in table.ancestors() if name in staged_by), None)
-    if nearest is None:
+    """Return the line that stages a key of a table, as a sentence; empty where all is staged that people stage.
+
+    That is of the first table above it that lacks the row, unless workers fill that one.
+    """
+    above = [name for name in reversed(table.ancestors()) if name in staged_by or name in filled]
+    lacking = next((name for name in above if not dj.FreeTable(table.connection, name) & dict(key)), "")
+    if lacking not in staged_by:
         return ""
-    edges = table.connection.dependencies.parents(nearest)
+    edges = table.connection.dependencies.parents(lacking)
     inherited = {column for _, edge in edges for column in edge["attr_map"]}
-    line = staging_line(staged_by[nearest], {name: value for name, value in key.items() if name in inherited})
+    line = staging_line(staged_by[lacking], {name: value for name, value in key.items() if name in inherited})
     return f"A worker computes what is staged, by: {line}. "
 
 
