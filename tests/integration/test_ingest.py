@@ -423,7 +423,9 @@ def test_a_file_that_vanished_fails_its_own_key_alone(mouse_lab, share):
     gone = sorted(share.rglob("*.tif"))[0]
     gone.unlink()
     tally = drain()
-    assert len(tally.failed) == 2  # its checksum, and the header of its scan
+    assert (
+        len(set(tally.failed)) == 2
+    )  # its checksum, and the header of its scan; a slow host tries them again meanwhile
     said = [row["message"] for row in pipeline.operations.Attempt.to_dicts() if row["outcome"] == "failed"]
     assert len(said) >= 2
     assert all(f" {gone.relative_to(mouse_lab.settings.root('share')).as_posix()}: " in one for one in said)

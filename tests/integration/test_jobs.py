@@ -231,7 +231,7 @@ def test_cancelling_fences_the_worker_and_leaves_the_key_out(items, worker):
     assert len(jobs.apply(change)) == 1
     with pytest.raises(Fenced):
         queue.acknowledge(worker.worker_id, taken)
-    (job,) = jobs.listing(one(items.Costly, 0))
+    (job,) = jobs.listing([(items.Costly, taken[0].key)])
     assert (job.status, job.message) == ("ignore", "wrong parameters")
 
 
