@@ -152,7 +152,7 @@ def sweep(root: Path, older_than: float, drafts_older_than: float, waiting: Wait
             old = {path for path in old if not path.startswith(f"{table}/")}
         for key in keys or ():
             old.discard(newest.get(f"{table}/{name_of(key)}", ""))
-    dead = [*old, *(found.path for found in store.listing(partial=True) if found.modified < drafts_older_than)]
+    dead = [*sorted(old), *(found.path for found in store.listing(partial=True) if found.modified < drafts_older_than)]
     for path in dead:
         store.remove(path)
     return [store.locate(path) for path in dead]

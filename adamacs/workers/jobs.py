@@ -28,6 +28,7 @@ NEW = "new"  # the status of a key that is missing and has no job row yet
 LAST_PRIORITY = 127
 _AT_ONCE = 500  # keys that one statement changes
 _SHOWN = 20  # keys that a plan spells out
+_ASK_WHY = "`adamacs why TABLE KEY` tells where a key stands."
 
 
 @dataclass(frozen=True)
@@ -145,9 +146,7 @@ class Change:
         }[self.verb]
         queued = [f"already queued: {self.queued}"] if self.queued else []
         if not self.jobs:
-            return "\n".join(
-                [f"{sentence} nothing", *(queued or ["`adamacs why TABLE KEY` tells where a key stands."])]
-            )
+            return "\n".join([f"{sentence} nothing", *(queued or [_ASK_WHY])])
         lines = [f"  {job.describe()}" for job in self.jobs[:_SHOWN]]
         lines += [f"  and {len(self.jobs) - _SHOWN} more"] if len(self.jobs) > _SHOWN else []
         reason = [visible(f"reason: {self.reason}")] if self.reason else []
@@ -262,9 +261,6 @@ def show(selection: Selection, *, limit: int = _SHOWN) -> list[History]:
     if not found:
         raise InvalidKey("Nothing is known of such a key.", dict(selection[0][1]) if selection else None, _ASK_WHY)
     return found
-
-
-_ASK_WHY = "`adamacs why TABLE KEY` tells what it waits for."
 
 
 def _histories(table: Any, key: Mapping[str, Any], limit: int) -> Iterator[History]:

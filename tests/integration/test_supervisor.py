@@ -81,7 +81,7 @@ def outcomes(table="work.Costly"):
 
 
 def test_a_killed_worker_is_replaced_and_its_key_computed_at_once(daemon, items):
-    items.Item.insert1({"item": 1, "seconds": 2, "megabytes": 300})
+    items.Item.insert1({"item": 1, "seconds": 4, "megabytes": 300})
     with daemon():
         claim = until(lambda: running(items.Costly))
         assert claim["connection_id"] >= TOKEN_FLOOR

@@ -28,6 +28,18 @@ def test_faults_of_several_runs_add_up():
     assert "| kill | child | 3 | 4 | 2 | 9 |" in table
 
 
+def test_runs_whose_revision_is_on_record_add_up_apart():
+    line = {"date": "2026-12-01", "fault": "kill", "backend": "mysql", "seed": 1, "delivered": {"child": 2}, "keys": 3}
+    line |= {"longest_claim_without_worker_s": 1.0, "longest_until_back_s": None, "violations": []}
+    old = json.dumps(line)
+    new = json.dumps({**line, "version": "0.1.0+gabc"})
+    assert "Runs whose revision is on record" not in report.page("", old)
+    apart, _, together = report.page("", f"{old}\n{new}").partition("### All runs")
+    assert "| **kill** | all | 2 | **2** |" in apart
+    assert "| **kill** | all | 4 | **4** |" in together
+    assert "| 2026-12-01 | MariaDB | 0.1.0+gabc | kill | 1 | 2 | 3 | 1.0 |  | 0 |" in together
+
+
 @pytest.mark.parametrize(
     ("outcome", "odd_while_killing", "odd_without_database", "odd_without_store"),
     [
